@@ -1,0 +1,39 @@
+# Two commands do all the set-up: `make train` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint ui lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+# The stamp is as old as the last set-up: a changed lock or pyproject.toml sets up again.
+$(VENV)/.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; ok=(3,11)<=v<=(3,13); ok or sys.exit(f"Python 3.11-3.13 is needed and {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV): about 3 GB and some minutes, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+train: $(VENV)/.stamp ## train on the embedded demo; overrides: make train ARGS="optimizer.lr=1e-3"
+	@$(BIN)/python -m kesikaran.train $(ARGS)
+
+test: $(VENV)/.stamp ## the whole test suite; a part: make test ARGS="tests/test_split.py -x"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.stamp ## ruff and mypy over package, scripts and tests
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+ui: $(VENV)/.stamp ## MLflow's web page of all runs, on loopback
+	@$(BIN)/mlflow ui --host 127.0.0.1 $(ARGS)
+
+lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --extra demo --extra dev --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and tool caches; runs and the feature cache stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
