@@ -1,0 +1,256 @@
+"""The words of an experiment: one dataclass for each config group, and the door from Hydra to them.
+
+`DictConfig` ends here. Rooms take one of these dataclasses or plain values.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kesikaran.errors import InputError
+
+class DataSource(Enum):
+    elpv = "elpv"
+    label_csv = "label_csv"
+
+
+class OnBadImage(Enum):
+    quarantine = "quarantine"
+    fail = "fail"
+
+
+class Balance(Enum):
+    minority = "minority"
+    none = "none"
+
+
+class ResizeMethod(Enum):
+    bilinear = "bilinear"
+    bicubic = "bicubic"
+    area = "area"
+    lanczos3 = "lanczos3"
+
+
+class OptimizerName(Enum):
+    adam = "adam"
+    adamw = "adamw"
+    sgd = "sgd"
+    rmsprop = "rmsprop"
+
+
+class Schedule(Enum):
+    constant = "constant"
+    cosine = "cosine"
+
+
+class Strategy(Enum):
+    none = "none"
+    class_weight = "class_weight"
+    oversample = "oversample"
+    undersample = "undersample"
+
+
+class Monitor(Enum):
+    loss = "loss"
+    auc = "auc"
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+
+
+@dataclass
+class DataConfig:
+    source: DataSource = MISSING
+    name: str = MISSING  # the MLflow experiment: one a data set
+    labels: str | None = None  # label.csv: columns objectId (SHA-1 file name) and value (0 or 1)
+    images: str | None = None  # the folder that holds the files named in objectId
+    on_bad_image: OnBadImage = OnBadImage.quarantine
+    max_megapixels: float = 50.0  # larger images are refused unread: a decompression bomb
+    limit: int | None = None  # only the first n rows by object id, for debugging
+
+
+@dataclass
+class SplitConfig:
+    rule: str = MISSING
+    test: list[int] = field(default_factory=lambda: [0, 25])  # [first, past the last) of the low byte
+    validation: list[int] = field(default_factory=lambda: [25, 50])
+    balance: Balance = Balance.minority  # of validation and test; the surplus goes to train
+
+
+@dataclass
+class BackboneConfig:
+    handle: str = MISSING  # hub URL, SavedModel folder, or embedded:efficientnet_lite0
+    image_size: int = 224  # px, height and width fed to the module
+    value_range: list[float] = field(default_factory=lambda: [0.0, 1.0])  # what the module expects
+    resize_method: ResizeMethod = ResizeMethod.bilinear
+    antialias: bool = True
+    batch_size: int = 32  # images a forward pass
+
+
+@dataclass
+class HeadConfig:
+    hidden_units: list[int] = field(default_factory=list)  # ReLU layers; empty: a linear head
+    dropout: float = 0.0  # on the features and after every hidden layer
+    l2: float = 0.0  # on every kernel
+
+
+@dataclass
+class OptimizerConfig:
+    name: OptimizerName = MISSING
+    lr: float = 1e-3
+    schedule: Schedule = Schedule.constant
+    momentum: float = 0.0  # sgd and rmsprop
+    weight_decay: float = 0.0  # adamw
+
+
+@dataclass
+class ImbalanceConfig:
+    strategy: Strategy = Strategy.none
+
+
+@dataclass
+class FitConfig:
+    epochs: int = 100
+    batch_size: int = 32
+    patience: int | None = 10  # epochs without improvement before stopping; null: never stop early
+    monitor: Monitor = Monitor.loss  # the validation metric that picks the epoch and is the sweep's objective
+
+
+@dataclass
+class TrackingConfig:
+    run_name: str | None = None
+    log_model: bool = True
+
+
+@dataclass
+class Experiment:
+    data: DataConfig = field(default_factory=DataConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    seed: int = 0
+    deterministic: bool = False  # bit-identical metrics on one machine, slower
+    device: Device = Device.auto
+
+
+def parse(cfg: DictConfig) -> Experiment:
+    """Turn the composed configuration into checked dataclasses.
+
+    Raises:
+        InputError: a value out of its range, or a missing one.
+    """
+    try:
+        experiment = OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:
+        raise InputError(_one_line(error)) from None
+    if not isinstance(experiment, Experiment):
+        raise TypeError(f"expected an Experiment, got {type(experiment)}")
+    _check(experiment)
+    return experiment
+
+
+def flatten(experiment: Experiment) -> dict[str, str]:
+    """Every setting by its dotted name, as text: `{"optimizer.lr": "0.001", ...}`. MLflow's params."""
+
+    def walk(prefix: str, value: Any) -> dict[str, str]:
+        if dataclasses.is_dataclass(value):
+            parts = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+            return {k: v for name, part in parts for k, v in walk(f"{prefix}{name}.", part).items()}
+        return {prefix[:-1]: value.name if isinstance(value, Enum) else str(value)}
+
+    return walk("", experiment)
+
+
+def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
+    """32 hex digits: two runs that share it did the same thing on the same data. Where the data lie and
+    how a run is called and logged do not count."""
+    left_out = ("tracking.", "data.labels", "data.images", "data.name", "backbone.handle", "backbone.batch_size")
+    params = {k: v for k, v in flatten(experiment).items() if not k.startswith(left_out)}
+    return hashlib.sha256(json.dumps({**params, **identity}, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def known_keys(node: type = Experiment, prefix: str = "") -> list[str]:
+    """The dotted names of every setting."""
+    keys = []
+    for f in dataclasses.fields(node):
+        inner = f.type if isinstance(f.type, type) else None
+        is_group = inner is not None and dataclasses.is_dataclass(inner)
+        keys += known_keys(inner, f"{prefix}{f.name}.") if is_group and inner else [f"{prefix}{f.name}"]
+    return keys
+
+
+def explain(error: Exception) -> str:
+    """Hydra's and OmegaConf's errors in one line, with the valid names where a name is wrong."""
+    text = _one_line(error)
+    if isinstance(error, InputError):
+        return text
+    cause = error.__cause__ or error.__context__
+    if cause is not None and _one_line(cause) not in text:
+        text = f"{text} {_one_line(cause)}"
+    wrong = re.search(r"Could not override '([\w.]+)'", text) or re.search(r"Key '([\w.]+)' (?:is )?not in", text)
+    if wrong:
+        group = wrong.group(1).rpartition(".")[0]
+        inside = [key for key in known_keys() if key.startswith(f"{group}.")] if group else []
+        names = inside or sorted({key.split(".")[0] for key in known_keys()} | {"experiment"})
+        text = f"there is no setting {wrong.group(1)}; the valid ones are: {', '.join(names)}"
+    return text
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split("full_key:")[0].split())
+
+
+def _check(e: Experiment) -> None:
+    """Ranges that types cannot say."""
+
+    def need(ok: bool, key: str, value: object, allowed: str) -> None:
+        if not ok:
+            raise InputError(f"{key}={value} is not allowed: {allowed}")
+
+    for key, value in (("data.labels", e.data.labels), ("data.images", e.data.images)):
+        if e.data.source is DataSource.label_csv and not value:
+            raise InputError(f"data=label_csv needs {key}=PATH (label CSV and image folder of your own data)")
+    need(e.data.max_megapixels > 0, "data.max_megapixels", e.data.max_megapixels, "above 0")
+    need(e.data.limit is None or e.data.limit > 0, "data.limit", e.data.limit, "null or at least 1")
+    need(e.split.rule == "sha1_low_byte", "split.rule", e.split.rule, "sha1_low_byte")
+    for key, window in (("split.test", e.split.test), ("split.validation", e.split.validation)):
+        ok = len(window) == 2 and 0 <= window[0] < window[1] <= 256
+        need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")
+    (t0, t1), (v0, v1) = e.split.test, e.split.validation
+    need(t1 <= v0 or v1 <= t0, "split.validation", e.split.validation, f"must not overlap split.test={[t0, t1]}")
+    need(32 <= e.backbone.image_size <= 2048, "backbone.image_size", e.backbone.image_size, "32 to 2048 px")
+    low_high = e.backbone.value_range
+    need(len(low_high) == 2 and low_high[0] < low_high[1], "backbone.value_range", low_high, "[low, high]")
+    need(e.backbone.batch_size >= 1, "backbone.batch_size", e.backbone.batch_size, "at least 1")
+    need(all(u >= 1 for u in e.head.hidden_units), "head.hidden_units", e.head.hidden_units, "a list such as [256]")
+    need(0 <= e.head.dropout < 1, "head.dropout", e.head.dropout, "0 to below 1")
+    need(e.head.l2 >= 0 and math.isfinite(e.head.l2), "head.l2", e.head.l2, "0 or more")
+    need(e.optimizer.lr > 0 and math.isfinite(e.optimizer.lr), "optimizer.lr", e.optimizer.lr, "above 0")
+    need(0 <= e.optimizer.momentum < 1, "optimizer.momentum", e.optimizer.momentum, "0 to below 1")
+    has_momentum = e.optimizer.name in (OptimizerName.sgd, OptimizerName.rmsprop)
+    need(not e.optimizer.momentum or has_momentum, "optimizer.momentum", e.optimizer.momentum,
+         "0, or optimizer=sgd or rmsprop: adam and adamw have no such setting")
+    need(e.optimizer.weight_decay >= 0, "optimizer.weight_decay", e.optimizer.weight_decay, "0 or more")
+    need(not e.optimizer.weight_decay or e.optimizer.name is OptimizerName.adamw, "optimizer.weight_decay",
+         e.optimizer.weight_decay, "0, or optimizer=adamw: the others have no such setting (head.l2 is for all)")
+    need(e.fit.epochs >= 1, "fit.epochs", e.fit.epochs, "at least 1")
+    need(e.fit.batch_size >= 1, "fit.batch_size", e.fit.batch_size, "at least 1")
+    need(e.fit.patience is None or e.fit.patience >= 1, "fit.patience", e.fit.patience, "null or at least 1")
+    need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")

@@ -1,0 +1,110 @@
+"""A label file and a folder of images in, a checked table out. A label file is input from strangers."""
+
+import csv
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kesikaran import elpv, paths
+from kesikaran.config import DataConfig, DataSource
+from kesikaran.errors import InputError
+
+# The SHA-1 in hex and an extension: no separator, no "..", so a name cannot leave its folder.
+_OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}(\.[A-Za-z0-9]+)*")
+_COLUMNS = ("objectId", "value")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """table: `object_id` (str), `label` (int, 0 or 1), sorted by object id. repeated: rows said twice."""
+
+    table: pd.DataFrame
+    repeated: int
+
+
+def locate(config: DataConfig) -> tuple[Path, Path]:
+    """The label file and the image folder. The embedded ELPV set is laid down in the cache first.
+
+    Raises:
+        InputError: no such folder, the cache is not writable, the demo's package is not installed.
+    """
+    if config.source is DataSource.elpv:
+        cache = paths.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
+        return elpv.prepare(cache)
+    labels, images = Path(config.labels or "").expanduser(), Path(config.images or "").expanduser()
+    if not images.is_dir():
+        raise InputError(f"image folder {images} does not exist; give data.images=FOLDER")
+    return labels.absolute(), images.absolute()
+
+
+def read_labels(path: Path) -> Labels:
+    """Read and check `objectId,value` (further columns are allowed and left out).
+
+    Raises:
+        InputError: missing or unreadable file, missing column, no rows, a value that is not 0 or 1,
+            only one class, an id that is no SHA-1 name, one image under two labels.
+    """
+    rows = _read(path)
+    for line, (name, value) in enumerate(zip(rows["objectId"], rows["value"], strict=True), start=2):
+        if not _OBJECT_ID.fullmatch(name):
+            raise InputError(
+                f"{path} line {line}: objectId {name[:80]!r} is not a SHA-1 file name "
+                "(40 hex digits and an extension, without folders)"
+            )
+        if value.strip() not in ("0", "1"):
+            raise InputError(f"{path} line {line}: value {value[:40]!r} is not a label; 0 or 1 is allowed")
+    rows["value"] = rows["value"].str.strip().astype(int)
+    table = _once_each(path, rows)
+    if table["label"].nunique() < 2:
+        raise InputError(f"{path}: every row has label {table['label'].iloc[0]}; both 0 and 1 are needed")
+    return Labels(table.sort_values("object_id", ignore_index=True), len(rows) - len(table))
+
+
+def data_digest(table: pd.DataFrame) -> str:
+    """32 hex digits that name the set of (object_id, label), whatever the order of the rows."""
+    lines = sorted(table["object_id"] + "," + table["label"].astype(str))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+def sha1_of(object_id: str) -> str:
+    """The SHA-1 that a name carries, in lower case."""
+    return object_id.split(".", 1)[0].lower()
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(f"label file {path} does not exist; give data.labels=PATH of a CSV with {','.join(_COLUMNS)}")
+    if path.stat().st_size == 0:
+        raise InputError(f"label file {path} is empty; a CSV with the columns {','.join(_COLUMNS)} is needed")
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
+    except (ValueError, csv.Error, OSError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
+        raise InputError(f"label file {path} is not a readable UTF-8 CSV: {' '.join(str(error).split())}") from None
+    missing = [c for c in _COLUMNS if c not in rows.columns]
+    if missing:
+        found = ", ".join(str(c)[:40] for c in rows.columns[:10])
+        raise InputError(f"label file {path} has no column {', '.join(missing)}; it has: {found}")
+    if rows.empty:
+        raise InputError(f"label file {path} has a header and no rows")
+    # A short row leaves holes in spite of keep_default_na.
+    return rows[list(_COLUMNS)].fillna("")
+
+
+def _once_each(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """One row an image. A repeated row with the same label counts once; with another it is refused."""
+    sha1 = rows["objectId"].map(sha1_of)
+    first = sha1.drop_duplicates()
+    first_row = pd.Series(first.index, index=first.to_numpy())
+    origin = sha1.map(first_row)
+    clash = rows["value"].to_numpy() != rows["value"].loc[origin].to_numpy()
+    if clash.any():
+        later = int(clash.argmax())
+        raise InputError(
+            f"{path}: image {sha1[later]} has label {rows['value'][origin[later]]} on line {origin[later] + 2} "
+            f"and label {rows['value'][later]} on line {later + 2}; remove one"
+        )
+    kept = rows.loc[first.index].rename(columns={"objectId": "object_id", "value": "label"})
+    return kept.reset_index(drop=True)

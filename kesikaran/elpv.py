@@ -1,0 +1,97 @@
+"""The ELPV photographs of solar cells from the package index, as a label CSV and an object store.
+
+The wheel `elpv-dataset` (1.0.0.post1, images CC BY-NC-SA 4.0) carries 2,624 electroluminescence photographs,
+300 px square and grey, with the probability 0, 1/3, 2/3 or 1 that the cell is defective (Deitsch et al. 2019,
+Solar Energy 185). The images are copied into the cache on the user's machine and nowhere else.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from kesikaran import paths
+from kesikaran.errors import InputError
+
+VERSION = "1.0.0.post1"
+IMAGES = 2624
+DEFECTIVE = 821  # probability > 0.5
+# Of label.csv as written here. It names every image by its SHA-1, so that it stands for all the bytes.
+LABELS_SHA256 = "afc6ef11d3f8352c06e317cae964cfdfa51a100a91b06676f3d8f2b11f227c73"
+
+_INSTALL = 'pip install "kesikaran[demo]"'
+
+
+def prepare(folder_root: Path) -> tuple[Path, Path]:
+    """The label CSV and the folder of images under `<folder_root>/elpv/1.0.0.post1`, made the first time.
+
+    Images: `images/<sha1 of the file's bytes>.png`, byte for byte those of the wheel. Labels: `label.csv`,
+    header `objectId,value`, `objectId` the file's name, `value` 1 where the probability is above 0.5 (821 of
+    2,624), else 0, sorted by `objectId`. Once there, they are returned without the wheel. The folder appears
+    by one rename, so one that exists is whole; several processes may ask at once, the first to finish wins.
+
+    Raises:
+        InputError: the wheel is not installed or not the version above; or the folder is not writable, or
+            occupied by something else.
+    """
+    target = folder_root / "elpv" / VERSION
+    made = target / "label.csv", target / "images"
+    if made[0].is_file():
+        return made
+    data = _data_folder()
+    paths.writable(target.parent, "cache folder", "set KESIKARAN_CACHE to a folder that you may write to")
+    # Made one level below the temporary folder, which only its owner may read: the cache may be shared.
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as building:
+        fresh = Path(building) / VERSION
+        _write(data, fresh)
+        try:
+            os.rename(fresh, target)
+        except OSError as error:
+            if not made[0].is_file():
+                raise InputError(f"{target} is not the data set ({error.strerror}): delete it") from error
+    return made
+
+
+def _data_folder() -> Path:
+    spec = importlib.util.find_spec("elpv_dataset")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"the package elpv-dataset is not installed: {_INSTALL}")
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def _write(data: Path, folder: Path) -> None:
+    try:
+        lines = (data / "labels.csv").read_text(encoding="ascii").splitlines()
+        rows = [(path, float(probability) > 0.5) for path, probability, _ in map(str.split, lines)]
+        defective = sum(value for _, value in rows)
+        if (len(rows), defective) != (IMAGES, DEFECTIVE):
+            raise ValueError(
+                f"{len(rows)} images with {defective} defective, expected {IMAGES} with {DEFECTIVE}"
+            )
+        labels = _copy_images(data, folder / "images", rows)
+    except (ValueError, FileNotFoundError) as error:
+        raise _wrong_data(data, str(error)) from error
+    if hashlib.sha256(labels).hexdigest() != LABELS_SHA256:
+        raise _wrong_data(data, "an image or a label is not the published one")
+    (folder / "label.csv").write_bytes(labels)
+
+
+def _copy_images(data: Path, images: Path, rows: list[tuple[str, bool]]) -> bytes:
+    """Copies each image under its SHA-1 and gives back the label CSV."""
+    images.mkdir(parents=True)
+    values = {}
+    for path, value in tqdm(rows, desc="ELPV images", unit="image", file=sys.stderr, disable=None):
+        content = (data / path).read_bytes()
+        name = f"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}.png"
+        (images / name).write_bytes(content)
+        values[name] = int(value)
+    lines = [f"{name},{value}\n" for name, value in sorted(values.items())]
+    return "".join(["objectId,value\n", *lines]).encode()
+
+
+def _wrong_data(data: Path, reason: str) -> InputError:
+    return InputError(f"{data} is not elpv-dataset {VERSION} ({reason}): {_INSTALL} --force-reinstall")

@@ -1,0 +1,80 @@
+"""Encoded bytes to float tensors. One function serves the feature pass and the exported model."""
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from kesikaran.config import BackboneConfig
+from kesikaran.dataset import sha1_of
+
+KINDS = ("JPEG", "PNG")
+
+
+class BadImageError(Exception):
+    """Why one image is refused. Counted and listed, never replaced."""
+
+
+def read(path: Path, max_megapixels: float) -> bytes:
+    """The file's bytes, after all that can be known without decoding its pixels.
+
+    Raises:
+        BadImageError: missing, empty, not a JPEG or PNG, too many pixels, or another content than its
+            name's SHA-1 says.
+    """
+    try:
+        encoded = path.read_bytes()
+    except FileNotFoundError:
+        raise BadImageError("missing") from None
+    except OSError as error:
+        raise BadImageError(f"unreadable: {error.strerror}") from None
+    if not encoded:
+        raise BadImageError("empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged below, by our limit
+            with Image.open(io.BytesIO(encoded), formats=None) as image:
+                kind, (width, height) = image.format, image.size
+    except Image.DecompressionBombError:
+        raise BadImageError("too large in pixels: a decompression bomb") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise BadImageError("not an image") from None
+    if kind not in KINDS:
+        raise BadImageError(f"{kind}, and {' or '.join(KINDS)} is needed")
+    if width * height > max_megapixels * 1e6:
+        raise BadImageError(f"too large in pixels: {width} x {height}, allowed {max_megapixels:g} megapixels")
+    if hashlib.sha1(encoded, usedforsecurity=False).hexdigest() != sha1_of(path.name):
+        raise BadImageError("its content has another SHA-1 than its name")
+    return encoded
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Scalar string (JPEG or PNG) -> uint8 [height, width, 3]. Alpha is dropped, grey repeated."""
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def resize(image: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
+    """[..., height, width, 3] in 0-255 -> float32 [..., size, size, 3] in `backbone.value_range`.
+
+    The whole image is squeezed to a square, without a crop. Bicubic and Lanczos may overshoot the
+    range: clipped, as an image file would.
+    """
+    size = (backbone.image_size, backbone.image_size)
+    pixels = tf.image.resize(image, size, method=backbone.resize_method.name, antialias=backbone.antialias)
+    low, high = backbone.value_range
+    return tf.clip_by_value(pixels, 0.0, 255.0) * ((high - low) / 255.0) + low
+
+
+def preprocessing(backbone: BackboneConfig) -> dict[str, object]:
+    """What `decode` and `resize` do, in words: a part of the feature cache's key."""
+    return {
+        "decode": "tf.io.decode_image, 3 channels",
+        "image_size_px": backbone.image_size,
+        "resize_method": backbone.resize_method.name,
+        "antialias": backbone.antialias,
+        "value_range": list(backbone.value_range),
+        "dtype": "float32",
+    }

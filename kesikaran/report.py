@@ -1,0 +1,77 @@
+"""What a run says: metrics, matrices, curves and predictions to the tracker, one table to the terminal."""
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from kesikaran import figures, scores, split, tracking
+from kesikaran.config import OnBadImage
+from kesikaran.errors import InputError
+from kesikaran.tracking import Run
+
+_SHOWN = ("n", "accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "log_loss")
+
+
+def refused(run: Run, reasons: dict[str, str], asked: int, policy: OnBadImage) -> None:
+    """Count, list and log the images that could not be read.
+
+    Args:
+        reasons: object id -> why.
+        asked: images in all.
+
+    Raises:
+        InputError: there are some and the policy is `fail`, or none is left.
+    """
+    run.metrics({"data/images": asked - len(reasons), "data/refused": len(reasons)})
+    if not reasons:
+        return
+    run.json(reasons, "refused_images.json")
+    shown = [f"  {name}: {why}" for name, why in list(reasons.items())[:10]]
+    more = [f"  and {len(reasons) - 10} more: refused_images.json of the run"] if len(reasons) > 10 else []
+    print("\n".join([f"Refused {len(reasons)} of {asked} images:", *shown, *more]))
+    name, why = next(iter(reasons.items()))
+    if len(reasons) == asked:
+        raise InputError(f"none of the {asked} images can be used (the first: {name}: {why}); check data.images")
+    if policy is OnBadImage.fail:
+        raise InputError(
+            f"{len(reasons)} of {asked} images were refused (the first: {name}: {why}) and data.on_bad_image=fail; "
+            "mend them, or data.on_bad_image=quarantine trains on the others"
+        )
+
+
+def write(run: Run, table: pd.DataFrame, logits: np.ndarray) -> dict[str, dict[str, float]]:
+    """Score every split and log all that a finished run leaves, the model apart.
+
+    Args:
+        table: columns object_id, label, split.
+        logits: float32 [n], of the table's rows.
+
+    Returns:
+        split -> metrics.
+    """
+    predictions = table.assign(logit=logits, probability=expit(logits))
+    run.parquet(predictions[["object_id", "split", "label", "logit", "probability"]], "predictions.parquet")
+    results, drawn = {}, {}
+    for name in split.SPLITS:
+        rows = (table["split"] == name).to_numpy()
+        labels = table["label"].to_numpy()[rows]
+        drawn[name] = (labels, logits[rows])
+        results[name] = scores.score(*drawn[name])
+        counts = scores.confusion(*drawn[name])
+        run.figure(figures.confusion_matrix(counts, name), f"confusion_matrix_{name}.png")
+        run.json(
+            {"labels": [0, 1], "rows": "true", "columns": "predicted", "matrix": counts.matrix()},
+            f"confusion_matrix_{name}.json",
+        )
+    run.figure(figures.roc_curves(drawn), "roc_curve.png")
+    run.figure(figures.precision_recall_curves(drawn), "precision_recall_curve.png")
+    run.metrics({f"{name}/{metric}": value for name, result in results.items() for metric, value in result.items()})
+    return results
+
+
+def say(results: dict[str, dict[str, float]], run: Run) -> None:
+    """The closing table and where to look."""
+    table = pd.DataFrame(results).T[list(_SHOWN)]
+    table["n"] = table["n"].astype(int)
+    print("\n" + table.to_string(float_format=lambda x: f"{x:.3f}"))
+    print(f"\nRun {run.run_id}\nLook at it:  {tracking.store_hint()}")

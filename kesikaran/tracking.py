@@ -1,0 +1,208 @@
+"""The one `import mlflow`. A run is a `with` block; nothing it does leaves a run RUNNING."""
+
+import logging
+import os
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import Schema, TensorSpec
+
+from kesikaran import __version__, paths
+from kesikaran.errors import InputError
+
+SWEEP_TAG = "sweep_id"
+SWEEP_ENV = "KESIKARAN_SWEEP_ID"  # environment variables reach the jobs under every launcher
+
+
+class Run:
+    """An open run. Everything is written at once, so that a killed run keeps what it had."""
+
+    def __init__(self, run_id: str, experiment_id: str):
+        self.run_id, self.experiment_id = run_id, experiment_id
+
+    def tags(self, tags: dict[str, str]) -> None:
+        mlflow.set_tags(tags)
+
+    def epoch(self, step: int, metrics: dict[str, float]) -> None:
+        mlflow.log_metrics(metrics, step=step)
+
+    def metrics(self, metrics: dict[str, float]) -> None:
+        mlflow.log_metrics(metrics)
+
+    def data(self, table: pd.DataFrame, name: str, source: str, digest: str) -> None:
+        """Log each split of `table` as an input, under the digest of its rows."""
+        for split, rows in table.groupby("split", sort=False):
+            data = mlflow.data.from_pandas(rows, source=source, name=name, targets="label", digest=digest)
+            mlflow.log_input(data, context=str(split))
+
+    def figure(self, figure: Any, name: str) -> None:
+        mlflow.log_figure(figure, name)
+
+    def json(self, content: dict[str, Any], name: str) -> None:
+        mlflow.log_dict(content, name)
+
+    def text(self, content: str, name: str) -> None:
+        mlflow.log_text(content, name)
+
+    def parquet(self, table: pd.DataFrame, name: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            table.to_parquet(path, index=False)
+            mlflow.log_artifact(str(path))
+
+    def model(self, classifier: Any) -> None:
+        """Log a `model.Classifier` as a SavedModel: encoded images in, probability of label 1 out."""
+        import tensorflow as tf
+
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("O"), (-1,))]),  # bytes: other dtypes refuse an object array
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1,))]),
+        )
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        # Requirements given, not inferred: MLflow would start a second process to find them.
+        mlflow.tensorflow.log_model(
+            classifier,
+            name="model",
+            signature=signature,
+            pip_requirements=[f"tensorflow=={tf.__version__}"],
+            saved_model_kwargs={"signatures": classifier.signatures(), "options": options},
+        )
+
+
+@contextmanager
+def run(experiment: str, name: str | None, params: dict[str, str], tags: dict[str, str]) -> Iterator[Run]:
+    """Open a run, log its params, close it whatever happens.
+
+    FINISHED; FAILED with the traceback as `traceback.txt` when something was raised; KILLED on Ctrl-C
+    and SIGTERM. A sweep's run is a child: its parent's id is in `$KESIKARAN_SWEEP_ID`.
+    """
+    experiment_id = open_experiment(experiment)
+    sweep_id = os.environ.get(SWEEP_ENV)
+    lineage = {"mlflow.parentRunId": sweep_id, SWEEP_TAG: sweep_id} if sweep_id else {}
+    active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**_origin(), **tags, **lineage})
+    try:
+        mlflow.log_params(params)
+        yield Run(active.info.run_id, experiment_id)
+    except (KeyboardInterrupt, SystemExit):
+        mlflow.end_run("KILLED")
+        raise
+    except BaseException:
+        try:
+            mlflow.log_text(traceback.format_exc(), "traceback.txt")
+        finally:
+            mlflow.end_run("FAILED")
+        raise
+    mlflow.end_run("FINISHED")
+
+
+def open_experiment(name: str) -> str:
+    """The id of the experiment `name` in the store, both made where missing.
+
+    Raises:
+        InputError: the store is not writable, or the experiment's artifacts are out of reach.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given and not given.startswith("sqlite:"):
+        return _experiment_id(given, name, None)
+    home = Path(given.removeprefix("sqlite:///")).absolute().parent if given else paths.home()
+    artifacts = paths.writable(home / "mlruns", "store of runs", "run from another folder or set MLFLOW_TRACKING_URI")
+    paths.writable(home, "store of runs", "run from another folder or set MLFLOW_TRACKING_URI")
+    # Four processes that open a fresh SQLite store at once: three fail in the migration.
+    with filelock.FileLock(artifacts / ".store.lock"):
+        return _experiment_id(given or f"sqlite:///{home / 'mlflow.db'}", name, artifacts)
+
+
+def _experiment_id(uri: str, name: str, artifacts: Path | None) -> str:
+    try:
+        mlflow.set_tracking_uri(uri)
+        found = mlflow.get_experiment_by_name(name)
+        if found is None:
+            location = None if artifacts is None else (artifacts / name).as_uri()
+            return mlflow.create_experiment(name, artifact_location=location)
+    except MlflowException as error:
+        raise InputError(f"the store {uri} cannot be opened: {str(error).splitlines()[0]}") from None
+    if found.lifecycle_stage == "deleted":
+        raise InputError(
+            f"experiment {name!r} is deleted in {uri}: restore it (mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}) or give another data.name="
+        )
+    if artifacts is not None and found.artifact_location.startswith("mlflow-artifacts:"):
+        raise InputError(
+            f"experiment {name!r} was made through a server or the UI, so its artifacts ({found.artifact_location}) "
+            "go through that server: set MLFLOW_TRACKING_URI to it, or give another data.name="
+        )
+    return found.experiment_id
+
+
+def store_hint() -> str:
+    """The command that shows the store."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given if given.startswith("http") else f"mlflow ui --backend-store-uri {given}"
+    return "mlflow ui" if Path.cwd() == paths.home() else f"cd {paths.home()} && mlflow ui"
+
+
+def open_sweep(experiment: str, overrides: list[str]) -> str:
+    """Make the parent run of a sweep and return its id. It is not the active run: its jobs are."""
+    experiment_id = open_experiment(experiment)
+    client = mlflow.MlflowClient()
+    parent = client.create_run(experiment_id, tags=_origin(), run_name="sweep: " + " ".join(overrides))
+    client.set_tag(parent.info.run_id, SWEEP_TAG, parent.info.run_id)
+    return parent.info.run_id
+
+
+def sweep_jobs(sweep_id: str) -> pd.DataFrame:
+    """The jobs of a sweep in their order: `run_id`, `status`, `params.*` and `metrics.*` columns."""
+    client = mlflow.MlflowClient()
+    experiment_id = client.get_run(sweep_id).info.experiment_id
+    rows, token = [], None
+    while True:
+        page = client.search_runs(
+            [experiment_id], f"tags.mlflow.parentRunId = '{sweep_id}'", order_by=["attributes.start_time"],
+            page_token=token,
+        )  # fmt: skip
+        for job in page:
+            row = {"run_id": job.info.run_id, "status": job.info.status}
+            row |= {f"params.{k}": v for k, v in job.data.params.items()}
+            rows.append(row | {f"metrics.{k}": v for k, v in job.data.metrics.items()})
+        token = page.token
+        if not token:
+            return pd.DataFrame(rows, columns=None if rows else ["run_id", "status"])
+
+
+def close_sweep(sweep_id: str, status: str, table: pd.DataFrame | None) -> None:
+    """Write the table of jobs as `sweep.csv` of the parent and end it."""
+    client = mlflow.MlflowClient()
+    try:
+        if table is not None:
+            client.log_text(sweep_id, table.to_csv(index=False), "sweep.csv")
+    finally:
+        client.set_terminated(sweep_id, status)
+
+
+def _origin() -> dict[str, str]:
+    """The code that ran: version, commit, whether the tree was dirty."""
+    commit, dirty = os.environ.get("KESIKARAN_GIT_COMMIT", "unknown"), "unknown"
+    root = paths.checkout()
+    if root and (root / ".git").exists():
+        try:
+            git = ["git", "-C", str(root)]
+            commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
+            status = subprocess.check_output([*git, "status", "--porcelain"], text=True, stderr=subprocess.DEVNULL)
+            dirty = str(bool(status.strip())).lower()
+        except (OSError, subprocess.CalledProcessError):
+            pass  # no git, or no commit yet: unknown
+    return {"kesikaran_version": __version__, "git_commit": commit, "git_dirty": dirty}

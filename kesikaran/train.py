@@ -1,0 +1,130 @@
+"""The door: `python -m kesikaran.train`. Names the steps in order; the rooms do the work.
+
+Nothing heavy is imported before a job starts, so that --help and TAB answer at once.
+"""
+
+import math
+import os
+import signal
+import sys
+import warnings
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kesikaran import config, paths, sweep
+from kesikaran.errors import InputError
+
+
+def job(cfg: DictConfig) -> float:
+    """One experiment from configuration to logged model. Returns the validation metric `fit.monitor`."""
+    experiment = config.parse(cfg)
+    from kesikaran import tracking
+
+    # The run opens first, so that whatever goes wrong from here on is on record.
+    params = config.flatten(experiment)
+    with tracking.run(experiment.data.name, experiment.tracking.run_name, params, {}) as run:
+        run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
+        print(f"Run {run.run_id} in experiment {experiment.data.name}")
+        try:
+            return steps(experiment, run)
+        except InputError as error:
+            if os.environ.get(tracking.SWEEP_ENV):  # the sweep goes on; its end shows only a first error
+                print(f"error: {error}", file=sys.stderr)
+            raise
+
+
+def steps(experiment: config.Experiment, run: Any) -> float:
+    """Data, features, split, head, scores, model: each is one call into its room."""
+    from kesikaran import backbone, dataset, device, features, fitting, imbalance, model, report, split
+
+    e = experiment
+    device_name = device.choose(e.device)
+    device.seed(e.seed, e.deterministic)
+
+    labels_path, images_folder = dataset.locate(e.data)
+    labels = dataset.read_labels(labels_path)
+    if labels.repeated:
+        print(f"{labels.repeated} repeated rows of {labels_path} are counted once.")
+    asked = labels.table.head(e.data.limit or len(labels.table))
+    net = backbone.load(e.backbone.handle, e.backbone.image_size)
+    found = features.extract(list(asked["object_id"]), images_folder, net, e.backbone, e.data.max_megapixels)
+    print(f"Features of {len(found.object_ids)} images: {found.computed} computed, the others from the cache.")
+    report.refused(run, found.refused, len(asked), e.data.on_bad_image)
+
+    table = split.apply(e.split, asked[asked["object_id"].isin(found.object_ids)])
+    if list(table["object_id"]) != found.object_ids:
+        raise AssertionError("the rows of the features are not the rows of the split")
+    identity = {
+        "data_digest": dataset.data_digest(table),
+        "split_fingerprint": split.fingerprint(table),
+        "backbone_digest": net.digest,
+        "feature_cache_key": found.key,
+    }
+    run.tags({**identity, "device": device_name, "run_fingerprint": config.fingerprint(e, identity)})
+    run.data(table, e.data.name, str(labels_path), identity["split_fingerprint"])
+
+    rows = {name: (table["split"] == name).to_numpy() for name in split.SPLITS}
+    every = fitting.Sample(found.matrix, table["label"].to_numpy())
+    train, validation = every.take(rows["train"]), every.take(rows["validation"])
+    chosen, weights = imbalance.treat(train.labels, e.imbalance.strategy.name, e.seed)
+    train = train.take(chosen)
+    head = model.build_head(net.width, e.head, e.seed)
+    optimizer = model.build_optimizer(e.optimizer, e.fit.epochs * math.ceil(len(train.labels) / e.fit.batch_size))
+    fitted = fitting.fit(head, optimizer, train, validation, weights, e.fit, run.epoch)
+    run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
+
+    results = report.write(run, table, fitting.predict(head, found.matrix))
+    if e.tracking.log_model:
+        print("Saving the model ...")
+        run.model(model.Classifier(net, e.backbone, head))
+    fitting.forget()
+    report.say(results, run)
+    return results["validation"]["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"]
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, 1 an error, 130 Ctrl-C, 143 SIGTERM."""
+    refuse_legacy_keras()
+    quiet()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    ConfigStore.instance().store(name="schema", node=config.Experiment)
+    OmegaConf.register_new_resolver("kesikaran_cache", lambda: str(paths.cache_dir()), replace=True)
+    status = "KILLED"
+    try:
+        hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")(job)()
+        status = "FINISHED"
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        status = "FAILED"
+        sys.exit(f"error: {config.explain(error)}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        sweep.close(status)
+
+
+def quiet() -> None:
+    """No wall of TensorFlow's start-up lines; a user's own setting wins. Hydra hands errors to `main`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    warnings.filterwarnings("ignore", message=".*pkg_resources is deprecated.*")
+
+
+def refuse_legacy_keras() -> None:
+    if os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
+        sys.exit(
+            "error: TF_USE_LEGACY_KERAS is set: MLflow would then save a model that does not load again. "
+            "Unset it for this command: env -u TF_USE_LEGACY_KERAS ..."
+        )
+
+
+if __name__ == "__main__":
+    main()

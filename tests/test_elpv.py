@@ -1,0 +1,172 @@
+"""The demo's photographs: they arrive whole, under their own hash, once."""
+
+import hashlib
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from kesikaran import elpv
+from kesikaran.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    root = tmp_path_factory.mktemp("elpv")
+    return root, *elpv.prepare(root)
+
+
+@pytest.fixture
+def wheel_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package's data with files of its own, so that a test may damage them."""
+    spec = importlib.util.find_spec("elpv_dataset")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    package = tmp_path / "site" / "elpv_dataset"
+    shutil.copytree(Path(spec.submodule_search_locations[0]) / "data", package / "data")
+    (package / "__init__.py").write_text("raise RuntimeError('the package was executed')")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.delitem(sys.modules, "elpv_dataset", raising=False)
+    return package / "data"
+
+
+def _leftovers(root: Path) -> list[str]:
+    return [path.name for path in (root / "elpv").iterdir()]
+
+
+def test_counts_and_names(prepared: tuple[Path, Path, Path]) -> None:
+    root, labels, images = prepared
+    assert labels == root / "elpv" / "1.0.0.post1" / "label.csv"
+    assert images == root / "elpv" / "1.0.0.post1" / "images"
+    raw = labels.read_bytes()
+    assert b"\r" not in raw
+    header, *rows = raw.decode().removesuffix("\n").split("\n")
+    names, values = zip(*(row.split(",") for row in rows), strict=True)
+    assert header == "objectId,value"
+    assert len(rows) == 2624
+    assert (values.count("1"), values.count("0")) == (821, 1803)
+    assert list(names) == sorted(names)
+    assert {path.name for path in images.iterdir()} == set(names)
+    for name in names:
+        assert hashlib.sha1((images / name).read_bytes()).hexdigest() + ".png" == name
+    assert _leftovers(root) == ["1.0.0.post1"]
+
+
+def test_labels_are_those_of_the_wheel(prepared: tuple[Path, Path, Path], wheel_copy: Path) -> None:
+    """Against the wheel's own table, read another way: a shifted label would keep every count."""
+    values = dict(line.split(",") for line in prepared[1].read_text().splitlines())
+    for line in (wheel_copy / "labels.csv").read_text().splitlines():
+        path, probability, _ = line.split()
+        name = hashlib.sha1((wheel_copy / path).read_bytes()).hexdigest() + ".png"
+        assert values[name] == {"0.0": "0", "0.3333333333333333": "0"}.get(probability, "1")
+
+
+def test_second_call_touches_nothing_and_needs_no_wheel(
+    prepared: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, labels, images = prepared
+    before = labels.stat().st_mtime_ns, images.stat().st_mtime_ns
+    monkeypatch.setitem(sys.modules, "elpv_dataset", None)  # as if uninstalled
+    monkeypatch.setattr(elpv, "_write", lambda *_: pytest.fail("made a second time"))
+    assert elpv.prepare(root) == (labels, images)
+    assert (labels.stat().st_mtime_ns, images.stat().st_mtime_ns) == before
+
+
+def test_missing_package_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "elpv_dataset", None)
+    with pytest.raises(InputError, match=r'elpv-dataset is not installed: pip install "kesikaran\[demo\]"'):
+        elpv.prepare(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_package_is_not_executed(tmp_path: Path, wheel_copy: Path) -> None:
+    assert elpv.prepare(tmp_path / "cache")[0].is_file()  # wheel_copy raises when imported
+
+
+def _drop_a_row(data: Path) -> None:
+    lines = (data / "labels.csv").read_text().splitlines(keepends=True)
+    (data / "labels.csv").write_text("".join(lines[:-1]))
+
+
+def _flip_a_label(data: Path) -> None:
+    table = (data / "labels.csv").read_text()
+    (data / "labels.csv").write_text(table.replace(" 0.0 ", " 1.0 ", 1))
+
+
+def _swap_two_labels(data: Path) -> None:
+    table = (data / "labels.csv").read_text()
+    (data / "labels.csv").write_text(table.replace(" 0.0 ", " 9.9 ", 1).replace(" 1.0 ", " 0.0 ", 1))
+
+
+def _change_an_image(data: Path) -> None:
+    with (data / "images" / "cell0007.png").open("ab") as image:
+        image.write(b"\0")
+
+
+def _lose_an_image(data: Path) -> None:
+    (data / "images" / "cell0007.png").unlink()
+
+
+def _write_nonsense(data: Path) -> None:
+    (data / "labels.csv").write_text("<html>not found</html>\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_drop_a_row, "2623 images"),
+        (_flip_a_label, "822 defective"),
+        (_swap_two_labels, "not the published one"),
+        (_change_an_image, "not the published one"),
+        (_lose_an_image, "cell0007"),
+        (_write_nonsense, "is not elpv-dataset"),
+    ],
+)
+def test_other_data_is_refused(damage, reason: str, tmp_path: Path, wheel_copy: Path) -> None:  # type: ignore[no-untyped-def]
+    damage(wheel_copy)
+    with pytest.raises(InputError, match=reason) as caught:
+        elpv.prepare(tmp_path / "cache")
+    assert "--force-reinstall" in str(caught.value)
+    assert _leftovers(tmp_path / "cache") == []
+
+
+def test_a_concurrent_winner_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(data: Path, folder: Path) -> None:
+        for each in (
+            folder,
+            tmp_path / "elpv" / elpv.VERSION,
+        ):  # ours, and the other process's just before us
+            each.mkdir()
+            (each / "label.csv").write_text("ours" if each == folder else "theirs")
+
+    monkeypatch.setattr(elpv, "_write", write)
+    labels, _ = elpv.prepare(tmp_path)
+    assert labels.read_text() == "theirs"
+    assert _leftovers(tmp_path) == [elpv.VERSION]
+
+
+def test_leftovers_of_a_killed_process_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elpv" / ".building-killed" / elpv.VERSION / "images").mkdir(parents=True)
+    written: list[Path] = []
+
+    def write(data: Path, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "label.csv").touch()
+        written.append(folder)
+
+    monkeypatch.setattr(elpv, "_write", write)
+    assert elpv.prepare(tmp_path)[0].is_file()
+    assert len(written) == 1
+    assert written[0].parent.name != ".building-killed"
+
+
+def test_an_occupied_place_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    occupied = tmp_path / "elpv" / elpv.VERSION
+    occupied.mkdir(parents=True)
+    (occupied / "mine.txt").touch()
+    monkeypatch.setattr(elpv, "_write", lambda data, folder: folder.mkdir())
+    with pytest.raises(InputError, match=r"1\.0\.0\.post1 is not the data set .*: delete it"):
+        elpv.prepare(tmp_path)
+    assert (occupied / "mine.txt").is_file()
