@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kesikaran.errors import InputError
 
+
 class DataSource(Enum):
     elpv = "elpv"
     label_csv = "label_csv"
@@ -67,8 +68,6 @@ class Device(Enum):
     auto = "auto"
     cpu = "cpu"
     gpu = "gpu"
-
-
 
 
 @dataclass
@@ -181,7 +180,14 @@ def flatten(experiment: Experiment) -> dict[str, str]:
 def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
     """32 hex digits: two runs that share it did the same thing on the same data. Where the data lie and
     how a run is called and logged do not count."""
-    left_out = ("tracking.", "data.labels", "data.images", "data.name", "backbone.handle", "backbone.batch_size")
+    left_out = (
+        "tracking.",
+        "data.labels",
+        "data.images",
+        "data.name",
+        "backbone.handle",
+        "backbone.batch_size",
+    )
     params = {k: v for k, v in flatten(experiment).items() if not k.startswith(left_out)}
     return hashlib.sha256(json.dumps({**params, **identity}, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -234,22 +240,40 @@ def _check(e: Experiment) -> None:
         ok = len(window) == 2 and 0 <= window[0] < window[1] <= 256
         need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")
     (t0, t1), (v0, v1) = e.split.test, e.split.validation
-    need(t1 <= v0 or v1 <= t0, "split.validation", e.split.validation, f"must not overlap split.test={[t0, t1]}")
+    need(
+        t1 <= v0 or v1 <= t0,
+        "split.validation",
+        e.split.validation,
+        f"must not overlap split.test={[t0, t1]}",
+    )
     need(32 <= e.backbone.image_size <= 2048, "backbone.image_size", e.backbone.image_size, "32 to 2048 px")
     low_high = e.backbone.value_range
     need(len(low_high) == 2 and low_high[0] < low_high[1], "backbone.value_range", low_high, "[low, high]")
     need(e.backbone.batch_size >= 1, "backbone.batch_size", e.backbone.batch_size, "at least 1")
-    need(all(u >= 1 for u in e.head.hidden_units), "head.hidden_units", e.head.hidden_units, "a list such as [256]")
+    need(
+        all(u >= 1 for u in e.head.hidden_units),
+        "head.hidden_units",
+        e.head.hidden_units,
+        "a list such as [256]",
+    )
     need(0 <= e.head.dropout < 1, "head.dropout", e.head.dropout, "0 to below 1")
     need(e.head.l2 >= 0 and math.isfinite(e.head.l2), "head.l2", e.head.l2, "0 or more")
     need(e.optimizer.lr > 0 and math.isfinite(e.optimizer.lr), "optimizer.lr", e.optimizer.lr, "above 0")
     need(0 <= e.optimizer.momentum < 1, "optimizer.momentum", e.optimizer.momentum, "0 to below 1")
     has_momentum = e.optimizer.name in (OptimizerName.sgd, OptimizerName.rmsprop)
-    need(not e.optimizer.momentum or has_momentum, "optimizer.momentum", e.optimizer.momentum,
-         "0, or optimizer=sgd or rmsprop: adam and adamw have no such setting")
+    need(
+        not e.optimizer.momentum or has_momentum,
+        "optimizer.momentum",
+        e.optimizer.momentum,
+        "0, or optimizer=sgd or rmsprop: adam and adamw have no such setting",
+    )
     need(e.optimizer.weight_decay >= 0, "optimizer.weight_decay", e.optimizer.weight_decay, "0 or more")
-    need(not e.optimizer.weight_decay or e.optimizer.name is OptimizerName.adamw, "optimizer.weight_decay",
-         e.optimizer.weight_decay, "0, or optimizer=adamw: the others have no such setting (head.l2 is for all)")
+    need(
+        not e.optimizer.weight_decay or e.optimizer.name is OptimizerName.adamw,
+        "optimizer.weight_decay",
+        e.optimizer.weight_decay,
+        "0, or optimizer=adamw: the others have no such setting (head.l2 is for all)",
+    )
     need(e.fit.epochs >= 1, "fit.epochs", e.fit.epochs, "at least 1")
     need(e.fit.batch_size >= 1, "fit.batch_size", e.fit.batch_size, "at least 1")
     need(e.fit.patience is None or e.fit.patience >= 1, "fit.patience", e.fit.patience, "null or at least 1")

@@ -69,9 +69,7 @@ def _write(data: Path, folder: Path) -> None:
         rows = [(path, float(probability) > 0.5) for path, probability, _ in map(str.split, lines)]
         defective = sum(value for _, value in rows)
         if (len(rows), defective) != (IMAGES, DEFECTIVE):
-            raise ValueError(
-                f"{len(rows)} images with {defective} defective, expected {IMAGES} with {DEFECTIVE}"
-            )
+            raise ValueError(f"{len(rows)} images with {defective} defective, expected {IMAGES} with {DEFECTIVE}")
         labels = _copy_images(data, folder / "images", rows)
     except (ValueError, FileNotFoundError) as error:
         raise _wrong_data(data, str(error)) from error

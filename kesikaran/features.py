@@ -74,7 +74,12 @@ def extract(
 
 
 def _pass(
-    todo: list[str], folder: Path, backbone: Backbone, config: BackboneConfig, max_megapixels: float, store: Path
+    todo: list[str],
+    folder: Path,
+    backbone: Backbone,
+    config: BackboneConfig,
+    max_megapixels: float,
+    store: Path,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Decode on all cores while the backbone runs; write a shard whenever enough has come together."""
     fresh: dict[str, np.ndarray] = {}

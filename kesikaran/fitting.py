@@ -23,6 +23,10 @@ class Sample:
     features: np.ndarray
     labels: np.ndarray
 
+    def take(self, rows: np.ndarray) -> "Sample":
+        """The chosen rows: bool [n], or row numbers [m]."""
+        return Sample(self.features[rows], self.labels[rows])
+
 
 @dataclass(frozen=True)
 class Fitted:

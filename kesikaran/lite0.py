@@ -62,9 +62,7 @@ def checkpoint_path() -> Path:
         raise InputError(f"{path} is missing from its package: {_INSTALL} --force-reinstall")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != CHECKPOINT_SHA256:
-        raise InputError(
-            f"{path} has sha256 {found}, expected {CHECKPOINT_SHA256}: {_INSTALL} --force-reinstall"
-        )
+        raise InputError(f"{path} has sha256 {found}, expected {CHECKPOINT_SHA256}: {_INSTALL} --force-reinstall")
     return path
 
 
@@ -131,9 +129,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
         return _tensors(stream, state, keys)
     except Exception as error:  # a damaged pickle can raise anything at all
         reason = str(error) if isinstance(error, InputError) else f"damaged or cut short ({error!r})"
-        raise InputError(
-            f"cannot read the checkpoint {path}: {reason}. It must be the file of {_INSTALL}"
-        ) from error
+        raise InputError(f"cannot read the checkpoint {path}: {reason}. It must be the file of {_INSTALL}") from error
 
 
 def _tensors(stream: io.BytesIO, state: dict[str, _View], keys: list[str]) -> dict[str, np.ndarray]:

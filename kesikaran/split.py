@@ -49,7 +49,7 @@ def sha1_low_byte(
             ones = result["label"].to_numpy() == 1
             keep = min(int((inside & ones).sum()), int((inside & ~ones).sum()))
             rank = np.where(ones, np.cumsum(inside & ones), np.cumsum(inside & ~ones))
-            inside &= rank <= keep
+            inside = inside & (rank <= keep)
         side[inside] = name
     result["split"] = side.astype(str)
     _assert_partition(table, result)

@@ -266,9 +266,7 @@ def _photograph(name: str) -> np.ndarray:
 def test_the_checkpoints_own_classifier_recognises_photographs() -> None:
     """ImageNet class 698 is a palace, 985 a daisy."""
     model = lite0.build(include_classifier=True)
-    logits = model(
-        np.concatenate([_photograph("china.jpg"), _photograph("flower.jpg")]), training=False
-    ).numpy()
+    logits = model(np.concatenate([_photograph("china.jpg"), _photograph("flower.jpg")]), training=False).numpy()
     assert logits.shape == (2, 1000)
     assert logits.dtype == np.float32
     assert logits.argmax(axis=1).tolist() == [698, 985]

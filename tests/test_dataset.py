@@ -1,0 +1,46 @@
+"""A label file from a stranger ends in a table or in one clear line."""
+
+from pathlib import Path
+
+import pytest
+
+from kesikaran import dataset
+from kesikaran.errors import InputError
+
+A, B = "a" * 40, "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is empty"),
+        ("objectId,value\n", "no rows"),
+        ("objectId,label\nx,1\n", "no column value"),
+        (f"objectId,value\n{A}.jpg,yes\n", "line 2: value 'yes' is not a label"),
+        (f"objectId,value\n{A}.jpg,1\n{B}.jpg\n", "line 3: value '' is not a label"),
+        ("objectId,value\ncat.jpg,1\n", "line 2: objectId 'cat.jpg' is not a SHA-1"),
+        (f"objectId,value\n../{A}.jpg,1\n", "is not a SHA-1"),
+        (f"objectId,value\n{A}.jpg,1\n{B}.jpg,1\n", "every row has label 1"),
+        (f"objectId,value\n{A}.jpg,1\n{B}.jpg,1\n{A}.png,0\n", "label 1 on line 2 and label 0 on line 4"),
+        ("objectId,value\n\xff\xfe", "not a readable UTF-8 CSV"),
+    ],
+)
+def test_bad_label_files_are_one_line(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "label.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=says) as caught:
+        dataset.read_labels(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_label_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        dataset.read_labels(tmp_path / "label.csv")
+
+
+def test_repeated_rows_count_once_and_the_order_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,value\n{B}.jpg,1\n{A}.jpg,0\n{B}.jpg,1\n")
+    labels = dataset.read_labels(path)
+    assert labels.repeated == 1
+    assert labels.table.to_dict("list") == {"object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1]}
