@@ -219,7 +219,7 @@ def explain(error: Exception) -> str:
     return text
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split("full_key:")[0].split())
 
 

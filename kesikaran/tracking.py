@@ -14,6 +14,7 @@ import filelock
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.data import pandas_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
@@ -23,6 +24,9 @@ from kesikaran.errors import InputError
 
 SWEEP_TAG = "sweep_id"
 SWEEP_ENV = "KESIKARAN_SWEEP_ID"  # environment variables reach the jobs under every launcher
+
+# Read once: mlflow.set_tracking_uri writes the variable too.
+_uri_given = os.environ.get("MLFLOW_TRACKING_URI")
 
 
 class Run:
@@ -43,7 +47,7 @@ class Run:
     def data(self, table: pd.DataFrame, name: str, source: str, digest: str) -> None:
         """Log each split of `table` as an input, under the digest of its rows."""
         for split, rows in table.groupby("split", sort=False):
-            data = mlflow.data.from_pandas(rows, source=source, name=name, targets="label", digest=digest)
+            data = pandas_dataset.from_pandas(rows, source=source, name=name, targets="label", digest=digest)
             mlflow.log_input(data, context=str(split))
 
     def figure(self, figure: Any, name: str) -> None:
@@ -114,7 +118,7 @@ def open_experiment(name: str) -> str:
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    given = os.environ.get("MLFLOW_TRACKING_URI")
+    given = _uri_given
     if given and not given.startswith("sqlite:"):
         return _experiment_id(given, name, None)
     home = Path(given.removeprefix("sqlite:///")).absolute().parent if given else paths.home()
@@ -149,7 +153,7 @@ def _experiment_id(uri: str, name: str, artifacts: Path | None) -> str:
 
 def store_hint() -> str:
     """The command that shows the store."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
+    given = _uri_given
     if given:
         return given if given.startswith("http") else f"mlflow ui --backend-store-uri {given}"
     return "mlflow ui" if Path.cwd() == paths.home() else f"cd {paths.home()} && mlflow ui"

@@ -3,6 +3,7 @@
 Nothing heavy is imported before a job starts, so that --help and TAB answer at once.
 """
 
+import logging
 import math
 import os
 import signal
@@ -115,7 +116,11 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    warnings.filterwarnings("ignore", message=".*pkg_resources is deprecated.*")
+    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    for noise in (".*pkg_resources is deprecated.*", "Hint: Inferred schema", ".*dataset source can be interpreted"):
+        warnings.filterwarnings("ignore", message=noise)
 
 
 def refuse_legacy_keras() -> None:

@@ -5,9 +5,12 @@ TensorFlow (seconds to import) is asked only where a GPU was requested.
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+ASK = "import sys, tensorflow as tf; sys.exit(not tf.config.list_physical_devices('GPU'))"
 
 
 def gpu_request(arguments: Sequence[str]) -> str | None:
@@ -25,23 +28,16 @@ def gpu_request(arguments: Sequence[str]) -> str | None:
 
 
 def main() -> None:
-    environment = dict(os.environ)
     request = gpu_request(sys.argv[1:])
-    if request:
-        # TensorFlow's dozen lines would bury the one that counts; TF_CPP_MIN_LOG_LEVEL=0 brings its reasons.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its notice heeds no level
-        import tensorflow as tf
-
-        if not tf.config.list_physical_devices("GPU"):
-            sys.exit(
-                f"kesikaran: a GPU is requested ({request}) and TensorFlow sees none: run with --gpus all, "
-                "an image built with CUDA=1, and NVIDIA's driver and container toolkit on the host; "
-                "or give device=cpu"
-            )
+    # In a process of its own: TensorFlow's start-up notices heed no log level and would bury the one line.
+    if request and subprocess.run([sys.executable, "-c", ASK], stderr=subprocess.DEVNULL).returncode:
+        sys.exit(
+            f"kesikaran: a GPU is requested ({request}) and TensorFlow sees none: run with --gpus all, "
+            "an image built with CUDA=1, and NVIDIA's driver and container toolkit on the host; "
+            "or give device=cpu"
+        )
     # exec, not a child: SIGTERM from `docker stop` reaches the training itself.
-    command = [sys.executable, "-m", "kesikaran.train", *sys.argv[1:]]
-    os.execve(sys.executable, command, environment)  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "kesikaran.train", *sys.argv[1:]])  # noqa: S606
 
 
 if __name__ == "__main__":
