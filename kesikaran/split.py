@@ -84,8 +84,7 @@ def _assert_partition(before: pd.DataFrame, after: pd.DataFrame) -> None:
 
 def _need_both_classes(table: pd.DataFrame) -> None:
     by_split = pd.crosstab(table["split"], table["label"]).reindex(index=list(SPLITS), columns=[0, 1], fill_value=0)
-    for name in SPLITS:
-        zeros, ones = int(by_split.loc[name, 0]), int(by_split.loc[name, 1])
+    for name, (zeros, ones) in zip(SPLITS, by_split.to_numpy().tolist(), strict=True):
         if not zeros or not ones:
             raise InputError(
                 f"the {name} split is left with {zeros} images of label 0 and {ones} of label 1: "
