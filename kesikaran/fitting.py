@@ -53,7 +53,8 @@ def fit(
     Args:
         on_epoch: called with the epoch (from 0) and its metrics: train/loss (as trained: weighted,
             with dropout and L2), validation/loss (plain, nats), validation/auc,
-            validation/accuracy, learning_rate.
+            learning_rate. None is also a final metric's name: MLflow shows the highest step, so the
+            last epoch would hide the number of the restored weights.
 
     Raises:
         InputError: the loss is not finite; it names the step.
@@ -125,7 +126,6 @@ class _Watch(tf_keras.callbacks.Callback):
                 "train/loss": float(logs["loss"]),
                 "validation/loss": loss,
                 "validation/auc": auc,
-                "validation/accuracy": float(np.mean((logits >= 0) == (self._validation.labels == 1))),
                 "learning_rate": float(tf.convert_to_tensor(lr)),
             },
         )

@@ -42,6 +42,10 @@ def test_a_debug_run_leaves_a_model_that_gives_back_its_predictions(environment:
     assert "Look at it:" in done.stdout
     root = Path(environment["KESIKARAN_CACHE"]).parent
     assert sqlite3.connect(root / "mlflow.db").execute("select status from runs").fetchall() == [("FINISHED",)]
+    latest = dict(sqlite3.connect(root / "mlflow.db").execute("select key, value from latest_metrics"))
+    for split in ("train", "validation", "test"):
+        right = latest[f"{split}/tn"] + latest[f"{split}/tp"]
+        assert latest[f"{split}/accuracy"] == pytest.approx(right / latest[f"{split}/n"])
     (model,) = root.glob("mlruns/elpv/models/*/artifacts/tf2model")
     (predictions,) = root.glob("mlruns/elpv/*/artifacts/predictions.parquet")
     assert {f"confusion_matrix_{s}.png" for s in ("train", "validation", "test")} < set(os.listdir(predictions.parent))
