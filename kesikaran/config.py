@@ -150,18 +150,25 @@ class Experiment:
 
 
 def parse(cfg: DictConfig) -> Experiment:
-    """Turn the composed configuration into checked dataclasses.
+    """Turn the composed configuration into dataclasses. Ranges are `check`'s.
 
     Raises:
-        InputError: a value out of its range, or a missing one.
+        InputError: a missing value, or a setting that is none (`+group.key=` gets past Hydra).
     """
+    for key in _keys(OmegaConf.to_container(cfg)):
+        if key not in known_keys():
+            raise InputError(_no_such_setting(key))
     try:
         experiment = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:
         raise InputError(_one_line(error)) from None
     if not isinstance(experiment, Experiment):
         raise TypeError(f"expected an Experiment, got {type(experiment)}")
-    _check(experiment)
+    if not re.fullmatch(r"\w[\w. -]*", experiment.data.name):  # a folder of mlruns/ is named after it
+        raise InputError(
+            f"data.name={experiment.data.name} is not allowed: letters, digits, blanks and . _ - "
+            "(it names the MLflow experiment)"
+        )
     return experiment
 
 
@@ -205,26 +212,48 @@ def known_keys(node: type = Experiment, prefix: str = "") -> list[str]:
 def explain(error: Exception) -> str:
     """Hydra's and OmegaConf's errors in one line, with the valid names where a name is wrong."""
     text = _one_line(error)
-    if isinstance(error, InputError):
-        return text
     cause = error.__cause__ or error.__context__
     if cause is not None and _one_line(cause) not in text:
         text = f"{text} {_one_line(cause)}"
-    wrong = re.search(r"Could not override '([\w.]+)'", text) or re.search(r"Key '([\w.]+)' (?:is )?not in", text)
-    if wrong:
-        group = wrong.group(1).rpartition(".")[0]
-        inside = [key for key in known_keys() if key.startswith(f"{group}.")] if group else []
-        names = inside or sorted({key.split(".")[0] for key in known_keys()} | {"experiment"})
-        text = f"there is no setting {wrong.group(1)}; the valid ones are: {', '.join(names)}"
+    if found := re.search(r"Could not override '([\w.]+)'|Key '([\w.]+)' (?:is )?not in", text):
+        return _no_such_setting(found.group(1) or found.group(2))
+    if found := re.search(
+        r"Could not find '([\w/]+)/([^']*)' Available options in '[^']+': ([\w ]+?)(?: Config|$)", text
+    ):
+        group, option, options = found.groups()
+        return f"there is no option {group}={option}; the valid ones are: {', '.join(options.split())}"
+    if found := re.search(r"Error merging override (\S+?=.*?) ((?:Value|Invalid) .*)", text):
+        return f"{found.group(1)} is not allowed: {found.group(2)}"
+    if "override_grammar" in text:
+        said = text.split(" See https")[0]
+        return f"cannot read an override ({said}); write group=option or group.key=value, in quotes where it has blanks"
     return text
+
+
+def _no_such_setting(key: str) -> str:
+    group = key.rpartition(".")[0]
+    inside = [known for known in known_keys() if known.startswith(f"{group}.")] if group else []
+    names = inside or sorted({known.split(".")[0] for known in known_keys()} | {"experiment"})
+    return f"there is no setting {key}; the valid ones are: {', '.join(names)}"
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    """The dotted names of the leaves of nested dicts."""
+    if not isinstance(node, dict):
+        return [prefix[:-1]]
+    return [key for name, inner in node.items() for key in _keys(inner, f"{prefix}{name}.")]
 
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split("full_key:")[0].split())
 
 
-def _check(e: Experiment) -> None:
-    """Ranges that types cannot say."""
+def check(e: Experiment) -> None:
+    """Ranges that types cannot say.
+
+    Raises:
+        InputError: the first value that is not allowed, and what is.
+    """
 
     def need(ok: bool, key: str, value: object, allowed: str) -> None:
         if not ok:

@@ -7,14 +7,9 @@ Solar Energy 185). The images are copied into the cache on the user's machine an
 
 import hashlib
 import importlib.util
-import os
-import sys
-import tempfile
 from pathlib import Path
 
-from tqdm import tqdm
-
-from kesikaran import paths
+from kesikaran import paths, terminal
 from kesikaran.errors import InputError
 
 VERSION = "1.0.0.post1"
@@ -31,29 +26,15 @@ def prepare(folder_root: Path) -> tuple[Path, Path]:
 
     Images: `images/<sha1 of the file's bytes>.png`, byte for byte those of the wheel. Labels: `label.csv`,
     header `objectId,value`, `objectId` the file's name, `value` 1 where the probability is above 0.5 (821 of
-    2,624), else 0, sorted by `objectId`. Once there, they are returned without the wheel. The folder appears
-    by one rename, so one that exists is whole; several processes may ask at once, the first to finish wins.
+    2,624), else 0, sorted by `objectId`. Once there, they are returned without the wheel.
 
     Raises:
         InputError: the wheel is not installed or not the version above; or the folder is not writable, or
             occupied by something else.
     """
     target = folder_root / "elpv" / VERSION
-    made = target / "label.csv", target / "images"
-    if made[0].is_file():
-        return made
-    data = _data_folder()
-    paths.writable(target.parent, "cache folder", "set KESIKARAN_CACHE to a folder that you may write to")
-    # Made one level below the temporary folder, which only its owner may read: the cache may be shared.
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as building:
-        fresh = Path(building) / VERSION
-        _write(data, fresh)
-        try:
-            os.rename(fresh, target)
-        except OSError as error:
-            if not made[0].is_file():
-                raise InputError(f"{target} is not the data set ({error.strerror}): delete it") from error
-    return made
+    paths.build_once(target, "label.csv", lambda fresh: _write(_data_folder(), fresh))
+    return target / "label.csv", target / "images"
 
 
 def _data_folder() -> Path:
@@ -82,7 +63,7 @@ def _copy_images(data: Path, images: Path, rows: list[tuple[str, bool]]) -> byte
     """Copies each image under its SHA-1 and gives back the label CSV."""
     images.mkdir(parents=True)
     values = {}
-    for path, value in tqdm(rows, desc="ELPV images", unit="image", file=sys.stderr, disable=None):
+    for path, value in terminal.progress(rows, "copying ELPV", "image"):
         content = (data / path).read_bytes()
         name = f"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}.png"
         (images / name).write_bytes(content)

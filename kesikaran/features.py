@@ -9,7 +9,6 @@ may fill the folder at once.
 import hashlib
 import json
 import os
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from tqdm import tqdm
 
-from kesikaran import images, paths
+from kesikaran import images, paths, terminal
 from kesikaran.backbone import Backbone
 from kesikaran.config import BackboneConfig
 from kesikaran.dataset import sha1_of
+from kesikaran.errors import InputError
 
 _SHARD_IMAGES = 256  # what a kill may cost, at most: two seconds of a GPU, seconds of a CPU
 
@@ -99,7 +98,7 @@ def _pass(
             fresh.update(unwritten)
             unwritten.clear()
 
-    with tqdm(total=len(todo), desc="features", unit="image", disable=not todo, dynamic_ncols=True) as bar:
+    with terminal.progress(None, "features", "image", len(todo)) as bar:
         for name, result in _decoded(todo, folder, config, max_megapixels):
             if isinstance(result, str):
                 refused[name] = result
@@ -148,6 +147,11 @@ def _decoded(
 
 
 def _write(store: Path, rows: dict[str, np.ndarray]) -> None:
+    """One shard, written aside and renamed.
+
+    Raises:
+        InputError: the disk is full or the folder not writable any more.
+    """
     matrix = np.stack(list(rows.values()))
     table = pa.table(
         {
@@ -159,16 +163,21 @@ def _write(store: Path, rows: dict[str, np.ndarray]) -> None:
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     content = sink.getvalue().to_pybytes()
-    handle, aside = tempfile.mkstemp(dir=store, suffix=".tmp")
+    shard = store / f"{_checksum(content)}.arrow"
+    aside = shard.with_suffix(f".{os.getpid()}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with aside.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, store / f"{_checksum(content)}.arrow")
-    except BaseException:
-        os.unlink(aside)
-        raise
+        os.replace(aside, shard)
+    except OSError as error:
+        raise InputError(
+            f"the feature cache {store} cannot be written ({error.strerror or error}): free some space or set "
+            "KESIKARAN_CACHE to another folder; what was computed before stays"
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _read(store: Path) -> dict[str, np.ndarray]:

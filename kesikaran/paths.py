@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -47,3 +48,27 @@ def writable(folder: Path, what: str, remedy: str) -> Path:
     except OSError as error:
         raise InputError(f"the {what} {folder} is not writable ({error.strerror or error}): {remedy}") from None
     return folder
+
+
+def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:
+    """The folder `target`, made by `build(fresh folder)` unless its file `proof` is there already.
+
+    It appears by one rename, so a folder that exists is whole; what a killed process leaves is never
+    mistaken for it. Several processes may ask at once: the first to finish wins.
+
+    Raises:
+        InputError: its parent is not writable, or something else stands there.
+    """
+    if (target / proof).is_file():
+        return target
+    writable(target.parent, "cache folder", "set KESIKARAN_CACHE to a folder that you may write to")
+    # Made one level below the temporary folder, which only its owner may read: the cache may be shared.
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as building:
+        fresh = Path(building) / target.name
+        build(fresh)
+        try:
+            os.rename(fresh, target)
+        except OSError as error:
+            if not (target / proof).is_file():
+                raise InputError(f"{target} has no {proof} and is in the way ({error.strerror}): delete it") from error
+    return target

@@ -1,5 +1,7 @@
 """What a run says: metrics, matrices, curves and predictions to the tracker, one table to the terminal."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.special import expit
@@ -39,6 +41,12 @@ def refused(run: Run, reasons: dict[str, str], asked: int, policy: OnBadImage) -
         )
 
 
+def inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
+    """Log each split of `table` (columns object_id, label, split) as an input of the run."""
+    for context, rows in table.groupby("split", sort=False):
+        run.dataset(rows, name, source, split.fingerprint(rows), str(context))
+
+
 def write(run: Run, table: pd.DataFrame, logits: np.ndarray) -> dict[str, dict[str, float]]:
     """Score every split and log all that a finished run leaves, the model apart.
 
@@ -73,5 +81,5 @@ def say(results: dict[str, dict[str, float]], run: Run) -> None:
     """The closing table and where to look."""
     table = pd.DataFrame(results).T[list(_SHOWN)]
     table["n"] = table["n"].astype(int)
-    print("\n" + table.to_string(float_format=lambda x: f"{x:.3f}"))
+    print("\n" + table.to_string(float_format=lambda x: f"{x:.3f}" if abs(x) < 1e4 else f"{x:.3g}"))
     print(f"\nRun {run.run_id}\nLook at it:  {tracking.store_hint()}")

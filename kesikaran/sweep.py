@@ -32,9 +32,10 @@ def close(status: str) -> None:
         return
     from kesikaran import tracking
 
-    sweep_id = os.environ.pop(tracking.SWEEP_ENV, None)
+    sweep_id = tracking.open_sweep_id()
     if sweep_id is None:
         return
+    del os.environ[tracking.SWEEP_ENV]
 
     table = None
     try:

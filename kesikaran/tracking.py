@@ -44,11 +44,10 @@ class Run:
     def metrics(self, metrics: dict[str, float]) -> None:
         mlflow.log_metrics(metrics)
 
-    def data(self, table: pd.DataFrame, name: str, source: str, digest: str) -> None:
-        """Log each split of `table` as an input, under the digest of its rows."""
-        for split, rows in table.groupby("split", sort=False):
-            data = pandas_dataset.from_pandas(rows, source=source, name=name, targets="label", digest=digest)
-            mlflow.log_input(data, context=str(split))
+    def dataset(self, rows: pd.DataFrame, name: str, source: Path, digest: str, context: str) -> None:
+        """Log `rows` (column `label`) as an input of the run. digest: at most 36 characters that name them."""
+        data = pandas_dataset.from_pandas(rows, source=str(source), name=name, targets="label", digest=digest)
+        mlflow.log_input(data, context=context)
 
     def figure(self, figure: Any, name: str) -> None:
         mlflow.log_figure(figure, name)
@@ -85,16 +84,16 @@ class Run:
 
 
 @contextmanager
-def run(experiment: str, name: str | None, params: dict[str, str], tags: dict[str, str]) -> Iterator[Run]:
+def run(experiment: str, name: str | None, params: dict[str, str]) -> Iterator[Run]:
     """Open a run, log its params, close it whatever happens.
 
     FINISHED; FAILED with the traceback as `traceback.txt` when something was raised; KILLED on Ctrl-C
     and SIGTERM. A sweep's run is a child: its parent's id is in `$KESIKARAN_SWEEP_ID`.
     """
     experiment_id = open_experiment(experiment)
-    sweep_id = os.environ.get(SWEEP_ENV)
+    sweep_id = open_sweep_id()
     lineage = {"mlflow.parentRunId": sweep_id, SWEEP_TAG: sweep_id} if sweep_id else {}
-    active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**_origin(), **tags, **lineage})
+    active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**_origin(), **lineage})
     try:
         mlflow.log_params(params)
         yield Run(active.info.run_id, experiment_id)
@@ -168,15 +167,21 @@ def open_sweep(experiment: str, overrides: list[str]) -> str:
     return parent.info.run_id
 
 
+def open_sweep_id() -> str | None:
+    """The parent run that this process's jobs belong to; None outside a sweep."""
+    return os.environ.get(SWEEP_ENV)
+
+
 def sweep_jobs(sweep_id: str) -> pd.DataFrame:
     """The jobs of a sweep in their order: `run_id`, `status`, `params.*` and `metrics.*` columns."""
     client = mlflow.MlflowClient()
-    experiment_id = client.get_run(sweep_id).info.experiment_id
+    # A sweep over data sets has its jobs in several experiments.
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     rows, token = [], None
     while True:
         page = client.search_runs(
-            [experiment_id], f"tags.mlflow.parentRunId = '{sweep_id}'", order_by=["attributes.start_time"],
-            page_token=token,
+            experiments, f"tags.{SWEEP_TAG} = '{sweep_id}' and tags.mlflow.parentRunId = '{sweep_id}'",
+            order_by=["attributes.start_time"], page_token=token,
         )  # fmt: skip
         for job in page:
             row = {"run_id": job.info.run_id, "status": job.info.status}

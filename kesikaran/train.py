@@ -17,31 +17,35 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kesikaran import config, paths, sweep
+from kesikaran import config, paths, sweep, terminal
 from kesikaran.errors import InputError
 
 
 def job(cfg: DictConfig) -> float:
     """One experiment from configuration to logged model. Returns the validation metric `fit.monitor`."""
-    experiment = config.parse(cfg)
     from kesikaran import tracking
 
-    # The run opens first, so that whatever goes wrong from here on is on record.
-    params = config.flatten(experiment)
-    with tracking.run(experiment.data.name, experiment.tracking.run_name, params, {}) as run:
-        run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
-        print(f"Run {run.run_id} in experiment {experiment.data.name}")
-        try:
+    try:
+        experiment = config.parse(cfg)
+        # The run opens first, so that whatever goes wrong from here on is on record.
+        params = config.flatten(experiment)
+        with tracking.run(experiment.data.name, experiment.tracking.run_name, params) as run:
+            config.check(experiment)
+            run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
+            print(f"Run {run.run_id} in experiment {experiment.data.name}")
             return steps(experiment, run)
-        except InputError as error:
-            if os.environ.get(tracking.SWEEP_ENV):  # the sweep goes on; its end shows only a first error
-                print(f"error: {error}", file=sys.stderr)
+    except InputError as error:
+        # Said here: Hydra would put a line of its own before it, and of a sweep's failures tell only the first.
+        print(f"error: {error}", file=sys.stderr)
+        if tracking.open_sweep_id():
             raise
+        sys.exit(1)
 
 
 def steps(experiment: config.Experiment, run: Any) -> float:
     """Data, features, split, head, scores, model: each is one call into its room."""
-    from kesikaran import backbone, dataset, device, features, fitting, imbalance, model, report, split
+    with terminal.quiet_start():
+        from kesikaran import backbone, dataset, device, features, fitting, imbalance, model, report, split
 
     e = experiment
     device_name = device.choose(e.device)
@@ -54,7 +58,7 @@ def steps(experiment: config.Experiment, run: Any) -> float:
     asked = labels.table.head(e.data.limit or len(labels.table))
     net = backbone.load(e.backbone.handle, e.backbone.image_size)
     found = features.extract(list(asked["object_id"]), images_folder, net, e.backbone, e.data.max_megapixels)
-    print(f"Features of {len(found.object_ids)} images: {found.computed} computed, the others from the cache.")
+    print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
     report.refused(run, found.refused, len(asked), e.data.on_bad_image)
 
     table = split.apply(e.split, asked[asked["object_id"].isin(found.object_ids)])
@@ -67,7 +71,7 @@ def steps(experiment: config.Experiment, run: Any) -> float:
         "feature_cache_key": found.key,
     }
     run.tags({**identity, "device": device_name, "run_fingerprint": config.fingerprint(e, identity)})
-    run.data(table, e.data.name, str(labels_path), identity["split_fingerprint"])
+    report.inputs(run, table, e.data.name, labels_path)
 
     rows = {name: (table["split"] == name).to_numpy() for name in split.SPLITS}
     every = fitting.Sample(found.matrix, table["label"].to_numpy())
@@ -99,7 +103,10 @@ def main() -> None:
     try:
         hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")(job)()
         status = "FINISHED"
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+    except InputError:  # its job has said it
+        status = "FAILED"
+        sys.exit(1)
+    except (HydraException, OmegaConfBaseException) as error:
         status = "FAILED"
         sys.exit(f"error: {config.explain(error)}")
     except KeyboardInterrupt:
@@ -116,9 +123,9 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     for noise in (".*pkg_resources is deprecated.*", "Hint: Inferred schema", ".*dataset source can be interpreted"):
         warnings.filterwarnings("ignore", message=noise)
 

@@ -1,0 +1,80 @@
+"""A folder of the cache is whole or not there, whoever makes it and however that ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kesikaran import paths
+from kesikaran.errors import InputError
+
+
+def build(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "proof").write_text("ours")
+
+
+def test_it_is_made_once(tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "thing"
+    assert paths.build_once(target, "proof", build) == target
+    assert paths.build_once(target, "proof", lambda _: pytest.fail("made a second time")) == target
+    assert [path.name for path in target.parent.iterdir()] == ["thing"]
+
+
+def test_a_concurrent_winner_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "thing"
+
+    def overtaken(folder: Path) -> None:
+        build(folder)
+        target.mkdir()
+        (target / "proof").write_text("theirs")
+
+    paths.build_once(target, "proof", overtaken)
+    assert (target / "proof").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+
+
+def test_a_killed_process_leaves_no_half_folder(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from kesikaran import paths
+def build(folder):
+    folder.mkdir()
+    (folder / "proof").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+paths.build_once(Path(sys.argv[1]), "proof", build)
+"""
+    target = tmp_path / "thing"
+    killed = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not target.exists()
+    paths.build_once(target, "proof", build)
+    assert (target / "proof").read_text() == "ours"
+
+
+def test_a_failing_build_leaves_nothing(tmp_path: Path) -> None:
+    def fails(folder: Path) -> None:
+        folder.mkdir()
+        raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        paths.build_once(tmp_path / "thing", "proof", fails)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_occupied_place_is_named_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thing").mkdir()
+    (tmp_path / "thing" / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"thing has no proof and is in the way .*: delete it"):
+        paths.build_once(tmp_path / "thing", "proof", build)
+    assert os.listdir(tmp_path / "thing") == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"the feature cache .*file/x is not writable .*: do this"):
+        paths.writable(tmp_path / "file" / "x", "feature cache", "do this")
