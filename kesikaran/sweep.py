@@ -13,10 +13,11 @@ class SweepCallback(Callback):
     """Hydra's hook (conf/hydra/callbacks/sweep.yaml)."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        from kesikaran import tracking
+        from kesikaran import paths, tracking
         from kesikaran.errors import InputError
 
         try:
+            paths.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
             os.environ[tracking.SWEEP_ENV] = tracking.open_sweep(config.data.name, list(config.hydra.overrides.task))
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.

@@ -1,22 +1,151 @@
-"""One cache and one store for the whole suite, so that no test touches the user's own."""
+"""One cache and one store for the whole suite, so that no test touches the user's own.
+
+Most tests run the real program in this process on made images and a toy backbone: the same path in a second.
+"""
 
 import hashlib
 import io
 import os
+import signal
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 # Before anything of the package is imported: it reads the store's address once.
-_ROOT = tempfile.TemporaryDirectory(prefix="kesikaran-tests-")
-os.environ["KESIKARAN_CACHE"] = f"{_ROOT.name}/cache"
-os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{_ROOT.name}/mlflow.db"
-for name in ("TFHUB_CACHE_DIR", "TF_USE_LEGACY_KERAS", "KESIKARAN_GIT_COMMIT"):
-    os.environ.pop(name, None)
+_ROOT = tempfile.TemporaryDirectory(prefix="kesikaran-tests-", ignore_cleanup_errors=True)
+ROOT = Path(_ROOT.name)
+os.environ["KESIKARAN_CACHE"] = str(ROOT / "cache")
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{ROOT / 'mlflow.db'}"
+for _name in ("TFHUB_CACHE_DIR", "TF_USE_LEGACY_KERAS", "KESIKARAN_GIT_COMMIT"):
+    os.environ.pop(_name, None)
+# absl's handler closes its stream when Hydra sets up logging anew, were it one of pytest's captures.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
+    """`python -m kesikaran.train WORDS` in this process."""
+    from kesikaran import train as door
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["kesikaran-train", *words])
+        capsys.readouterr()
+        code = 0
+        try:
+            door.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+            if isinstance(stop.code, str):  # the interpreter would print it
+                print(stop.code, file=sys.stderr)
+        return Done(code, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Made images: `label.csv`, the folder of images, and the words that train on them with a toy backbone."""
+
+    labels: Path
+    images: Path
+    backbone: Path
+
+    @property
+    def words(self) -> list[str]:
+        data = [f"data.labels={self.labels}", f"data.images={self.images}", "data.name=made"]
+        backbone = [f"backbone.handle={self.backbone}", "backbone.image_size=32"]
+        return ["data=label_csv", *data, *backbone, "fit.epochs=5", "optimizer.lr=0.3"]
+
+
+def encoded(pixels: np.ndarray, kind: str) -> bytes:
+    """uint8 [height, width, 3] -> the bytes of a file of `kind`."""
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, kind)
+    return sink.getvalue()
+
+
+def store(folder: Path, content: bytes, extension: str) -> str:
+    """Write `content` under its SHA-1; returns the object id."""
+    name = hashlib.sha1(content).hexdigest() + extension
+    (folder / name).write_bytes(content)
+    return name
+
+
+def make_images(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
+    """Noise whose red differs a little by label: object id -> label, one in three of label 0. JPEG and PNG."""
+    random = np.random.default_rng(seed)
+    labels = {}
+    for number in range(count):
+        label = int(number % 3 > 0)
+        height, width = random.integers(24, 60, 2)
+        pixels = random.integers(0, 180, (height, width, 3))
+        pixels[..., 0] += int(random.integers(0, 30) + 25 * label)
+        kind, extension = (("PNG", ".png"), ("JPEG", ".jpg"))[number % 2]
+        labels[store(folder, encoded(pixels.astype(np.uint8), kind), extension)] = label
+    return labels
+
+
+def write_labels(path: Path, labels: dict[str, int]) -> Path:
+    path.write_text("objectId,value\n" + "".join(f"{name},{label}\n" for name, label in sorted(labels.items())))
+    return path
+
+
+def toy_backbone(folder: Path, width: int = 16, pool: bool = True) -> Path:
+    """A seeded convolution as a SavedModel in the TF-Hub format; without `pool` it is no feature vector."""
+    import tf_keras
+
+    layers = tf_keras.layers
+    glorot = tf_keras.initializers.GlorotUniform(seed=3)
+    stack: list[Any] = [tf_keras.Input((None, None, 3)), layers.Conv2D(width, 5, 2, kernel_initializer=glorot)]
+    stack += [layers.ReLU(), layers.GlobalAveragePooling2D()] if pool else []
+    tf_keras.Sequential(stack).save(folder, save_format="tf")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """240 made images. Read only: tests that damage something copy it first."""
+    root = tmp_path_factory.mktemp("made")
+    (root / "images").mkdir()
+    labels = write_labels(root / "label.csv", make_images(root / "images", 240))
+    return Made(labels, root / "images", toy_backbone(root / "backbone"))
+
+
+@pytest.fixture(scope="session")
+def client() -> Any:
+    """MLflow's client of the suite's store."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+@pytest.fixture
+def runs(client: Any) -> Callable[[], list[Any]]:
+    """The runs made since the test began, oldest first."""
+
+    def every() -> list[Any]:
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return list(reversed(client.search_runs(experiments, order_by=["attributes.start_time DESC"])))
+
+    before = {run.info.run_id for run in every()}
+    return lambda: [run for run in every() if run.info.run_id not in before]

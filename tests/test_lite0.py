@@ -1,15 +1,8 @@
 """EfficientNet-Lite0: its checkpoint is read without trust, and its weights really land."""
 
-import io
-import os
-import pickle
-import struct
 import subprocess
 import sys
-import types
-from collections import OrderedDict
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest

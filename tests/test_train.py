@@ -1,75 +1,208 @@
-"""The main job, as a person runs it: a process, a store, a model that loads elsewhere."""
+"""The main job as a person runs it: what a run leaves in MLflow, and a model that works elsewhere."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
+from conftest import Done, Made
 
 LOAD = """
-import sys, pandas as pd, tensorflow as tf
-folder, predictions, images = sys.argv[1:]
+import json, sys
+import numpy as np, pandas as pd, tensorflow as tf
+model, predictions, images, logged = sys.argv[1:]
 rows = pd.read_parquet(predictions)
 assert "kesikaran" not in sys.modules
-model = tf.saved_model.load(folder)
-out = model.signatures["serving_default"](tf.constant([open(f"{images}/{n}", "rb").read() for n in rows.object_id]))
-assert (out["label"].numpy() == (rows.logit >= 0)).all()
-assert abs(out["logit"].numpy() - rows.logit).max() < 1e-3
-print("the saved model agrees on", len(rows))
+serve = tf.saved_model.load(model).signatures["serving_default"]
+read = lambda name: open(f"{images}/{name}", "rb").read()
+for split in ("train", "validation", "test"):
+    part = rows[rows["split"] == split]
+    out = serve(tf.constant([read(name) for name in part["object_id"]]))
+    matrix = np.zeros((2, 2), int)
+    np.add.at(matrix, (part["label"], out["label"]), 1)
+    assert matrix.tolist() == json.load(open(f"{logged}/confusion_matrix_{split}.json"))["matrix"], split
+    assert np.abs(out["logit"] - part["logit"]).max() < 1e-4
+    assert np.allclose(out["probability"], part["probability"], atol=1e-5)
+print("agrees on", len(rows))
 """
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("train")
-    return {
-        **os.environ,
-        "KESIKARAN_CACHE": str(root / "cache"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}",
-    }
+METRICS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier")
 
 
-def train(environment: dict[str, str], *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kesikaran.train", *overrides]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+def artifacts(client: Any, run: Any) -> Path:
+    return Path(client.get_run(run.info.run_id).info.artifact_uri.removeprefix("file://"))
 
 
-def test_a_debug_run_leaves_a_model_that_gives_back_its_predictions(environment: dict[str, str]) -> None:
-    done = train(environment, "experiment=debug")
-    assert done.returncode == 0, done.stderr
-    assert "Look at it:" in done.stdout
-    root = Path(environment["KESIKARAN_CACHE"]).parent
-    assert sqlite3.connect(root / "mlflow.db").execute("select status from runs").fetchall() == [("FINISHED",)]
-    latest = dict(sqlite3.connect(root / "mlflow.db").execute("select key, value from latest_metrics"))
-    for split in ("train", "validation", "test"):
-        right = latest[f"{split}/tn"] + latest[f"{split}/tp"]
-        assert latest[f"{split}/accuracy"] == pytest.approx(right / latest[f"{split}/n"])
-    (model,) = root.glob("mlruns/elpv/models/*/artifacts/tf2model")
-    (predictions,) = root.glob("mlruns/elpv/*/artifacts/predictions.parquet")
-    assert {f"confusion_matrix_{s}.png" for s in ("train", "validation", "test")} < set(os.listdir(predictions.parent))
-    (images,) = root.glob("cache/elpv/*/images")
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOAD, str(model), str(predictions), str(images)],
-        capture_output=True, text=True, cwd=root, timeout=300,
-    )  # fmt: skip
+def saved_model(client: Any, run: Any) -> Path:
+    (output,) = run.outputs.model_outputs
+    return Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://"))
+
+
+@pytest.fixture
+def finished(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> Any:
+    done = train(*made.words, "head.dropout=0.1")
+    assert done.code == 0, done.err
+    (run,) = runs()
+    return done, run
+
+
+def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
+    from kesikaran import config, dataset, split
+
+    done, run = finished
+    assert run.info.status == "FINISHED"
+    table = split.sha1_low_byte(dataset.read_labels(made.labels).table)
+
+    # Params: the whole config, and config.yaml the same
+    assert set(run.data.params) == set(config.known_keys())
+    assert run.data.params["head.dropout"] == "0.1"
+    written = yaml.safe_load((artifacts(client, run) / "config.yaml").read_text())
+    assert written["head"]["dropout"] == 0.1
+    assert written["data"]["labels"] == str(made.labels)
+
+    tags = run.data.tags
+    assert tags["split_fingerprint"] == split.fingerprint(table)
+    for tag in ("backbone_digest", "feature_cache_key", "data_digest", "run_fingerprint"):
+        assert len(tags[tag]) == 32, tag
+    assert tags["device"] == "cpu"
+    assert {"git_commit", "git_dirty", "kesikaran_version"} <= set(tags)
+
+    # Inputs: one a split, each under a digest of its own
+    inputs = {i.tags[0].value: i.dataset.digest for i in run.inputs.dataset_inputs}
+    assert set(inputs) == {"train", "validation", "test"}
+    assert len(set(inputs.values())) == 3
+
+    # Metrics: epochs with their steps, then the final ones, of exactly the split's images
+    for name in ("train/loss", "validation/loss", "validation/auc", "learning_rate"):
+        assert [m.step for m in client.get_metric_history(run.info.run_id, name)] == [0, 1, 2, 3, 4], name
+    final = run.data.metrics
+    assert (final["data/images"], final["data/refused"]) == (240, 0)
+    for name in split.SPLITS:
+        assert final[f"{name}/n"] == (table["split"] == name).sum() > 0
+        assert sum(final[f"{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")) == final[f"{name}/n"]
+        for metric in [
+            "accuracy",
+            "balanced_accuracy",
+            "precision",
+            "recall",
+            "f1",
+            "roc_auc",
+            "pr_auc",
+            "log_loss",
+            "brier",
+        ]:
+            assert np.isfinite(final[f"{name}/{metric}"])
+
+    # Artifacts at the root
+    curves = {"roc_curve.png", "precision_recall_curve.png", "predictions.parquet", "config.yaml"}
+    matrices = {f"confusion_matrix_{s}.{kind}" for s in split.SPLITS for kind in ("png", "json")}
+    assert set(os.listdir(artifacts(client, run))) == curves | matrices
+    for name in split.SPLITS:
+        matrix = json.loads((artifacts(client, run) / f"confusion_matrix_{name}.json").read_text())["matrix"]
+        assert [*matrix[0], *matrix[1]] == [final[f"{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")]
+    predictions = pd.read_parquet(artifacts(client, run) / "predictions.parquet")
+    assert list(predictions.columns) == ["object_id", "split", "label", "logit", "probability"]
+    pd.testing.assert_frame_equal(predictions[["object_id", "label", "split"]], table, check_dtype=False)
+
+    # The terminal: one small table and what to do next
+    look = f"Look at it:  mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}"
+    assert done.out.splitlines()[-1] == look
+    for line in ("Run ", "train ", "validation ", "test "):
+        assert f"\n{line}" in done.out
+    assert "oneDNN" not in done.err
+
+
+def test_the_model_works_without_us(finished: Any, made: Made, client: Any, tmp_path: Path) -> None:
+    """A fresh process, elsewhere, the backbone's folder out of sight: the logged confusion matrices, exactly."""
+    _, run = finished
+    hidden = made.backbone.with_name("hidden")
+    made.backbone.rename(hidden)
+    try:
+        words = [saved_model(client, run) / "tf2model", artifacts(client, run) / "predictions.parquet"]
+        words += [made.images, artifacts(client, run)]
+        loaded = subprocess.run(
+            [sys.executable, "-c", LOAD, *map(str, words)], capture_output=True, text=True, cwd=tmp_path, timeout=300
+        )
+    finally:
+        hidden.rename(made.backbone)
     assert loaded.returncode == 0, loaded.stderr
-    assert "the saved model agrees on 300" in loaded.stdout
+    assert "agrees on 240" in loaded.stdout
+
+
+def test_the_model_takes_pixels_and_serves_through_mlflow(finished: Any, made: Made, client: Any) -> None:
+    import mlflow
+    import tensorflow as tf
+    from PIL import Image
+
+    _, run = finished
+    predictions = pd.read_parquet(artifacts(client, run) / "predictions.parquet")
+    some = predictions[predictions["object_id"].str.endswith(".png")].head(3)
+    paths = [made.images / name for name in some["object_id"]]
+
+    pixels_of = tf.saved_model.load(str(saved_model(client, run) / "tf2model")).signatures["images"]
+    for path, logit in zip(paths, some["logit"], strict=True):
+        pixels = np.asarray(Image.open(path), np.float32)[None]
+        assert pixels_of(tf.constant(pixels))["logit"].numpy()[0] == pytest.approx(logit, abs=1e-4)
+
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+    served = mlflow.pyfunc.load_model(str(saved_model(client, run)))
+    answer = served.predict(np.array([path.read_bytes() for path in paths], object))
+    assert answer == pytest.approx(some["probability"].to_numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    "words",
     [
-        ("optimizer.lrr=1", "valid ones are: optimizer.name, optimizer.lr"),
-        ("optimizer=adm", "adamw"),
-        ("optimizer.lr=fast", "optimizer.lr"),
-        ("head.dropout=2", "head.dropout=2.0 is not allowed: 0 to below 1"),
-        ("data=label_csv", "needs data.labels=PATH"),
+        ["head=hidden", "head.hidden_units=[16,8]", "head.dropout=0.2", "head.l2=1e-4", "optimizer.lr=0.03"],
+        ["optimizer=adamw", "optimizer.schedule=cosine"],
+        ["optimizer=sgd"],
+        ["optimizer=rmsprop", "fit.patience=null"],
+        ["imbalance=class_weight"],
+        ["imbalance=oversample"],
+        ["imbalance=undersample", "fit.monitor=auc"],
+        ["backbone.resize_method=bicubic", "backbone.antialias=false"],
     ],
+    ids=" ".join,
 )
-def test_a_wrong_setting_is_one_line(environment: dict[str, str], override: str, says: str) -> None:
-    done = train(environment, override)
-    assert done.returncode == 1
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+def test_every_choice_trains(
+    words: list[str], train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    done = train(*made.words, "tracking.log_model=false", *words)
+    assert done.code == 0, done.err
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/roc_auc"] > 0.7, "the made images differ by label"
+
+
+def test_a_deterministic_run_is_the_same_bit_for_bit(tmp_path: Path, made: Made, client: Any) -> None:
+    """In processes and caches of their own, so that neither features nor graphs are shared."""
+    metrics = []
+    for name in ("one", "two"):
+        where = {**os.environ, "KESIKARAN_CACHE": str(tmp_path / name)}
+        where["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path / name}.db"
+        words = [*made.words, "deterministic=true", "head.dropout=0.3", "tracking.log_model=false"]
+        command = [sys.executable, "-m", "kesikaran.train", *words]
+        done = subprocess.run(command, env=where, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with sqlite3.connect(tmp_path / f"{name}.db") as database:
+            rows = database.execute("select key, step, value from metrics order by key, step").fetchall()
+        metrics.append(rows)
+    assert len(metrics[0]) > 40
+    assert metrics[0] == metrics[1]
+
+
+def test_the_seed_counts_and_zero_is_one(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
+    for seed in (0, 0, 1):
+        assert train(*made.words, "tracking.log_model=false", "head.dropout=0.3", f"seed={seed}").code == 0
+    first, again, other = (run.data.metrics["train/log_loss"] for run in runs())
+    assert first == pytest.approx(again, rel=1e-4)
+    assert first != pytest.approx(other, rel=1e-4)
