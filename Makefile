@@ -15,8 +15,8 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; ok=(3,11)<=v<=(3,13); ok or sys.exit(f"Python 3.11-3.13 is needed and {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	@echo "Setting up $(VENV): about 3 GB and some minutes, once."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 train: $(VENV)/.stamp ## train on the embedded demo; overrides: make train ARGS="optimizer.lr=1e-3"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import filelock
 import tensorflow as tf
@@ -83,6 +84,10 @@ def _folder(handle: str) -> Path:
 
 
 def _download(url: str) -> Path:
+    # A SavedModel is a program: over plain http anybody on the way could change it.
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise InputError(f"backbone.handle={url} would be fetched unencrypted: give it as https://")
     cache = Path(os.environ.setdefault("TFHUB_CACHE_DIR", str(paths.cache_dir() / "tfhub")))
     paths.writable(cache, "module cache", "set TFHUB_CACHE_DIR or KESIKARAN_CACHE to one that is")
     os.environ.setdefault("TFHUB_DOWNLOAD_PROGRESS", "1")

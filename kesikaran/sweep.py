@@ -2,11 +2,13 @@
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class SweepCallback(Callback):
@@ -51,7 +53,7 @@ def close(status: str) -> None:
         tracking.close_sweep(sweep_id, status, table)
 
 
-def summary(jobs: pd.DataFrame) -> pd.DataFrame:
+def summary(jobs: "pd.DataFrame") -> "pd.DataFrame":
     """A row a job: what differed between the jobs, the validation metrics, the test metrics."""
     params = [c for c in jobs.columns if c.startswith("params.") and jobs[c].nunique(dropna=False) > 1]
     wanted = [f"metrics.{s}/{m}" for s in ("validation", "test") for m in ("log_loss", "roc_auc", "accuracy")]

@@ -18,6 +18,7 @@ from mlflow.data import pandas_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
+from sqlalchemy.exc import SQLAlchemyError
 
 from kesikaran import __version__, paths
 from kesikaran.errors import InputError
@@ -135,7 +136,7 @@ def _experiment_id(uri: str, name: str, artifacts: Path | None) -> str:
         if found is None:
             location = None if artifacts is None else (artifacts / name).as_uri()
             return mlflow.create_experiment(name, artifact_location=location)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise InputError(f"the store {uri} cannot be opened: {str(error).splitlines()[0]}") from None
     if found.lifecycle_stage == "deleted":
         raise InputError(

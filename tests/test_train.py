@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from conftest import Done, Made
+from omegaconf import OmegaConf
 
 LOAD = """
 import json, sys
@@ -65,9 +65,9 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
     # Params: the whole config, and config.yaml the same
     assert set(run.data.params) == set(config.known_keys())
     assert run.data.params["head.dropout"] == "0.1"
-    written = yaml.safe_load((artifacts(client, run) / "config.yaml").read_text())
-    assert written["head"]["dropout"] == 0.1
-    assert written["data"]["labels"] == str(made.labels)
+    written: Any = OmegaConf.load(artifacts(client, run) / "config.yaml")
+    assert written.head.dropout == 0.1
+    assert written.data.labels == str(made.labels)
 
     tags = run.data.tags
     assert tags["split_fingerprint"] == split.fingerprint(table)

@@ -1,0 +1,156 @@
+"""The head learns what it is told to, stops where validation says, and says when it cannot."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from kesikaran.config import FitConfig, HeadConfig, Monitor, OptimizerConfig, OptimizerName, Schedule
+from kesikaran.errors import InputError
+
+
+def sample(count: int, seed: int, width: int = 6) -> Any:
+    """Gaussian features whose first column tells the label, noisily; label 1 three times in four."""
+    from kesikaran.fitting import Sample
+
+    random = np.random.default_rng(seed)
+    labels = (random.random(count) < 0.75).astype(int)
+    features = random.normal(size=(count, width))
+    features[:, 0] += 1.5 * labels
+    return Sample(features.astype(np.float32), labels)
+
+
+def fit(
+    head: HeadConfig | None = None,
+    optimizer: OptimizerConfig | None = None,
+    weights: dict[int, float] | None = None,
+    **fit_words: Any,
+) -> tuple[Any, Any, list[dict[str, float]]]:
+    """Returns (the head, what fit says of itself, the metrics of each epoch)."""
+    import tf_keras
+
+    from kesikaran import fitting, model
+
+    tf_keras.utils.set_random_seed(0)
+    settings = FitConfig(**{"epochs": 30, **fit_words})
+    train, validation = sample(400, 1), sample(200, 2)
+    net = model.build_head(train.features.shape[1], head or HeadConfig(), seed=0)
+    history: list[dict[str, float]] = []
+    steps = settings.epochs * -(-len(train.labels) // settings.batch_size)
+    optimizer = optimizer or OptimizerConfig(OptimizerName.adam, lr=0.05)
+    built = model.build_optimizer(optimizer, steps)
+    fitted = fitting.fit(net, built, train, validation, weights, settings, lambda _, m: history.append(m))
+    return net, fitted, history
+
+
+def test_a_linear_head_is_logistic_regression() -> None:
+    """Without L2, dropout and early stopping it must reach what scikit-learn's solver finds."""
+    from kesikaran import fitting
+
+    cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
+    net, _, _ = fit(optimizer=cosine, epochs=150, patience=None)
+    train, validation = sample(400, 1), sample(200, 2)
+    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(train.features, train.labels)
+    logits = reference.decision_function(validation.features)
+    np.testing.assert_allclose(fitting.predict(net, validation.features), logits, atol=0.05)
+
+
+@pytest.mark.parametrize(("monitor", "metric", "best"), [(Monitor.loss, "loss", min), (Monitor.auc, "auc", max)])
+def test_the_best_epochs_weights_are_put_back(monitor: Monitor, metric: str, best: Any) -> None:
+    from kesikaran import fitting, scores
+
+    net, fitted, history = fit(HeadConfig([64]), epochs=60, patience=4, monitor=monitor)
+    values = [epoch[f"validation/{metric}"] for epoch in history]
+    assert fitted.epochs == len(history) < 60, "it overfits, so it must stop"
+    assert values[fitted.epoch] == best(values)
+    assert fitted.epochs - 1 - fitted.epoch == 4
+    validation = sample(200, 2)
+    logits = fitting.predict(net, validation.features)
+    found = {"loss": scores.log_loss, "auc": scores.roc_auc}[metric](validation.labels, logits)
+    assert found == pytest.approx(values[fitted.epoch])
+
+
+def test_the_best_weights_come_back_when_the_epochs_run_out() -> None:
+    _, fitted, history = fit(HeadConfig([64]), epochs=12, patience=11)
+    values = [epoch["validation/loss"] for epoch in history]
+    assert len(values) == 12
+    assert fitted.epoch == int(np.argmin(values)) < 11
+
+
+def test_without_patience_the_last_epoch_stays() -> None:
+    _, fitted, history = fit(HeadConfig([64]), epochs=12, patience=None)
+    assert (fitted.epoch, fitted.epochs, len(history)) == (11, 12, 12)
+
+
+def test_learning_rates_by_schedule() -> None:
+    _, _, constant = fit(optimizer=OptimizerConfig(OptimizerName.sgd, lr=0.1), epochs=4)
+    assert [epoch["learning_rate"] for epoch in constant] == pytest.approx([0.1] * 4)
+    cosine = OptimizerConfig(OptimizerName.sgd, lr=0.1, schedule=Schedule.cosine)
+    _, _, falling = fit(optimizer=cosine, epochs=4)
+    # Of each epoch's last step: 13 steps an epoch, the first at the full rate
+    expected = [0.1 * (1 + np.cos(np.pi * (13 * epoch - 1) / 52)) / 2 for epoch in (1, 2, 3, 4)]
+    assert [epoch["learning_rate"] for epoch in falling] == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", list(OptimizerName), ids=str)
+def test_every_optimizer_is_itself_and_takes_its_settings(name: OptimizerName) -> None:
+    from kesikaran import model
+
+    built = model.build_optimizer(OptimizerConfig(name, lr=0.02, momentum=0.5, weight_decay=0.1), 10)
+    settings = built.get_config()
+    assert settings["name"].lower() == name.name
+    assert float(built.learning_rate) == pytest.approx(0.02)
+    if name in (OptimizerName.sgd, OptimizerName.rmsprop):
+        assert settings["momentum"] == 0.5
+    if name is OptimizerName.adamw:
+        assert settings["weight_decay"] == 0.1
+
+
+def test_class_weights_move_the_rarer_class_forward() -> None:
+    """Weights w0, w1 shift the ideal logit by log(w1 / w0)."""
+    from kesikaran import fitting, imbalance
+
+    weights = imbalance.class_weights(sample(400, 1).labels)
+    plain, _, _ = fit(epochs=60, patience=None)
+    weighted, _, _ = fit(weights=weights, epochs=60, patience=None)
+    features = sample(200, 2).features
+    moved = np.mean(fitting.predict(weighted, features) - fitting.predict(plain, features))
+    assert moved == pytest.approx(np.log(weights[1] / weights[0]), abs=0.25)
+
+
+def test_what_the_head_is_made_of() -> None:
+    from kesikaran import model
+
+    kinds = [type(layer).__name__ for layer in model.build_head(5, HeadConfig([7, 3], dropout=0.4, l2=0.01), 0).layers]
+    assert kinds == ["Dropout", "Dense", "Dropout", "Dense", "Dropout", "Dense"]
+    head = model.build_head(5, HeadConfig([7, 3], dropout=0.4, l2=0.01), 0)
+    assert [tuple(weight.shape) for weight in head.weights] == [(5, 7), (7,), (7, 3), (3,), (3, 1), (1,)]
+    kernels = [weight.numpy() for weight in head.weights[::2]]
+    assert float(sum(head.losses)) == pytest.approx(0.01 * sum(float((k**2).sum()) for k in kernels), rel=1e-5)
+    assert {layer.rate for layer in head.layers if hasattr(layer, "rate")} == {0.4}
+    linear = model.build_head(5, HeadConfig(), 0)
+    assert [type(layer).__name__ for layer in linear.layers] == ["Dense"]
+    assert linear.losses == []
+
+
+def test_l2_shrinks_and_dropout_regularizes() -> None:
+    plain, _, _ = fit(epochs=60, patience=None)
+    small, _, _ = fit(HeadConfig(l2=0.1), epochs=60, patience=None)
+    assert np.linalg.norm(small.get_weights()[0]) < 0.7 * np.linalg.norm(plain.get_weights()[0])
+
+
+def test_a_loss_that_is_not_finite_names_the_step() -> None:
+    with pytest.raises(InputError, match=r"the loss became (nan|inf) at epoch 0, step \d+: try a lower optimizer.lr"):
+        fit(HeadConfig([8]), OptimizerConfig(OptimizerName.sgd, lr=1e30))
+
+
+def test_predict_takes_any_number_of_rows() -> None:
+    from kesikaran import fitting, model
+
+    net = model.build_head(3, HeadConfig(), 0)
+    features = np.random.default_rng(0).normal(size=(10_000, 3)).astype(np.float32)
+    logits = fitting.predict(net, features)
+    assert (logits.shape, logits.dtype) == ((10_000,), np.float32)
+    kernel, bias = net.get_weights()
+    np.testing.assert_allclose(logits, features @ kernel[:, 0] + bias, atol=1e-5)

@@ -1,0 +1,57 @@
+"""Metrics against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from kesikaran import scores
+
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+LOGITS = np.array([-3.0, -1.0, -0.5, 2.0, 3.0, 1.5, 1.0, 0.0, -0.25, -2.0], np.float32)
+
+
+def test_every_metric_by_hand() -> None:
+    found = scores.score(LABELS, LOGITS)
+    assert [found[cell] for cell in ("n", "tn", "fp", "fn", "tp")] == [10, 3, 1, 2, 4]
+    assert found["accuracy"] == pytest.approx(7 / 10)
+    assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 4 / 6) / 2)
+    assert found["precision"] == pytest.approx(4 / 5)
+    assert found["recall"] == pytest.approx(4 / 6)
+    assert found["f1"] == pytest.approx(8 / 11)
+    # Pairs (1, 0) in which the 1 scores higher: 4 + 3 + 3 + 3 + 3 + 1 of 24
+    assert found["roc_auc"] == pytest.approx(17 / 24)
+    # Precision at each 1, from the highest score down: 1/1, 2/3, 3/4, 4/5, 5/6, then rank 9 of 10
+    assert found["pr_auc"] == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 5 + 5 / 6 + 6 / 9) / 6)
+    p = [1 / (1 + math.exp(-x)) for x in LOGITS.tolist()]
+    pairs = list(zip(LABELS.tolist(), p, strict=True))
+    assert found["log_loss"] == pytest.approx(-sum(math.log(q if y else 1 - q) for y, q in pairs) / 10)
+    assert found["brier"] == pytest.approx(sum((q - y) ** 2 for y, q in pairs) / 10)
+
+
+def test_the_matrix_has_true_rows_and_predicted_columns() -> None:
+    assert scores.confusion(LABELS, LOGITS).matrix() == [[3, 1], [2, 4]]
+
+
+def test_a_logit_of_zero_is_predicted_one() -> None:
+    counts = scores.confusion(np.array([0, 1]), np.zeros(2))
+    assert (counts.fp, counts.tp) == (1, 1)
+
+
+def test_extreme_logits_are_not_clipped() -> None:
+    assert scores.log_loss(np.array([1, 0]), np.array([-1000.0, -1000.0])) == pytest.approx(500)
+
+
+def test_ties_count_half() -> None:
+    assert scores.roc_auc(np.array([0, 1, 0, 1]), np.zeros(4)) == 0.5
+
+
+def test_nothing_predicted_one_has_precision_zero_and_no_warning() -> None:
+    found = scores.score(np.array([0, 1]), np.array([-1.0, -1.0]))
+    assert (found["precision"], found["recall"], found["f1"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_logit_that_is_not_finite_is_a_defect(bad: float) -> None:
+    with pytest.raises(ValueError, match="1 of 2 logits are not finite"):
+        scores.score(np.array([0, 1]), np.array([bad, 0.0]))

@@ -1,0 +1,128 @@
+"""A sweep is a parent with its jobs, whatever becomes of them."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from conftest import ROOT, Done, Made
+
+
+def family(runs: list[Any]) -> tuple[Any, list[Any]]:
+    """(parent, its children)"""
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    children = [run for run in runs if run is not parents[0]]
+    for child in children:
+        assert child.data.tags["mlflow.parentRunId"] == child.data.tags["sweep_id"] == parents[0].info.run_id
+    return parents[0], children
+
+
+def table_of(parent: Any) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/sweep.csv")))
+
+
+def test_four_jobs_under_one_parent(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
+    from kesikaran import backbone
+
+    backbone.load.cache_clear()
+    done = train("-m", *made.words, "head.dropout=0.1,0.3", "optimizer.lr=1e-2,1e-1", "tracking.log_model=false")
+    assert done.code == 0, done.err
+    assert backbone.load.cache_info().misses == 1, "the jobs share one loaded backbone"
+    parent, children = family(runs())
+    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 5
+    settings = {(c.data.params["head.dropout"], c.data.params["optimizer.lr"]) for c in children}
+    assert settings == {("0.1", "0.01"), ("0.1", "0.1"), ("0.3", "0.01"), ("0.3", "0.1")}
+
+    table = table_of(parent)
+    assert list(table["run_id"]) == [child.info.run_id for child in children]
+    differed = ["head.dropout", "optimizer.lr"]
+    assert [c for c in table.columns if "." in c] == differed, "only what differed between the jobs"
+    for child, row in zip(children, table.to_dict("records"), strict=True):
+        for metric in ("validation/roc_auc", "test/roc_auc", "validation/log_loss", "test/accuracy"):
+            assert row[metric] == pytest.approx(child.data.metrics[metric])
+        assert child.info.run_id in done.out.split("Sweep ")[-1]
+
+
+def test_a_failing_job_does_not_stop_the_others(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    done = train("-m", *made.words, "head.dropout=2,0.1,3", "tracking.log_model=false")
+    assert done.code == 1
+    assert "error: head.dropout=2.0 is not allowed" in done.err
+    assert "error: head.dropout=3.0 is not allowed" in done.err
+    assert "3 jobs, 2 not finished" in done.out
+    parent, children = family(runs())
+    assert parent.info.status == "FAILED"
+    assert [child.info.status for child in children] == ["FAILED", "FINISHED", "FAILED"]
+    for child in (children[0], children[2]):
+        assert "InputError: head.dropout=" in mlflow.artifacts.load_text(f"{child.info.artifact_uri}/traceback.txt")
+    assert list(table_of(parent)["status"]) == ["FAILED", "FINISHED", "FAILED"]
+
+
+def test_a_defect_of_ours_keeps_its_traceback(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran import report
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(report, "write", broken)
+    with pytest.raises(ZeroDivisionError):
+        train("-m", *made.words, "seed=0,1")
+    parent, children = family(runs())
+    assert parent.info.status == "FAILED"
+    for child in children:
+        assert child.info.status == "FAILED"
+        assert "ZeroDivisionError: a defect" in mlflow.artifacts.load_text(f"{child.info.artifact_uri}/traceback.txt")
+
+
+def test_a_sweep_over_data_sets_finds_its_jobs(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    words = [word for word in made.words if not word.startswith("data.name=")]
+    done = train("-m", *words, "data.name=made,made2", "tracking.log_model=false")
+    assert done.code == 0, done.err
+    assert "2 jobs, 0 not finished" in done.out
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "words"),
+    [
+        (signal.SIGINT, 130, ["-m", "seed=0,1,2"]),
+        (signal.SIGTERM, 143, ["-m", "seed=0,1,2"]),
+        (signal.SIGTERM, 143, []),
+    ],
+    ids=["Ctrl-C of a sweep", "SIGTERM of a sweep", "SIGTERM of a run"],
+)
+def test_a_signal_leaves_no_run_running(
+    sent: signal.Signals, code: int, words: list[str], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    command = [sys.executable, "-m", "kesikaran.train", *words, *made.words, "fit.epochs=100000", "fit.patience=null"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 120
+    while not any("validation/loss" in run.data.metrics for run in runs()):
+        assert time.monotonic() < deadline, "it never began to train"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.3)
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, (out, err)
+    assert "Traceback" not in err
+    assert {run.info.status for run in runs()} == {"KILLED"}
+    if words:
+        parent, children = family(runs())
+        assert len(children) == 1
+        assert list(table_of(parent)["status"]) == ["KILLED"]
+
+
+def test_the_suite_keeps_to_its_own_store() -> None:
+    assert mlflow.get_tracking_uri() == f"sqlite:///{ROOT / 'mlflow.db'}"
