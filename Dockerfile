@@ -28,7 +28,7 @@ RUN set -eu; \
 # Any user id can run it: the cache and HOME are open to all. WORKDIR is not: without a mounted folder a run
 # is refused, instead of vanishing with its container.
 COPY . /src
-RUN pip install --no-cache-dir --disable-pip-version-check --no-deps /src \
+RUN pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation /src \
     && cp /src/scripts/container_check.py /opt/ \
     && rm -rf /src \
     && useradd --no-create-home --home-dir /tmp kesikaran \

@@ -20,7 +20,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
-from kesikaran import __version__, paths
+from kesikaran import __version__, paths, terminal
 from kesikaran.errors import InputError
 
 SWEEP_TAG = "sweep_id"
@@ -98,14 +98,16 @@ def run(experiment: str, name: str | None, params: dict[str, str]) -> Iterator[R
     try:
         mlflow.log_params(params)
         yield Run(active.info.run_id, experiment_id)
-    except (KeyboardInterrupt, SystemExit):
-        mlflow.end_run("KILLED")
-        raise
-    except BaseException:
+        terminal.stop_if_asked()
+    except BaseException as error:
+        # What was raised may be what TensorFlow made of a signal to stop.
+        killed = terminal.stop_asked() or isinstance(error, KeyboardInterrupt | SystemExit)
         try:
-            mlflow.log_text(traceback.format_exc(), "traceback.txt")
+            if not killed:
+                mlflow.log_text(traceback.format_exc(), "traceback.txt")
         finally:
-            mlflow.end_run("FAILED")
+            mlflow.end_run("KILLED" if killed else "FAILED")
+        terminal.stop_if_asked()
         raise
     mlflow.end_run("FINISHED")
 

@@ -6,7 +6,6 @@ Nothing heavy is imported before a job starts, so that --help and TAB answer at 
 import logging
 import math
 import os
-import signal
 import sys
 import warnings
 from typing import Any
@@ -96,7 +95,7 @@ def main() -> None:
     """The command line. Exit codes: 0 done, 1 an error, 130 Ctrl-C, 143 SIGTERM."""
     refuse_legacy_keras()
     quiet()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    terminal.stop_on_signals()
     ConfigStore.instance().store(name="schema", node=config.Experiment)
     OmegaConf.register_new_resolver("kesikaran_cache", lambda: str(paths.cache_dir()), replace=True)
     status = "KILLED"
@@ -109,10 +108,12 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         status = "FAILED"
         sys.exit(f"error: {config.explain(error)}")
-    except KeyboardInterrupt:
-        sys.exit(130)
     except Exception:
         status = "FAILED"
+        raise
+    except SystemExit:
+        if terminal.stop_asked():
+            print("Stopped. Features computed so far are kept: the same command goes on from there.", file=sys.stderr)
         raise
     finally:
         sweep.close(status)

@@ -10,7 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ASK = "import sys, tensorflow as tf; sys.exit(not tf.config.list_physical_devices('GPU'))"
+# Hydra's flags that print something and train nothing: they need no GPU.
+SHOWS = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+NO_GPU = 3  # not 1, which Python also exits with when TensorFlow cannot be imported
+ASK = f"import sys, tensorflow as tf; sys.exit(0 if tf.config.list_physical_devices('GPU') else {NO_GPU})"
 
 
 def gpu_request(arguments: Sequence[str]) -> str | None:
@@ -28,9 +31,14 @@ def gpu_request(arguments: Sequence[str]) -> str | None:
 
 
 def main() -> None:
-    request = gpu_request(sys.argv[1:])
+    only_shows = any(word.split("=")[0] in SHOWS for word in sys.argv[1:])
+    request = None if only_shows else gpu_request(sys.argv[1:])
     # In a process of its own: TensorFlow's start-up notices heed no log level and would bury the one line.
-    if request and subprocess.run([sys.executable, "-c", ASK], stderr=subprocess.DEVNULL).returncode:
+    asked = subprocess.run([sys.executable, "-c", ASK], stderr=subprocess.PIPE, text=True) if request else None
+    if asked and asked.returncode not in (0, NO_GPU):
+        last = (asked.stderr.strip().splitlines() or [f"exit {asked.returncode}"])[-1]
+        sys.exit(f"kesikaran: a GPU is requested ({request}) and TensorFlow does not start: {last}")
+    if asked and asked.returncode == NO_GPU:
         sys.exit(
             f"kesikaran: a GPU is requested ({request}) and TensorFlow sees none: run with --gpus all, "
             "an image built with CUDA=1, and NVIDIA's driver and container toolkit on the host; "

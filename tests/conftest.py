@@ -42,9 +42,11 @@ class Done:
 @pytest.fixture
 def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
     """`python -m kesikaran.train WORDS` in this process."""
+    from kesikaran import terminal
     from kesikaran import train as door
 
-    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["kesikaran-train", *words])
@@ -59,7 +61,8 @@ def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return Done(code, *capsys.readouterr())
 
     yield run
-    signal.signal(signal.SIGTERM, before)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def test_missing_package_names_the_remedy(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "elpv_dataset", None)
     with pytest.raises(InputError, match=r'elpv-dataset is not installed: pip install "kesikaran\[demo\]"'):
         elpv.prepare(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_the_package_is_not_executed(tmp_path: Path, wheel_copy: Path) -> None:

@@ -156,7 +156,7 @@ def test_the_second_call_neither_rebuilds_nor_imports_tensorflow(lite0_folder: P
     code = f"""
 import sys
 from pathlib import Path
-from kesikaran import backbone, lite0
+from kesikaran import lite0
 sys.modules[lite0._PACKAGE] = None  # as if uninstalled
 assert lite0.saved_model(Path({str(lite0_folder.parents[1])!r})) == Path({str(lite0_folder)!r})
 heavy = {{"tensorflow", "tf_keras", "keras", "torch", "tensorflow_hub"}} & set(sys.modules)

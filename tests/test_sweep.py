@@ -117,11 +117,48 @@ def test_a_signal_leaves_no_run_running(
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, (out, err)
     assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("Stopped. Features computed so far are kept")
     assert {run.info.status for run in runs()} == {"KILLED"}
     if words:
         parent, children = family(runs())
         assert len(children) == 1
         assert list(table_of(parent)["status"]) == ["KILLED"]
+
+
+@pytest.mark.parametrize(
+    "became", [None, SystemError("returned a result with an exception set")], ids=["lost", "other"]
+)
+def test_a_stop_that_tensorflow_swallows_is_heeded(
+    became: Exception | None,
+    train: Callable[..., Done],
+    made: Made,
+    runs: Callable[[], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As was seen now and then: the handler's exception vanishes in TensorFlow, or comes out as another."""
+    from kesikaran import fitting
+
+    predict = fitting.predict
+
+    def swallows(*arguments: Any) -> Any:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            if became:
+                raise became from None
+        return predict(*arguments)
+
+    monkeypatch.setattr(fitting, "predict", swallows)
+    done = train("-m", *made.words, "seed=0,1")
+    assert done.code == 143, done.err
+    parent, children = family(runs())
+    assert [run.info.status for run in (parent, *children)] == ["KILLED", "KILLED"]
+    assert client_metrics(children[0]) <= 1, "it went on training"
+
+
+def client_metrics(run: Any) -> int:
+    """Epochs that the run has logged."""
+    return len(mlflow.MlflowClient().get_metric_history(run.info.run_id, "validation/loss"))
 
 
 def test_the_suite_keeps_to_its_own_store() -> None:
