@@ -1,0 +1,67 @@
+"""The container's entry: a requested GPU that is not there ends it in one line; else it becomes the program."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kesikaran import paths
+
+REPOSITORY = paths.checkout()
+SHOW = ["--cfg", "job"]  # prints the configuration and trains nothing
+
+
+def enter(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    assert REPOSITORY is not None
+    command = [sys.executable, str(REPOSITORY / "scripts" / "container_check.py"), *words]
+    where = {**os.environ, **environment}
+    return subprocess.run(command, env=where, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def no_gpu() -> None:
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "request_named"),
+    [
+        (["device=gpu"], {}, "device=gpu"),
+        (["experiment=debug"], {"NVIDIA_VISIBLE_DEVICES": "all"}, "NVIDIA_VISIBLE_DEVICES=all"),
+    ],
+    ids=["by a word", "by the runtime"],
+)
+def test_a_requested_gpu_that_is_not_there(
+    words: list[str], environment: dict[str, str], request_named: str, no_gpu: None
+) -> None:
+    done = enter(*words, **environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"kesikaran: a GPU is requested ({request_named}) and TensorFlow sees none: run with")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        ([], {"NVIDIA_VISIBLE_DEVICES": "void"}),
+        (["device=cpu"], {"NVIDIA_VISIBLE_DEVICES": "all"}),
+        ([], {"NVIDIA_VISIBLE_DEVICES": "all"}),
+    ],
+    ids=["none requested", "declined", "only shown"],
+)
+def test_it_becomes_the_program(words: list[str], environment: dict[str, str]) -> None:
+    done = enter(*SHOW, *words, **environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("data:\n  source: elpv")
+
+
+def test_a_broken_tensorflow_is_not_taken_for_a_missing_gpu(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('libfoo.so')")
+    done = enter("device=gpu", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "TensorFlow does not start: ImportError: libfoo.so" in done.stderr
