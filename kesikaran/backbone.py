@@ -49,8 +49,7 @@ def load(handle: str, image_size: int) -> Backbone:
             raise InputError(f"{handle} is not a TF-Hub SavedModel: {_first_line(error)}") from None
         # Downloads are renamed into place whole, yet a full disk or a copy by hand can leave a torn one.
         print(f"The cached module of {handle} is damaged: fetching it again.")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder = _folder(handle)
+        folder = _download(handle, afresh=True)
         try:
             layer = _load_layer(folder)
         except Exception as again:
@@ -83,7 +82,7 @@ def _folder(handle: str) -> Path:
     return folder
 
 
-def _download(url: str) -> Path:
+def _download(url: str, afresh: bool = False) -> Path:
     # A SavedModel is a program: over plain http anybody on the way could change it.
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
@@ -92,18 +91,23 @@ def _download(url: str) -> Path:
     paths.writable(cache, "module cache", "set TFHUB_CACHE_DIR or KESIKARAN_CACHE to one that is")
     os.environ.setdefault("TFHUB_DOWNLOAD_PROGRESS", "1")
     folder = cache / hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
+    aside = folder.with_name(f"{folder.name}.damaged")
     with filelock.FileLock(f"{folder}.kesikaran.lock"):
-        if folder.is_dir() and not (folder / "saved_model.pb").is_file():
-            print(f"The cached module of {url} is incomplete: fetching it again.")
-            shutil.rmtree(folder)
+        if afresh:
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
         try:
-            return Path(hub.resolve(url))
+            fetched = Path(hub.resolve(url))
         except Exception as error:
+            if afresh:  # somebody may have put it there by hand: what cannot be replaced is not removed
+                aside.rename(folder)
             raise InputError(
                 f"backbone.handle={url} could not be fetched ({_first_line(error)}). Offline? Put the unpacked "
                 f"module into {folder}, give a SavedModel folder as backbone.handle=, "
                 "or use the embedded backbone=efficientnet_lite0"
             ) from None
+        shutil.rmtree(aside, ignore_errors=True)
+        return fetched
 
 
 def _load_layer(folder: Path) -> Any:

@@ -1,6 +1,7 @@
 """A handle ends in a frozen feature vector, or in one line that says the way out. No network but loopback."""
 
 import gc
+import hashlib
 import io
 import shutil
 import socket
@@ -175,6 +176,17 @@ def test_a_seeded_cache_needs_no_network(toy: Path, tmp_path: Path, monkeypatch:
     assert backbone.load(url, 32).digest == backbone.digest(toy)
 
 
+def test_what_cannot_be_fetched_again_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
+    url = "https://127.0.0.1:1/never/asked"
+    seeded = tmp_path / hashlib.sha1(url.encode()).hexdigest()
+    seeded.mkdir()
+    (seeded / "saved_model.pb").write_bytes(b"of a newer TensorFlow, say")
+    with pytest.raises(InputError, match="could not be fetched"):
+        backbone.load(url, 32)
+    assert (seeded / "saved_model.pb").read_bytes() == b"of a newer TensorFlow, say"
+
+
 def test_a_network_without_encryption_is_refused() -> None:
     """A SavedModel is a program: who can change it on its way can read files here."""
     with pytest.raises(InputError, match="give it as https://"):
@@ -183,6 +195,12 @@ def test_a_network_without_encryption_is_refused() -> None:
 
 def test_the_digest_is_of_names_and_bytes(toy: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(toy, tmp_path / "copy"))
+    assert backbone.digest(copy) == backbone.digest(toy)
+    (weights,) = (copy / "variables").glob("*.data*")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert backbone.digest(copy) != backbone.digest(toy)
+    weights.write_bytes(content)
     assert backbone.digest(copy) == backbone.digest(toy)
     (copy / "variables" / "more").write_bytes(b"")
     assert backbone.digest(copy) != backbone.digest(toy)
