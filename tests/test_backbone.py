@@ -25,7 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 @pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
+def alone() -> Iterator[None]:
+    backbone.load.cache_clear()
     yield
     gc.collect()  # here, where the mark above holds
 
@@ -66,7 +67,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     thread.start()
     served.url = f"http://127.0.0.1:{server.server_port}/kesikaran/b0/feature-vector/1"
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "tfhub"))
-    backbone.load.cache_clear()
     yield served
     server.shutdown()
     thread.join()
