@@ -44,6 +44,8 @@ def test_the_seed_decides_the_draw_and_either_class_may_be_the_rarer(strategy: s
     first, again, other = (imbalance.treat(labels, strategy, seed)[0].tolist() for seed in (0, 0, 1))
     assert first == again != other
     assert len(set(np.bincount(labels[first]).tolist())) == 1
+    if strategy == "undersample":
+        assert len(set(first)) == len(first)
 
 
 def test_an_unknown_strategy_is_a_defect() -> None:
