@@ -1,0 +1,45 @@
+"""The device and the random state are set for the whole process, so each case has a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def answer(code: str) -> str:
+    start = "from kesikaran import device\nfrom kesikaran.config import Device\nimport tensorflow as tf\n"
+    done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_deterministic_forbids_tensorflow_its_races(wanted: bool) -> None:
+    # Small heads come out bit-identical without it too, so the switch itself is looked at.
+    ask = "from tensorflow.python.framework import config\nprint(config.is_op_determinism_enabled())"
+    assert answer(f"device.seed(0, {wanted})\n{ask}") == str(wanted)
+
+
+def test_the_cpu_hides_every_gpu() -> None:
+    assert answer("print(device.choose(Device.cpu), tf.config.get_visible_devices('GPU'))") == "cpu []"
+
+
+def test_a_sweep_cannot_change_its_device() -> None:
+    """Made to look as on a machine with a GPU: TensorFlow refuses the change once it has started."""
+    code = """
+device.choose(Device.auto)
+def started(*_): raise RuntimeError("already initialized")
+tf.config.set_visible_devices = started
+device.choose(Device.cpu)"""
+    assert answer(code).endswith("the jobs of one sweep share a process and so a device: give one device= for all")
+
+
+def test_a_gpu_is_named_and_takes_memory_as_it_needs_it() -> None:
+    """As far as a machine without a GPU can show it: what is asked of TensorFlow for one that it reports."""
+    code = """
+asked = []
+tf.config.list_physical_devices = tf.config.get_visible_devices = lambda kind: ["GPU:0"]
+tf.config.set_visible_devices = lambda devices, kind: None
+tf.config.experimental.set_memory_growth = lambda gpu, on: asked.append((gpu, on))
+tf.config.experimental.get_device_details = lambda gpu: {"device_name": "made-up"}
+print(device.choose(Device.gpu), asked)"""
+    assert answer(code) == "made-up [('GPU:0', True)]"
