@@ -4,11 +4,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_VARIED_ENV = "KESIKARAN_SWEEP_VARIES"  # as tracking.SWEEP_ENV: it reaches the jobs under every launcher
 
 
 class SweepCallback(Callback):
@@ -18,15 +21,24 @@ class SweepCallback(Callback):
         from kesikaran import paths, tracking
         from kesikaran.errors import InputError
 
+        words = list(config.hydra.overrides.task)
         try:
             paths.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
-            os.environ[tracking.SWEEP_ENV] = tracking.open_sweep(config.data.name, list(config.hydra.overrides.task))
+            os.environ[tracking.SWEEP_ENV] = tracking.open_sweep(config.data.name, words)
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.
             sys.exit(f"error: {error}")
+        parsed = OverridesParser.create().parse_overrides(words)
+        os.environ[_VARIED_ENV] = " ".join(word.key_or_group for word in parsed if word.is_sweep_override())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         close("FINISHED")
+
+
+def job_name(words: list[str]) -> str | None:
+    """A name for the job of the given overrides: those that its sweep varies. None outside a sweep."""
+    varied = os.environ.get(_VARIED_ENV, "").split()
+    return " ".join(word for word in words if word.split("=")[0] in varied) or None
 
 
 def close(status: str) -> None:
@@ -39,6 +51,7 @@ def close(status: str) -> None:
     if sweep_id is None:
         return
     del os.environ[tracking.SWEEP_ENV]
+    os.environ.pop(_VARIED_ENV, None)
 
     table = None
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,7 +29,8 @@ def job(cfg: DictConfig) -> float:
         experiment = config.parse(cfg)
         # The run opens first, so that whatever goes wrong from here on is on record.
         params = config.flatten(experiment)
-        with tracking.run(experiment.data.name, experiment.tracking.run_name, params) as run:
+        name = experiment.tracking.run_name or sweep.job_name(list(HydraConfig.get().overrides.task))
+        with tracking.run(experiment.data.name, name, params) as run:
             config.check(experiment)
             run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
             print(f"Run {run.run_id} in experiment {experiment.data.name}")
