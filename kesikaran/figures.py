@@ -1,4 +1,4 @@
-"""Scores to matplotlib figures. The caller closes what it has saved."""
+"""Scores to matplotlib figures, about 300 px wide: MLflow's compare page clips what is wider than its panes."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,14 +8,14 @@ from kesikaran.scores import Confusion
 
 
 def confusion_matrix(counts: Confusion, split: str) -> Figure:
-    """About 300 px square: MLflow's compare page clips what is wider than its panes."""
+    """Rows are true labels; a cell shows its count and its share of the row."""
     figure = Figure(figsize=(3.0, 3.0), dpi=100, layout="constrained")
     axes = figure.subplots()
     matrix = np.array(counts.matrix())
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
-        colour = "white" if share[row, column] > 0.5 else "black"
+        colour = "white" if share[row, column] > 0.62 else "black"
         text = f"{count:,}\n{share[row, column]:.1%}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
     axes.set_xticks([0, 1], ["0", "1"])
@@ -28,20 +28,20 @@ def confusion_matrix(counts: Confusion, split: str) -> Figure:
 
 def roc_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """by_split: split -> (labels [n], logits [n])."""
-    figure = Figure(figsize=(4.0, 4.0), dpi=100, layout="constrained")
+    figure = Figure(figsize=(3.2, 3.2), dpi=100, layout="constrained")
     axes = figure.subplots()
     for split, (labels, logits) in by_split.items():
         fpr, tpr, _ = metrics.roc_curve(labels, logits)
         axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(labels):,}")
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
     axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC", aspect="equal")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=7)
     return figure
 
 
 def precision_recall_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """by_split: split -> (labels [n], logits [n]). Dotted: the precision of chance, the share of label 1."""
-    figure = Figure(figsize=(4.0, 4.0), dpi=100, layout="constrained")
+    figure = Figure(figsize=(3.2, 3.2), dpi=100, layout="constrained")
     axes = figure.subplots()
     for split, (labels, logits) in by_split.items():
         precision, recall, _ = metrics.precision_recall_curve(labels, logits)
@@ -49,5 +49,5 @@ def precision_recall_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) 
         (line,) = axes.step(recall, precision, where="post", label=f"{split}, AP {area:.3f}, n = {len(labels):,}")
         axes.axhline(float(np.mean(labels)), color=line.get_color(), linestyle=":", linewidth=1)
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=7, loc="lower left")
     return figure

@@ -82,4 +82,4 @@ def say(results: dict[str, dict[str, float]], run: Run) -> None:
     table = pd.DataFrame(results).T[list(_SHOWN)]
     table["n"] = table["n"].astype(int)
     print("\n" + table.to_string(float_format=lambda x: f"{x:.3f}" if abs(x) < 1e4 else f"{x:.3g}"))
-    print(f"\nRun {run.run_id}\nLook at it:  {tracking.store_hint()}")
+    print(f"\nRun {run.run_id}\nLook at it:  {tracking.look_at(run.run_id)}")

@@ -21,15 +21,16 @@ class SweepCallback(Callback):
         from kesikaran import paths, tracking
         from kesikaran.errors import InputError
 
-        words = list(config.hydra.overrides.task)
+        parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        varied = [word for word in parsed if word.is_sweep_override()]
+        name = "sweep: " + " ".join(str(word.input_line) for word in varied)
         try:
             paths.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
-            os.environ[tracking.SWEEP_ENV] = tracking.open_sweep(config.data.name, words)
+            os.environ[tracking.SWEEP_ENV] = tracking.open_sweep(config.data.name, name)
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.
             sys.exit(f"error: {error}")
-        parsed = OverridesParser.create().parse_overrides(words)
-        os.environ[_VARIED_ENV] = " ".join(word.key_or_group for word in parsed if word.is_sweep_override())
+        os.environ[_VARIED_ENV] = " ".join(word.key_or_group for word in varied)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         close("FINISHED")
@@ -61,7 +62,7 @@ def close(status: str) -> None:
             status = "FAILED"
         print(f"\nSweep {sweep_id}: {len(table)} jobs, {failed} not finished\n")
         print(table.to_string(index=False, float_format=lambda x: f"{x:.4f}", na_rep="-"))
-        print(f"\nLook at it:  {tracking.store_hint()}")
+        print(f"\nLook at it:  {tracking.look_at(sweep_id)}")
     finally:
         tracking.close_sweep(sweep_id, status, table)
 

@@ -17,6 +17,7 @@ import pandas as pd
 from mlflow.data import pandas_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types.schema import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -153,19 +154,22 @@ def _experiment_id(uri: str, name: str, artifacts: Path | None) -> str:
     return found.experiment_id
 
 
-def store_hint() -> str:
-    """The command that shows the store."""
+def look_at(run_id: str) -> str:
+    """The command that shows the store, and the page of the run."""
+    page = f"#/experiments/{mlflow.get_run(run_id).info.experiment_id}/runs/{run_id}"
     given = _uri_given
-    if given:
-        return given if given.startswith("http") else f"mlflow ui --backend-store-uri {given}"
-    return "mlflow ui" if Path.cwd() == paths.home() else f"cd {paths.home()} && mlflow ui"
+    if given and given.startswith("http"):
+        return f"{given}/{page}"
+    store = f" --backend-store-uri {given}" if given else ""
+    there = "" if given or Path.cwd() == paths.home() else f"cd {paths.home()} && "
+    return f"{there}mlflow ui{store}   (then http://127.0.0.1:5000/{page})"
 
 
-def open_sweep(experiment: str, overrides: list[str]) -> str:
+def open_sweep(experiment: str, name: str) -> str:
     """Make the parent run of a sweep and return its id. It is not the active run: its jobs are."""
     experiment_id = open_experiment(experiment)
     client = mlflow.MlflowClient()
-    parent = client.create_run(experiment_id, tags=_origin(), run_name="sweep: " + " ".join(overrides))
+    parent = client.create_run(experiment_id, tags={**resolve_tags(), **_origin()}, run_name=name)
     client.set_tag(parent.info.run_id, SWEEP_TAG, parent.info.run_id)
     return parent.info.run_id
 

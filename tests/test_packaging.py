@@ -80,7 +80,9 @@ def test_the_wheel_trains_from_any_folder(site: Path, made: Made, tmp_path: Path
         [sys.executable, "-c", script, *words], env=where, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "Look at it:  mlflow ui"
+    assert done.stdout.splitlines()[-1].startswith(
+        "Look at it:  mlflow ui   (then http://127.0.0.1:5000/#/experiments/1/runs"
+    )
     assert (tmp_path / "mlflow.db").is_file()
     assert list(tmp_path.glob("mlruns/made/*/artifacts/confusion_matrix_test.png"))
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlruns"}

@@ -114,8 +114,11 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
     pd.testing.assert_frame_equal(predictions[["object_id", "label", "split"]], table, check_dtype=False)
 
     # The terminal: one small table and what to do next
-    look = f"Look at it:  mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}"
-    assert done.out.splitlines()[-1] == look
+    look = (
+        f"Look at it:  mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}   (then http://127.0.0.1:5000/"
+    )
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
+    assert done.out.splitlines()[-1] == look + page
     for line in ("Run ", "train ", "validation ", "test "):
         assert f"\n{line}" in done.out
 
