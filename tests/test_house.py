@@ -1,7 +1,6 @@
 """The house rules, each as a test, and each check shown able to fail."""
 
 import ast
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,9 +99,3 @@ def test_every_option_file_says_only_what_the_schema_knows() -> None:
         assert files, group
         for file in files:
             assert set(OmegaConf.load(file)) <= fields, file
-
-
-@pytest.mark.parametrize("word", [r"cfg\.get\(", r"print\(f?\"DEBUG", r"/work/", r"/root/"])
-def test_what_the_package_does_not_say(word: str) -> None:
-    for path in [*PACKAGE.glob("*.py"), *paths.conf_dir().rglob("*.yaml")]:
-        assert not re.search(word, path.read_text()), path
