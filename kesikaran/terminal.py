@@ -54,7 +54,7 @@ def progress(items: Iterable[Any] | None, what: str, unit: str, total: int | Non
     """A tqdm bar on stderr, with `unit`s per second and the time left. Quiet for the first two seconds.
     A step of it is also where a signal to stop is heeded at the latest."""
     # In a log file each refresh is a line of its own.
-    pause_seconds = 0.1 if sys.stderr.isatty() else 30
+    pause_seconds = 0.1 if sys.stderr.isatty() else 10
     return _Bar(items, what, total, unit=unit, delay=2, mininterval=pause_seconds, dynamic_ncols=True)
 
 
