@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -26,6 +27,14 @@ class DataSource(Enum):
 class OnBadImage(Enum):
     quarantine = "quarantine"
     fail = "fail"
+
+
+class Rule(Enum):
+    sha1_low_byte = "sha1_low_byte"
+    sha1_fold = "sha1_fold"
+    blocks = "blocks"
+    stratified_random = "stratified_random"
+    from_file = "from_file"
 
 
 class Balance(Enum):
@@ -83,10 +92,30 @@ class DataConfig:
 
 @dataclass
 class SplitConfig:
-    rule: str = MISSING
+    rule: Rule = MISSING
     test: list[int] = field(default_factory=lambda: [0, 25])  # [first, past the last) of the low byte
     validation: list[int] = field(default_factory=lambda: [25, 50])
     balance: Balance = Balance.minority  # of validation and test; the surplus goes to train
+    group: str | None = None  # a column of the label file: equal values stay together
+    fold: int = 0  # 0 to folds - 1
+    folds: int = 10
+    block_size: int = 64  # neighbours kept together
+    order: str | None = None  # the column that lines the images up; null: the rows of the label file
+    test_size: float = 0.15  # below 1 a share, else a number of images
+    validation_size: float = 0.15
+    stratify: str | None = None  # the column whose classes stay in proportion; null: the label
+    seed: int = 0
+    file: str | None = None  # CSV objectId,value,type, as scripts/split.py writes it
+
+
+# What each rule reads. Any other setting of the group would do nothing, and is refused.
+_READ_BY_RULE = {
+    Rule.sha1_low_byte: {"test", "validation", "balance", "group"},
+    Rule.sha1_fold: {"fold", "folds", "group"},
+    Rule.blocks: {"fold", "folds", "block_size", "order"},
+    Rule.stratified_random: {"test_size", "validation_size", "stratify", "seed"},
+    Rule.from_file: {"file"},
+}
 
 
 @dataclass
@@ -192,6 +221,7 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
         "data.labels",
         "data.images",
         "data.name",
+        "split.file",
         "backbone.handle",
         "backbone.batch_size",
     )
@@ -264,17 +294,7 @@ def check(e: Experiment) -> None:
             raise InputError(f"data=label_csv needs {key}=PATH (label CSV and image folder of your own data)")
     need(e.data.max_megapixels > 0, "data.max_megapixels", e.data.max_megapixels, "above 0")
     need(e.data.limit is None or e.data.limit > 0, "data.limit", e.data.limit, "null or at least 1")
-    need(e.split.rule == "sha1_low_byte", "split.rule", e.split.rule, "sha1_low_byte")
-    for key, window in (("split.test", e.split.test), ("split.validation", e.split.validation)):
-        ok = len(window) == 2 and 0 <= window[0] < window[1] <= 256
-        need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")
-    (t0, t1), (v0, v1) = e.split.test, e.split.validation
-    need(
-        t1 <= v0 or v1 <= t0,
-        "split.validation",
-        e.split.validation,
-        f"must not overlap split.test={[t0, t1]}",
-    )
+    _check_split(e.split, need)
     need(32 <= e.backbone.image_size <= 2048, "backbone.image_size", e.backbone.image_size, "32 to 2048 px")
     low_high = e.backbone.value_range
     need(len(low_high) == 2 and low_high[0] < low_high[1], "backbone.value_range", low_high, "[low, high]")
@@ -307,3 +327,32 @@ def check(e: Experiment) -> None:
     need(e.fit.batch_size >= 1, "fit.batch_size", e.fit.batch_size, "at least 1")
     need(e.fit.patience is None or e.fit.patience >= 1, "fit.patience", e.fit.patience, "null or at least 1")
     need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
+
+
+def _check_split(split: SplitConfig, need: Callable[[bool, str, object, str], None]) -> None:
+    for f in dataclasses.fields(split):
+        rules = [rule.name for rule, read in _READ_BY_RULE.items() if f.name in read]
+        value = getattr(split, f.name)
+        is_default = value == getattr(SplitConfig(), f.name) if f.name != "rule" else True
+        need(
+            is_default or split.rule.name in rules,
+            f"split.{f.name}",
+            value,
+            f"it does nothing under split={split.rule.name}, it is a setting of {', '.join(rules)}",
+        )
+    for key, window in (("split.test", split.test), ("split.validation", split.validation)):
+        ok = len(window) == 2 and 0 <= window[0] < window[1] <= 256
+        need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")
+    (t0, t1), (v0, v1) = split.test, split.validation
+    no_overlap = t1 <= v0 or v1 <= t0
+    need(no_overlap, "split.validation", split.validation, f"must not overlap split.test={[t0, t1]}")
+    need(2 <= split.folds <= 64, "split.folds", split.folds, "2 to 64")
+    need(0 <= split.fold < split.folds, "split.fold", split.fold, f"0 to {split.folds - 1}, below split.folds")
+    need(split.block_size >= 1, "split.block_size", split.block_size, "at least 1")
+    for name in ("test_size", "validation_size"):
+        size = getattr(split, name)
+        ok = 0 < size < 1 or (size >= 1 and float(size).is_integer())
+        need(ok, f"split.{name}", size, "a share between 0 and 1, or a whole number of images")
+    need(0 <= split.seed < 2**32, "split.seed", split.seed, "0 to 4294967295")
+    if split.rule is Rule.from_file and not split.file:
+        raise InputError("split=from_file needs split.file=PATH (a CSV objectId,value,type)")

@@ -19,7 +19,8 @@ _COLUMNS = ("objectId", "value")
 
 @dataclass(frozen=True)
 class Labels:
-    """table: `object_id` (str), `label` (int, 0 or 1), sorted by object id. repeated: rows said twice."""
+    """table: `object_id` (str), `label` (int, 0 or 1), `row` (int, the place in the file, from 0) and the
+    file's further columns (str), sorted by object id. repeated: rows said twice."""
 
     table: pd.DataFrame
     repeated: int
@@ -41,7 +42,7 @@ def locate(config: DataConfig) -> tuple[Path, Path]:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read and check `objectId,value` (further columns are allowed and left out).
+    """Read and check `objectId,value` (further columns are kept as text).
 
     Raises:
         InputError: missing or unreadable file, missing column, no rows, a value that is not 0 or 1,
@@ -61,6 +62,27 @@ def read_labels(path: Path) -> Labels:
     if table["label"].nunique() < 2:
         raise InputError(f"{path}: every row has label {table['label'].iloc[0]}; both 0 and 1 are needed")
     return Labels(table.sort_values("object_id", ignore_index=True), len(rows) - len(table))
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """Read and check a split: `objectId,value,type`, as scripts/split.py writes it.
+
+    Returns:
+        Columns object_id, label, split.
+
+    Raises:
+        InputError: as `read_labels`, or a type that is no split.
+    """
+    table = read_labels(path).table
+    if "type" not in table.columns:
+        raise InputError(f"{path} has no column type: it is no split; scripts/split.py writes one")
+    wrong = ~table["type"].isin(["train", "validation", "test"])
+    if wrong.any():
+        first = table[wrong].iloc[0]
+        raise InputError(
+            f"{path} line {first['row'] + 2}: type {first['type'][:40]!r} is not train, validation or test"
+        )
+    return table[["object_id", "label"]].assign(split=table["type"])
 
 
 def data_digest(table: pd.DataFrame) -> str:
@@ -89,8 +111,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"label file {path} has no column {', '.join(missing)}; it has: {found}")
     if rows.empty:
         raise InputError(f"label file {path} has a header and no rows")
+    further = [c for c in rows.columns if c not in (*_COLUMNS, "object_id", "label", "split", "row")]
     # A short row leaves holes in spite of keep_default_na.
-    return rows[list(_COLUMNS)].fillna("")
+    return rows[[*_COLUMNS, *further]].fillna("").assign(row=range(len(rows)))
 
 
 def _once_each(path: Path, rows: pd.DataFrame) -> pd.DataFrame:

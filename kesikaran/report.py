@@ -43,7 +43,7 @@ def refused(run: Run, reasons: dict[str, str], asked: int, policy: OnBadImage) -
 
 def inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
     """Log each split of `table` (columns object_id, label, split) as an input of the run."""
-    for context, rows in table.groupby("split", sort=False):
+    for context, rows in table[["object_id", "label", "split"]].groupby("split", sort=False):
         run.dataset(rows, name, source, split.fingerprint(rows), str(context))
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -62,7 +63,8 @@ def steps(experiment: config.Experiment, run: Any) -> float:
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
     report.refused(run, found.refused, len(asked), e.data.on_bad_image)
 
-    table = split.apply(e.split, asked[asked["object_id"].isin(found.object_ids)])
+    given = dataset.read_split(Path(e.split.file)) if e.split.file else None
+    table = split.apply(e.split, asked[asked["object_id"].isin(found.object_ids)], given)
     if list(table["object_id"]) != found.object_ids:
         raise AssertionError("the rows of the features are not the rows of the split")
     identity = {

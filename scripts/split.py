@@ -18,19 +18,39 @@ def main() -> None:
     )
     parser.add_argument("labels", type=Path, help="CSV with the columns objectId (SHA-1 file name) and value (0 or 1)")
     parser.add_argument("--out", type=Path, default=Path("split_label.csv"), help="default: %(default)s")
+    growth = parser.add_argument_group("when the label file has grown")
+    growth.add_argument(
+        "--against", type=Path, help="an earlier split: show how many images changed side, and where to"
+    )
+    growth.add_argument(
+        "--pin", type=Path, help="an earlier split: its images stay where they were, so that none that was trained on "
+        "comes into test; the new ones are balanced around them. Train on it with split=from_file split.file=OUT",
+    )  # fmt: skip
     arguments = parser.parse_args()
     try:
         labels = dataset.read_labels(arguments.labels)
-        table = split.sha1_low_byte(labels.table)
-        if arguments.out.exists() and arguments.out.samefile(arguments.labels):
-            raise InputError(f"--out {arguments.out} is the label file itself; give another name")
+        pinned = dataset.read_split(arguments.pin) if arguments.pin else None
+        table = split.sha1_low_byte(labels.table, pinned=pinned)
+        split.need_both_classes(table)
+        moved = [(path, split.moves(dataset.read_split(path), table)) for path in earlier(arguments)]
+        for path in (arguments.labels, *earlier(arguments)):
+            if arguments.out.exists() and arguments.out.samefile(path):
+                raise InputError(f"--out {arguments.out} is {path} itself; give another name")
+        table = table[["object_id", "label", "split"]]
         write(table.rename(columns={"object_id": "objectId", "label": "value", "split": "type"}), arguments.out)
     except InputError as error:
         sys.exit(f"error: {error}")
     if labels.repeated:
         print(f"{labels.repeated} repeated rows of {arguments.labels} are counted once.")
     print(split.counts(table).rename_axis(index="type", columns="label").to_string())
+    for path, sides in moved:
+        print(f"\nImages by their side in {path} (rows) and now (columns):\n{sides.to_string()}")
+        print(f"{sides.to_dict('index')['train']['test']} images that were trained on are now in test.")
     print(f"\nSplit {split.fingerprint(table)} written to {arguments.out}")
+
+
+def earlier(arguments: argparse.Namespace) -> list[Path]:
+    return list(dict.fromkeys(path for path in (arguments.against, arguments.pin) if path))
 
 
 def write(table: pd.DataFrame, out: Path) -> None:

@@ -61,6 +61,13 @@ def refused(done: Done, says: str) -> str:
         ("seed=-1", "seed=-1 is not allowed"),
         ("split.test=[0,300]", "split.test=[0, 300] is not allowed"),
         ("split.validation=[10,50]", "split.validation=[10, 50] is not allowed: must not overlap split.test=[0, 25]"),
+        (
+            "split.fold=3",
+            "split.fold=3 is not allowed: it does nothing under split=sha1_low_byte, it is a setting",
+        ),
+        ("split=sha1_folds", "no option split=sha1_folds; the valid ones are: blocks, from_file, sha1_fold, sha1_low_"),
+        ("split=from_file", "split=from_file needs split.file=PATH"),
+        ("split.group=session", "split.group=session is no column of the label file; it has: label, position, prob"),
         ("backbone.value_range=[1,0]", "backbone.value_range=[1.0, 0.0] is not allowed"),
         ("data.name=../x", "data.name=../x is not allowed"),
         ("data=label_csv", "data=label_csv needs data.labels=PATH"),
@@ -75,6 +82,23 @@ def test_a_wrong_setting(words: str, says: str, train: Callable[..., Done], runs
             pytest.skip("this machine has a GPU")
     refused(train(words), says)
     assert {run.info.status for run in runs()} <= {"FAILED"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["split=sha1_fold", "split.fold=10"], "split.fold=10 is not allowed: 0 to 9, below split.folds"),
+        (["split=blocks", "split.block_size=100"], "split.block_size=100 makes 3 blocks of 240 images, and 10 folds"),
+        (
+            ["split=stratified_random", "split.test_size=1.5"],
+            "split.test_size=1.5 is not allowed: a share between 0",
+        ),
+        (["split=stratified_random", "split.test_size=300"], "split.test_size=300 images cannot be drawn from 240"),
+        (["split=from_file", "split.file=no.csv"], "label file no.csv does not exist"),
+    ],
+)
+def test_a_wrong_split(words: list[str], says: str, train: Callable[..., Done], made: Made) -> None:
+    refused(train(*made.words, *words), says)
 
 
 def test_legacy_keras(train: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +164,7 @@ def test_a_missing_image_folder(train: Callable[..., Done], made: Made, tmp_path
 
 def test_a_split_without_a_class(train: Callable[..., Done], made: Made) -> None:
     line = refused(train(*made.words, "split.test=[0,1]", "split.balance=none"), "the test split is left with")
-    assert "widen split.test and split.validation" in line
+    assert "give the split more room (split.test and split.validation" in line
 
 
 # ---- images

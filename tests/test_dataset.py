@@ -43,4 +43,27 @@ def test_repeated_rows_count_once_and_the_order_does_not_matter(tmp_path: Path) 
     path.write_text(f"objectId,value\n{B}.jpg,1\n{A}.jpg,0\n{B}.jpg,1\n")
     labels = dataset.read_labels(path)
     assert labels.repeated == 1
-    assert labels.table.to_dict("list") == {"object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1]}
+    assert labels.table.to_dict("list") == {"object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1], "row": [1, 0]}
+
+
+def test_further_columns_are_kept_as_text_and_ours_cannot_be_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,session,value,split,row,label\n{B}.jpg,007,1,x,9,0\n{A}.jpg,,0,x,9,1\n")
+    table = dataset.read_labels(path).table
+    assert table.to_dict("list") == {
+        "object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1], "session": ["", "007"], "row": [1, 0],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (f"objectId,value\n{A}.jpg,1\n{B}.jpg,0\n", "has no column type"),
+        (f"objectId,value,type\n{A}.jpg,1,train\n{B}.jpg,0,val\n", "line 3: type 'val' is not train, validation or"),
+        ("objectId,value,type\n", "no rows"),
+    ],
+)
+def test_a_file_that_is_no_split(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "split.csv").write_text(content)
+    with pytest.raises(InputError, match=says):
+        dataset.read_split(tmp_path / "split.csv")

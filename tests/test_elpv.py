@@ -38,28 +38,36 @@ def _leftovers(root: Path) -> list[str]:
 
 def test_counts_and_names(prepared: tuple[Path, Path, Path]) -> None:
     root, labels, images = prepared
-    assert labels == root / "elpv" / "1.0.0.post1" / "label.csv"
-    assert images == root / "elpv" / "1.0.0.post1" / "images"
+    assert labels == root / "elpv" / "1.0.0.post1-v2" / "label.csv"
+    assert images == root / "elpv" / "1.0.0.post1-v2" / "images"
     raw = labels.read_bytes()
     assert b"\r" not in raw
     header, *rows = raw.decode().removesuffix("\n").split("\n")
-    names, values = zip(*(row.split(",") for row in rows), strict=True)
-    assert header == "objectId,value"
+    names, values, positions, probabilities, modules = zip(*(row.split(",") for row in rows), strict=True)
+    assert header == "objectId,value,position,probability,module"
+    assert sorted(map(int, positions)) == list(range(2624))
+    assert {(v, p) for v, p in zip(values, probabilities, strict=True)} == {
+        ("0", "0.0000"), ("0", "0.3333"), ("1", "0.6667"), ("1", "1.0000"),
+    }  # fmt: skip
+    assert set(modules) == {"mono", "poly"}
     assert len(rows) == 2624
     assert (values.count("1"), values.count("0")) == (821, 1803)
     assert list(names) == sorted(names)
     assert {path.name for path in images.iterdir()} == set(names)
     for name in names:
         assert hashlib.sha1((images / name).read_bytes()).hexdigest() + ".png" == name
-    assert _leftovers(root) == ["1.0.0.post1"]
+    assert _leftovers(root) == ["1.0.0.post1-v2"]
 
 
 def test_labels_are_those_of_the_wheel(prepared: tuple[Path, Path, Path], wheel_copy: Path) -> None:
     """Against the wheel's own table, read another way: a shifted label would keep every count."""
-    values = dict(line.split(",") for line in prepared[1].read_text().splitlines())
-    for line in (wheel_copy / "labels.csv").read_text().splitlines():
+    rows = [line.split(",") for line in prepared[1].read_text().splitlines()]
+    values = {name: value for name, value, *_ in rows}
+    positions = {name: position for name, _, position, *_ in rows}
+    for place, line in enumerate((wheel_copy / "labels.csv").read_text().splitlines()):
         path, probability, _ = line.split()
         name = hashlib.sha1((wheel_copy / path).read_bytes()).hexdigest() + ".png"
+        assert positions[name] == str(place)
         assert values[name] == {"0.0": "0", "0.3333333333333333": "0"}.get(probability, "1")
 
 

@@ -109,7 +109,7 @@ def test_the_split_script(tmp_path: Path, made: Made) -> None:
 
     for words, says in (
         (["no.csv"], "label file no.csv does not exist"),
-        (["label.csv", "--out", "label.csv"], "is the label file itself"),
+        (["label.csv", "--out", "label.csv"], "--out label.csv is label.csv itself"),
         (["label.csv", "--out", "no/split.csv"], "no/split.csv cannot be written: "),
     ):
         refused = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
@@ -117,3 +117,23 @@ def test_the_split_script(tmp_path: Path, made: Made) -> None:
         assert refused.stderr.startswith("error: ")
         assert says in refused.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["label.csv", "split_label.csv"]
+
+    # The label file grows by 300 images of the rarer label in the test window.
+    more = "".join(f"{i:038x}07.jpg,0\n" for i in range(1, 301))
+    (tmp_path / "grown.csv").write_text((tmp_path / "label.csv").read_text() + more)
+    moved = {
+        "--against": "300 images that were trained on are now in test.",
+        "--pin": "0 images that were trained on are now in test.",
+    }
+    for option, said in moved.items():
+        words = ["grown.csv", option, "split_label.csv", "--out", f"out{option}.csv"]
+        done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert "Images by their side in split_label.csv (rows) and now (columns):" in done.stdout
+    other = f"objectId,value,type\n{'a' * 40}.jpg,1,test\n{'b' * 40}.jpg,0,train\n"
+    (tmp_path / "other.csv").write_text(other)
+    words = ["grown.csv", "--against", "other.csv"]
+    refused = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert (refused.returncode, "share no image" in refused.stderr) == (1, True)
+    assert (tmp_path / "split_label.csv").read_bytes() == expected, "nothing was written"

@@ -111,7 +111,8 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
         assert [*matrix[0], *matrix[1]] == [final[f"{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")]
     predictions = pd.read_parquet(artifacts(client, run) / "predictions.parquet")
     assert list(predictions.columns) == ["object_id", "split", "label", "logit", "probability"]
-    pd.testing.assert_frame_equal(predictions[["object_id", "label", "split"]], table, check_dtype=False)
+    columns = ["object_id", "label", "split"]
+    pd.testing.assert_frame_equal(predictions[columns], table[columns], check_dtype=False)
 
     # The terminal: one small table and what to do next
     look = (
@@ -172,6 +173,9 @@ def test_the_model_takes_pixels_and_serves_through_mlflow(finished: Any, made: M
         ["imbalance=oversample"],
         ["imbalance=undersample", "fit.monitor=auc"],
         ["backbone.resize_method=bicubic", "backbone.antialias=false"],
+        ["split=sha1_fold", "split.folds=4", "split.fold=2"],
+        ["split=blocks", "split.folds=4", "split.block_size=8"],
+        ["split=stratified_random", "split.test_size=60"],
     ],
     ids=" ".join,
 )
@@ -183,6 +187,23 @@ def test_every_choice_trains(
     (run,) = runs()
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test/roc_auc"] > 0.7, "the made images differ by label"
+
+
+def test_a_split_from_a_file(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Path
+) -> None:
+    """The script's file repeats the run that made the split itself."""
+    from kesikaran import dataset, split
+
+    table = split.sha1_low_byte(dataset.read_labels(made.labels).table)[["object_id", "label", "split"]]
+    table.columns = pd.Index(["objectId", "value", "type"])
+    table.to_csv(tmp_path / "split_label.csv", index=False)
+    words = [*made.words, "tracking.log_model=false"]
+    assert train(*words).code == 0
+    done = train(*words, "split=from_file", f"split.file={tmp_path / 'split_label.csv'}")
+    assert done.code == 0, done.err
+    first, second = runs()
+    assert first.data.tags["split_fingerprint"] == second.data.tags["split_fingerprint"]
 
 
 def test_a_deterministic_run_is_the_same_bit_for_bit(tmp_path: Path, made: Made, client: Any) -> None:
