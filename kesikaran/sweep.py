@@ -23,14 +23,17 @@ class SweepCallback(Callback):
 
         parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         varied = [word for word in parsed if word.is_sweep_override()]
-        name = "sweep: " + " ".join(str(word.input_line) for word in varied)
+        # What hydra.sweeper.params of an experiment varies, unless the command line says otherwise.
+        keys = [word.key_or_group for word in parsed]
+        preset = {key: value for key, value in (config.hydra.sweeper.params or {}).items() if key not in keys}
+        words = [str(word.input_line) for word in varied] + [f"{key}={value}" for key, value in preset.items()]
         try:
             paths.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
-            os.environ[tracking.SWEEP_ENV] = tracking.open_sweep(config.data.name, name)
+            os.environ[tracking.SWEEP_ENV] = tracking.open_sweep(config.data.name, "sweep: " + " ".join(words))
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.
             sys.exit(f"error: {error}")
-        os.environ[_VARIED_ENV] = " ".join(word.key_or_group for word in varied)
+        os.environ[_VARIED_ENV] = " ".join(word.split("=")[0] for word in words)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         close("FINISHED")
@@ -54,17 +57,20 @@ def close(status: str) -> None:
     del os.environ[tracking.SWEEP_ENV]
     os.environ.pop(_VARIED_ENV, None)
 
-    table = None
-    try:
-        table = summary(tracking.sweep_jobs(sweep_id))
-        failed = int((table["status"] != "FINISHED").sum())
-        if status == "FINISHED" and failed:
-            status = "FAILED"
+    jobs = tracking.sweep_jobs(sweep_id)
+    failed = int((jobs["status"] != "FINISHED").sum())
+    if status == "FINISHED" and failed:
+        status = "FAILED"
+    with tracking.closing_sweep(sweep_id, status) as run:
+        table = summary(jobs)
+        run.text(table.to_csv(index=False), "sweep.csv")
         print(f"\nSweep {sweep_id}: {len(table)} jobs, {failed} not finished\n")
         print(table.to_string(index=False, float_format=lambda x: f"{x:.4f}", na_rep="-"))
+        if status == "FINISHED":
+            from kesikaran import report
+
+            report.cross_validation(run, jobs)
         print(f"\nLook at it:  {tracking.look_at(sweep_id)}")
-    finally:
-        tracking.close_sweep(sweep_id, status, table)
 
 
 def summary(jobs: "pd.DataFrame") -> "pd.DataFrame":

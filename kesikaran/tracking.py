@@ -199,14 +199,25 @@ def sweep_jobs(sweep_id: str) -> pd.DataFrame:
             return pd.DataFrame(rows, columns=None if rows else ["run_id", "status"])
 
 
-def close_sweep(sweep_id: str, status: str, table: pd.DataFrame | None) -> None:
-    """Write the table of jobs as `sweep.csv` of the parent and end it."""
-    client = mlflow.MlflowClient()
+def predictions(run_id: str) -> pd.DataFrame:
+    """`predictions.parquet` of a finished run."""
+    with tempfile.TemporaryDirectory() as folder:
+        return pd.read_parquet(
+            mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="predictions.parquet", dst_path=folder)
+        )
+
+
+@contextmanager
+def closing_sweep(sweep_id: str, status: str) -> Iterator[Run]:
+    """The parent run once more, for what is known at its end. It ends as `status`, or FAILED if something is raised."""
+    parent = mlflow.start_run(run_id=sweep_id)
     try:
-        if table is not None:
-            client.log_text(sweep_id, table.to_csv(index=False), "sweep.csv")
+        yield Run(sweep_id, parent.info.experiment_id)
+    except BaseException:
+        status = "FAILED"
+        raise
     finally:
-        client.set_terminated(sweep_id, status)
+        mlflow.end_run(status)
 
 
 def _origin() -> dict[str, str]:
