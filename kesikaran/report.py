@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from kesikaran import crossval, figures, scores, split, tracking
-from kesikaran.config import OnBadImage
+from kesikaran import crossval, figures, leak, scores, split, tracking
+from kesikaran.config import OnBadImage, Rule, SplitConfig
 from kesikaran.errors import InputError
 from kesikaran.tracking import Run
 
@@ -73,6 +73,36 @@ def write(run: Run, table: pd.DataFrame, logits: np.ndarray) -> dict[str, dict[s
     return results
 
 
+def leaks(run: Run, table: pd.DataFrame, features: np.ndarray, logits: np.ndarray, rule: SplitConfig) -> list[str]:
+    """Log the leak gauge; returns what is to be said of it.
+
+    Args:
+        table, features, logits: columns label, split and the label file's further ones; float32 [n, width];
+            float32 [n]; row by row of the same image.
+        rule: how it was split.
+    """
+    rows = {name: (table["split"] == name).to_numpy() for name in ("train", "test")}
+    similarity = leak.nearest(features[rows["train"]], features[rows["test"]])
+    halves = leak.halves(similarity, table["label"].to_numpy()[rows["test"]], logits[rows["test"]])
+    median = float(np.median(similarity))
+    metrics = {"leak/nearest_cosine": median} | {f"leak/roc_auc_{half}": area for half, area in halves.items()}
+    said = f"Leak gauge: the nearest training image of a test image has cosine {median:.2f} in the median"
+    if halves:
+        said += f"; ROC AUC {halves['near']:.3f} on the nearer half, {halves['far']:.3f} on the farther"
+    lines = [said + "."]
+    order = leak.order(table.drop(columns=["object_id", "split"]))
+    if order is not None:
+        metrics |= {"leak/order_agreement": order.agreement, "leak/order_chance": order.chance}
+        if order.informative and (rule.rule is not Rule.blocks or (rule.order or "row") != order.column):
+            lines.append(
+                f"Neighbours by {order.column} share their label {order.agreement:.1%} of the time, {order.chance:.1%} "
+                "by chance: siblings may stand on both sides of this split, and its scores flatter. "
+                f"Compare with split=blocks split.order={order.column}."
+            )
+    run.metrics(metrics)
+    return lines
+
+
 def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     """Where a finished sweep went over all folds: pool their test splits, log and print what comes out.
 
@@ -118,9 +148,10 @@ def _confusion_matrix(run: Run, counts: scores.Confusion, name: str) -> None:
     )
 
 
-def say(results: dict[str, dict[str, float]], run: Run) -> None:
-    """The closing table and where to look."""
+def say(results: dict[str, dict[str, float]], remarks: list[str], run: Run) -> None:
+    """The closing table, what is to be remarked, and where to look."""
     table = pd.DataFrame(results).T[list(_SHOWN)]
     table["n"] = table["n"].astype(int)
     print("\n" + table.to_string(float_format=lambda x: f"{x:.3f}" if abs(x) < 1e4 else f"{x:.3g}"))
+    print("\n".join(["", *remarks]))
     print(f"\nRun {run.run_id}\nLook at it:  {tracking.look_at(run.run_id)}")

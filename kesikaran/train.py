@@ -86,12 +86,14 @@ def steps(experiment: config.Experiment, run: Any) -> float:
     fitted = fitting.fit(head, optimizer, train, validation, weights, e.fit, run.epoch)
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
-    results = report.write(run, table, fitting.predict(head, found.matrix))
+    logits = fitting.predict(head, found.matrix)
+    results = report.write(run, table, logits)
+    remarks = report.leaks(run, table, found.matrix, logits, e.split)
     if e.tracking.log_model:
         print("Saving the model ...")
         run.model(model.Classifier(net, e.backbone, head))
     fitting.forget()
-    report.say(results, run)
+    report.say(results, remarks, run)
     return results["validation"]["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"]
 
 

@@ -1,0 +1,84 @@
+"""The leak gauge sees planted leaks, and is silent where there are none."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Done, Made
+
+from kesikaran import leak
+
+
+def test_agreement_by_hand() -> None:
+    table = pd.DataFrame({"label": [1, 0, 0, 1], "row": [3, 0, 1, 2], "name": list("abcd"), "twice": [1, 1, 2, 3]})
+    found = leak.order(table)  # along row: 0 0 1 1
+    assert found == leak.Order("row", 2 / 3, 0.5, False)
+
+
+@pytest.mark.parametrize(("run", "informative"), [(1, False), (40, True)])
+def test_runs_of_siblings_are_noticed_and_chance_is_not(run: int, informative: bool) -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat((random.random(2000 // run) < 0.3).astype(int), run)
+    found = leak.order(pd.DataFrame({"label": labels, "row": range(2000), "shuffled": random.permutation(2000)}))
+    assert found is not None
+    assert found.informative == informative
+    assert found.chance == pytest.approx(labels.mean() ** 2 + (1 - labels.mean()) ** 2)
+    if informative:
+        assert found.column == "row"
+
+
+def test_no_column_lines_the_images_up() -> None:
+    assert leak.order(pd.DataFrame({"label": [0, 1], "module": ["a", "b"], "same": [1, 1]})) is None
+
+
+def test_a_copy_in_train_is_as_near_as_can_be() -> None:
+    random = np.random.default_rng(0)
+    train, test = (random.random((n, 50), dtype=np.float32) + 3 for n in (3000, 1500))
+    test[7] = train[11]
+    test[8] = train[12] + random.normal(0, 0.01, 50).astype(np.float32)
+    found = leak.nearest(train, test)
+    assert found.shape == (1500,)
+    assert set(np.argsort(found)[-2:]) == {7, 8}
+    assert found[7] == pytest.approx(1, abs=1e-5)
+    others = np.delete(found, [7, 8])
+    assert others.max() < 0.8, "independent noise is far, although all features are positive"
+    by_hand = [((t - train.mean(0)) / np.linalg.norm(t - train.mean(0))) for t in (test[0], train[5])]
+    assert found[0] >= float(by_hand[0] @ by_hand[1]) - 1e-5
+
+
+def test_constant_features_are_no_division_by_zero() -> None:
+    assert leak.nearest(np.ones((3, 2), np.float32), np.ones((2, 2), np.float32)).tolist() == [0, 0]
+
+
+def test_halves_by_hand() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
+    logits = np.array([0.0, 1, 0, 1, 1, 0, 1, 0])
+    similarity = np.array([0.9, 0.8, 0.9, 0.8, 0.1, 0.2, 0.1, 0.2])
+    assert leak.halves(similarity, labels, logits) == {"near": 1.0, "far": 0.0}
+    assert leak.halves(similarity, np.array([0] * 4 + [0, 1] * 2), logits) == {}
+
+
+def test_every_run_has_its_gauge(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Path
+) -> None:
+    """The made images' rows lie in the order of their SHA-1, so nothing is to be said of it; here they are sorted."""
+    lines = made.labels.read_text().splitlines(keepends=True)
+    by_label = tmp_path / "label.csv"
+    by_label.write_text("".join([lines[0], *sorted(lines[1:], key=lambda line: line.split(",")[1])]))
+    words = [*made.words, "tracking.log_model=false"]
+    plain = train(*words)
+    told = train(*words, f"data.labels={by_label}")
+    blocks = train(*words, f"data.labels={by_label}", "split=blocks", "split.folds=3", "split.block_size=10")
+    for done in (plain, told, blocks):
+        assert done.code == 0, done.err
+        assert "Leak gauge: the nearest training image of a test image has cosine 0." in done.out
+    assert "Neighbours by" not in plain.out
+    assert "Neighbours by row share their label 99.6% of the time" in told.out
+    assert "Neighbours by" not in blocks.out, "they are kept together already"
+    for run in runs():
+        metrics = run.data.metrics
+        assert 0 < metrics["leak/nearest_cosine"] <= 1
+        assert {"leak/roc_auc_near", "leak/roc_auc_far", "leak/order_agreement", "leak/order_chance"} < set(metrics)
