@@ -50,7 +50,7 @@ def read_labels(path: Path, both_classes: bool = True) -> Labels:
     """
     rows = _read(path)
     for line, (name, value) in enumerate(zip(rows["objectId"], rows["value"], strict=True), start=2):
-        if not _OBJECT_ID.fullmatch(name):
+        if not is_object_id(name):
             raise InputError(
                 f"{path} line {line}: objectId {name[:80]!r} is not a SHA-1 file name "
                 "(40 hex digits and an extension, without folders)"
@@ -85,6 +85,11 @@ def data_digest(table: pd.DataFrame) -> str:
     """32 hex digits that name the set of (object_id, label), whatever the order of the rows."""
     lines = sorted(table["object_id"] + "," + table["label"].astype(str))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+def is_object_id(name: str) -> bool:
+    """Whether a file name is 40 hex digits and an extension."""
+    return _OBJECT_ID.fullmatch(name) is not None
 
 
 def sha1_of(object_id: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -10,7 +10,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ordered(work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[tuple[Item, Result]]:
+def ordered(
+    work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Generator[tuple[Item, Result], None, None]:
     """(item, work(item)) in the order of `items`, on a thread a core, at most `ahead` items before the consumer.
 
     Threads: reading, hashing and decoding images all let go of the interpreter's lock. What `work`
