@@ -85,12 +85,12 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
             read, refused = _read_all(sources, _Intake(known, stored, incoming, link, max_megapixels))
             fresh, report = _settle(read, refused, known, out / "label.csv")
             _place(incoming, {**fresh, **dict(known.values())}, stored, images, layout)
+            paths.replace(out / "ingest_report.json", json.dumps(asdict(report), indent=1) + "\n")
             if fresh:
                 rows = sorted([*known.values(), *fresh.items()])
                 paths.replace(
                     out / "label.csv", "objectId,value\n" + "".join(f"{name},{label}\n" for name, label in rows)
                 )
-            paths.replace(out / "ingest_report.json", json.dumps(asdict(report), indent=1) + "\n")
         except OSError as error:
             raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
         finally:

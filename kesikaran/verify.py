@@ -13,6 +13,7 @@ from kesikaran import dataset, imagefile, ingest, parallel, paths, terminal
 from kesikaran.errors import InputError
 
 _STATE = ".verified.json"
+_AHEAD = 64
 _SAVE_EVERY = 5000  # objects: what an interruption may cost
 
 
@@ -48,7 +49,11 @@ def _verify(data: Path, everything: bool) -> Result:
     wrong = [(f"label.csv: {name}", "no object") for name in sorted(rows - set(dataset.objects(images)))]
     objects, misplaced = _list(images)
     wrong += misplaced
-    wrong += [(str(path), "no row in label.csv") for path in objects if path.name not in rows]
+    wrong += [
+        (str(path), "no row in label.csv")
+        for path in objects
+        if path.name not in rows and dataset.is_object_id(path.name)
+    ]
     before = {} if everything else _state(data / _STATE)
     marks = {path: _mark(path) for path in objects}
     todo = [path for path in objects if before.get(_key(path, images)) != marks[path]]
@@ -59,7 +64,7 @@ def _verify(data: Path, everything: bool) -> Result:
         with (
             terminal.progress(None, "verify", "image", len(todo)) as bar,
             warnings.catch_warnings(),
-            closing(parallel.ordered(_check, todo, ahead=64)) as results,
+            closing(parallel.ordered(_check, todo, _AHEAD)) as results,
         ):
             warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
             for path, reason in results:
