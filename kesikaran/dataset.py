@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +42,16 @@ def locate(config: DataConfig) -> tuple[Path, Path]:
     return labels.absolute(), images.absolute()
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: Path, both_classes: bool = True) -> Labels:
     """Read and check `objectId,value` (further columns are kept as text).
 
     Raises:
         InputError: missing or unreadable file, missing column, no rows, a value that is not 0 or 1,
-            only one class, an id that is no SHA-1 name, one image under two labels.
+            an id that is no SHA-1 name, one image under two labels; only one class, where both are asked for.
     """
     rows = _read(path)
     for line, (name, value) in enumerate(zip(rows["objectId"], rows["value"], strict=True), start=2):
-        if not _OBJECT_ID.fullmatch(name):
+        if not is_object_id(name):
             raise InputError(
                 f"{path} line {line}: objectId {name[:80]!r} is not a SHA-1 file name "
                 "(40 hex digits and an extension, without folders)"
@@ -59,7 +60,7 @@ def read_labels(path: Path) -> Labels:
             raise InputError(f"{path} line {line}: value {value[:40]!r} is not a label; 0 or 1 is allowed")
     rows["value"] = rows["value"].str.strip().astype(int)
     table = _once_each(path, rows)
-    if table["label"].nunique() < 2:
+    if both_classes and table["label"].nunique() < 2:
         raise InputError(f"{path}: every row has label {table['label'].iloc[0]}; both 0 and 1 are needed")
     return Labels(table.sort_values("object_id", ignore_index=True), len(rows) - len(table))
 
@@ -85,10 +86,32 @@ def read_split(path: Path) -> pd.DataFrame:
     return table[["object_id", "label"]].assign(split=table["type"])
 
 
+def objects(folder: Path) -> dict[str, Path]:
+    """File name -> path of all that lies in an object store, hidden entries left out.
+
+    Two layouts are read, also mixed: flat, `folder/ab12....jpg`, and nested, `folder/ab/ab12....jpg`. Where
+    a name is in both, flat counts. Lists folders and looks at no file, so it is quick.
+    """
+    found: dict[str, Path] = {}
+    nested: dict[str, Path] = {}
+    for entry in os.scandir(folder):
+        if re.fullmatch("[0-9a-fA-F]{2}", entry.name) and entry.is_dir():
+            inside = (name for name in os.listdir(entry) if name.startswith(entry.name))
+            nested.update((name, folder / entry.name / name) for name in inside)
+        elif not entry.name.startswith("."):
+            found[entry.name] = folder / entry.name
+    return nested | found
+
+
 def data_digest(table: pd.DataFrame) -> str:
     """32 hex digits that name the set of (object_id, label), whatever the order of the rows."""
     lines = sorted(table["object_id"] + "," + table["label"].astype(str))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+def is_object_id(name: str) -> bool:
+    """Whether a file name is 40 hex digits and an extension."""
+    return _OBJECT_ID.fullmatch(name) is not None
 
 
 def sha1_of(object_id: str) -> str:

@@ -9,9 +9,7 @@ may fill the folder at once.
 import hashlib
 import json
 import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from kesikaran import images, paths, terminal
+from kesikaran import dataset, images, parallel, paths, terminal
 from kesikaran.backbone import Backbone
 from kesikaran.config import BackboneConfig
 from kesikaran.dataset import sha1_of
@@ -58,11 +56,11 @@ def extract(
     """
     key = cache_key(backbone, config)
     store = paths.writable(paths.cache_dir() / "features" / key, "feature cache", "set KESIKARAN_CACHE to another")
-    there = {entry.name for entry in os.scandir(folder)}
+    there = dataset.objects(folder)
     refused = {name: "missing" for name in object_ids if name not in there}
     known = _read(store)
-    todo = [name for name in object_ids if name in there and sha1_of(name) not in known]
-    fresh, bad = _pass(todo, folder, backbone, config, max_megapixels, store)
+    todo = {name: there[name] for name in object_ids if name in there and sha1_of(name) not in known}
+    fresh, bad = _pass(todo, backbone, config, max_megapixels, store)
     known |= fresh
     refused |= bad
     good = [name for name in object_ids if name not in refused]
@@ -73,12 +71,7 @@ def extract(
 
 
 def _pass(
-    todo: list[str],
-    folder: Path,
-    backbone: Backbone,
-    config: BackboneConfig,
-    max_megapixels: float,
-    store: Path,
+    todo: dict[str, Path], backbone: Backbone, config: BackboneConfig, max_megapixels: float, store: Path
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Decode on all cores while the backbone runs; write a shard whenever enough has come together."""
     fresh: dict[str, np.ndarray] = {}
@@ -99,7 +92,7 @@ def _pass(
             unwritten.clear()
 
     with terminal.progress(None, "features", "image", len(todo)) as bar:
-        for name, result in _decoded(todo, folder, config, max_megapixels):
+        for name, result in _decoded(todo, config, max_megapixels):
             if isinstance(result, str):
                 refused[name] = result
             else:
@@ -115,7 +108,7 @@ def _pass(
 
 
 def _decoded(
-    names: list[str], folder: Path, config: BackboneConfig, max_megapixels: float
+    todo: dict[str, Path], config: BackboneConfig, max_megapixels: float
 ) -> Iterator[tuple[str, tf.Tensor | str]]:
     """(name, float32 [size, size, 3] or the reason of refusal), in order, a few batches ahead."""
 
@@ -125,25 +118,13 @@ def _decoded(
 
     def one(name: str) -> tf.Tensor | str:
         try:
-            return prepare(images.read(folder / name, max_megapixels))
+            return prepare(images.read(todo[name], max_megapixels))
         except images.BadImageError as reason:
             return str(reason)
         except tf.errors.InvalidArgumentError:
             return "truncated or damaged: it cannot be decoded"
 
-    ahead: deque[tuple[str, Future]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            for name in names:
-                ahead.append((name, pool.submit(one, name)))
-                if len(ahead) > 4 * config.batch_size:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
-            while ahead:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    return parallel.ordered(one, todo, 4 * config.batch_size)
 
 
 def _write(store: Path, rows: dict[str, np.ndarray]) -> None:

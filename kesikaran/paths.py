@@ -50,6 +50,20 @@ def writable(folder: Path, what: str, remedy: str) -> Path:
     return folder
 
 
+def replace(path: Path, text: str) -> None:
+    """Write a file aside and rename it, so that it is always whole. One process at a time.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.aside")
+    with aside.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
 def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:
     """The folder `target`, made by `build(fresh folder)` unless its file `proof` is there already.
 

@@ -6,6 +6,7 @@ Most tests run the real program in this process on made images and a toy backbon
 import hashlib
 import io
 import os
+import runpy
 import signal
 import sys
 import tempfile
@@ -54,6 +55,32 @@ def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         code = 0
         try:
             door.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+            if isinstance(stop.code, str):  # the interpreter would print it
+                print(stop.code, file=sys.stderr)
+        return Done(code, *capsys.readouterr())
+
+    yield run
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture
+def script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
+    """`python scripts/NAME.py WORDS` in this process."""
+    from kesikaran import terminal
+
+    monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(name: str, *words: object) -> Done:
+        path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(path), run_name="__main__")
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
             if isinstance(stop.code, str):  # the interpreter would print it

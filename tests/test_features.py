@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,3 +170,24 @@ def test_a_broken_image_is_never_replaced(made: Made, net: Any, config: Any, cac
         f"{'c' * 40}.png": "its content has another SHA-1 than its name",
         f"{'d' * 40}.png": "missing",
     }
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_nested_store_gives_what_a_flat_one_gives(
+    mixed: bool, made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    from kesikaran import features
+
+    names = sorted(os.listdir(made.images))[:40]
+    for name in names[20:] if mixed else names:
+        (tmp_path / "images" / name[:2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(made.images / name, tmp_path / "images" / name[:2] / name)
+    for name in names[:20] if mixed else []:
+        shutil.copy(made.images / name, tmp_path / "images" / name)
+    lost = [f"{names[0][:2]}{'c' * 38}.png", f"{'d' * 40}.png"]
+    nested = features.extract([*names, *lost], tmp_path / "images", net, config, 50)
+    assert (nested.object_ids, nested.computed) == (names, 40)
+    assert nested.refused == dict.fromkeys(lost, "missing")
+    flat = extract(made, net, config, names)
+    assert flat.computed == 0
+    np.testing.assert_array_equal(nested.matrix, flat.matrix)
