@@ -55,3 +55,14 @@ def table(result: dict[str, float]) -> pd.DataFrame:
     suffixes = {"pooled": "", "fold_mean": "_fold_mean", "fold_std": "_fold_std"}
     rows = {name: {column: result[f"oof/{name}{end}"] for column, end in suffixes.items()} for name in _METRICS}
     return pd.DataFrame(rows).T
+
+
+def doubts(pooled: pd.DataFrame) -> pd.DataFrame:
+    """Every image with the cross-entropy (`loss`, in nats) of its label under the model that had not seen it.
+
+    The highest loss first: where the model contradicts the label most firmly, the label is worth a second look
+    (Northcutt, Jiang and Chuang 2021 rank by the same out-of-fold confidence). A wrong label is one reason of a
+    high loss, a hard image another; nothing is removed.
+    """
+    loss = scores.losses(pooled["label"].to_numpy(), pooled["logit"].to_numpy())
+    return pooled.assign(loss=loss).sort_values(["loss", "object_id"], ascending=[False, True], ignore_index=True)

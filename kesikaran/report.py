@@ -107,8 +107,8 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     """Where a finished sweep went over all folds: pool their test splits, log and print what comes out.
 
     Args:
-        run: the sweep's parent. One setting: its metrics and confusion matrix are logged there. Several: a row
-            each in `cross_validation.csv`.
+        run: the sweep's parent. One setting: its metrics, confusion matrix and label doubts are logged there.
+            Several: a row each in `cross_validation.csv`.
         jobs: as `tracking.sweep_jobs` gives them, all FINISHED.
     """
     fold, folds = jobs["params.split.fold"].astype(int), jobs["params.split.folds"].astype(int)
@@ -137,6 +137,7 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     run.metrics(rows[0])
     labels, logits = every[0]["label"].to_numpy(), every[0]["logit"].to_numpy()
     _confusion_matrix(run, scores.confusion(labels, logits), "oof")
+    run.text(crossval.doubts(every[0]).to_csv(index=False), "label_doubts.csv")
     print(crossval.table(rows[0]).to_string(float_format=lambda x: f"{x:.3f}"))
 
 

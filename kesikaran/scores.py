@@ -68,10 +68,15 @@ def score(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     }
 
 
-def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Mean cross-entropy in nats, from logits so that no probability is clipped."""
+def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Each image's cross-entropy in nats, float64 [n], from logits so that no probability is clipped."""
     signed = np.where(labels == 1, logits, -logits).astype(np.float64)
-    return float(np.mean(np.logaddexp(0.0, -signed)))
+    return np.logaddexp(0.0, -signed)
+
+
+def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
+    """The mean of `losses`."""
+    return float(np.mean(losses(labels, logits)))
 
 
 def roc_auc(labels: np.ndarray, logits: np.ndarray) -> float:

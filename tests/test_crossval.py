@@ -60,6 +60,22 @@ def test_the_numbers_by_hand() -> None:
     assert list(shown.values()) == pytest.approx([0.75, 0.75, np.std([1, 0.5], ddof=1)])
 
 
+def test_the_most_doubtful_label_comes_first() -> None:
+    random = np.random.default_rng(0)
+    labels = (random.random(500) < 0.4).astype(int)
+    logits = random.normal(3 * (2 * labels - 1), 1.0)
+    wrong = random.choice(500, 25, replace=False)
+    given = labels.copy()
+    given[wrong] = 1 - given[wrong]
+    names = [f"{i:040x}" for i in range(500)]
+    pooled = pd.DataFrame({"object_id": names, "label": given, "fold": 0, "logit": logits, "probability": 0.5})
+    ranked = crossval.doubts(pooled)
+    assert ranked["loss"].is_monotonic_decreasing
+    assert ranked["loss"].iloc[0] == pytest.approx(np.log1p(np.exp(np.abs(ranked["logit"].iloc[0]))))
+    assert roc_auc_score(ranked["object_id"].isin([names[i] for i in wrong]), ranked["loss"]) > 0.97
+    assert len(ranked) == 500
+
+
 def test_one_command_pools_all_folds(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
     done = train("experiment=cv", *made.words, "split.folds=3")
     assert done.code == 0, done.err
@@ -71,6 +87,9 @@ def test_one_command_pools_all_folds(train: Callable[..., Done], made: Made, run
     assert len(pooled) == pooled["object_id"].nunique() == 240 == parent.data.metrics["oof/n"]
     tested = [child.data.metrics["test/n"] for child in children]
     assert pooled["fold"].value_counts().sort_index().tolist() == tested
+    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/label_doubts.csv")
+    doubts = pd.read_csv(io.StringIO(text))
+    assert set(doubts["object_id"]) == set(pooled["object_id"]), "none is left out"
     right = ((pooled["logit"] >= 0) == pooled["label"]).mean()
     assert parent.data.metrics["oof/accuracy"] == pytest.approx(right)
     areas = [child.data.metrics["test/roc_auc"] for child in children]
