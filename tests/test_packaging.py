@@ -122,8 +122,8 @@ def test_the_split_script(tmp_path: Path, made: Made) -> None:
     more = "".join(f"{i:038x}07.jpg,0\n" for i in range(1, 301))
     (tmp_path / "grown.csv").write_text((tmp_path / "label.csv").read_text() + more)
     moved = {
-        "--against": "300 images that were trained on are now in test.",
-        "--pin": "0 images that were trained on are now in test.",
+        "--against": "\n300 images that were trained on are now in test.",
+        "--pin": "\n0 images that were trained on are now in test.",
     }
     for option, said in moved.items():
         words = ["grown.csv", option, "split_label.csv", "--out", f"out{option}.csv"]
