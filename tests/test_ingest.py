@@ -107,10 +107,11 @@ def test_a_cameras_jpeg_with_a_second_picture_is_a_jpeg(given: Path, script: Scr
     assert (given / "data" / "images" / f"{sha1(content)}.jpg").read_bytes() == content
 
 
-def test_links(given: Path, script: Script) -> None:
-    twice = given / "0" / "0.png"
-    shutil.copy2(twice, given / "0" / "again.png")
-    (given / "0" / "link.png").symlink_to("1.png")
+def test_links(given: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # one thread meets one file many times
+    shutil.copy2(given / "0" / "0.png", given / "0" / "again.png")
+    for number in range(3):
+        (given / "0" / f"link{number}.png").symlink_to("1.png")
     before = {path: path.stat().st_mtime_ns for path in given.rglob("*") if path.is_file()}
     assert script("ingest", "--link", "--out", given / "data", *folders(given)).code == 0
     objects = list((given / "data" / "images").iterdir())
@@ -157,6 +158,9 @@ def test_a_row_of_another_hand_stays_as_it_is(given: Path, script: Script) -> No
     assert "11 images taken, 1 already there" in script("ingest", "--out", given / "data", *folders(given)).out
     assert f"{sha1(content)}.jpeg,0" in (given / "data" / "label.csv").read_text()
     assert len(list((given / "data" / "images").iterdir())) == 12
+    (given / "data" / "images" / f"{sha1(content)}.jpeg").unlink()
+    assert "0 images taken, 12 already there" in script("ingest", "--out", given / "data", *folders(given)).out
+    assert (given / "data" / "images" / f"{sha1(content)}.jpeg").read_bytes() == content
 
 
 @pytest.mark.parametrize("layout", ["flat", "nested"])
@@ -164,9 +168,15 @@ def test_a_lost_or_shortened_object_is_put_back(layout: str, given: Path, script
     words = ["--out", given / "data", "--layout", layout, *folders(given)]
     script("ingest", *words)
     once = tree(given / "data" / "images")
-    first, second, *_ = (p for p in (given / "data" / "images").rglob("*") if p.is_file())
+    first, second, third, *_ = (p for p in (given / "data" / "images").rglob("*") if p.is_file())
     first.unlink()
     second.write_bytes(second.read_bytes()[:50])
+    third.unlink()
+    third.symlink_to("nowhere")
+    assert "12 already there" in script("ingest", *words).out
+    assert tree(given / "data" / "images") == once
+    second.write_bytes(second.read_bytes()[:50])
+    words[3] = "flat" if layout == "nested" else "nested"  # of new objects: this one has its place
     assert "12 already there" in script("ingest", *words).out
     assert tree(given / "data" / "images") == once
 
@@ -500,3 +510,5 @@ def test_the_last_line_is_a_command_that_trains(
 def test_a_single_class_is_said_in_the_last_line(given: Path, script: Script) -> None:
     done = script("ingest", "--out", given / "data", f"{given / '0'}=0")
     assert done.out.splitlines()[-1] == "Next: images of label 1; training needs both."
+    done = script("ingest", "--out", given / "data", f"{given / '1'}=1")
+    assert "label.csv: 6 images of label 0, 6 of label 1.\nNext: python -m kesikaran.train " in done.out
