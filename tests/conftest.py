@@ -41,20 +41,19 @@ class Done:
 
 
 @pytest.fixture
-def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
-    """`python -m kesikaran.train WORDS` in this process."""
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
+    """A program's `main` in this process, with the words of its command line."""
     from kesikaran import terminal
-    from kesikaran import train as door
 
     monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
-    def run(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["kesikaran-train", *words])
+    def run(main: Callable[[], object], *words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", [*map(str, words)])
         capsys.readouterr()
         code = 0
         try:
-            door.main()
+            main()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
             if isinstance(stop.code, str):  # the interpreter would print it
@@ -67,29 +66,22 @@ def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
-    """`python scripts/NAME.py WORDS` in this process."""
-    from kesikaran import terminal
+def train(run: Callable[..., Done]) -> Callable[..., Done]:
+    """`python -m kesikaran.train WORDS`."""
+    from kesikaran import train as door
 
-    monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    return lambda *words: run(door.main, "kesikaran-train", *words)
 
-    def run(name: str, *words: object) -> Done:
-        path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
-        monkeypatch.setattr(sys, "argv", [str(path), *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            runpy.run_path(str(path), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-            if isinstance(stop.code, str):  # the interpreter would print it
-                print(stop.code, file=sys.stderr)
-        return Done(code, *capsys.readouterr())
 
-    yield run
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
+@pytest.fixture
+def script(run: Callable[..., Done]) -> Callable[..., Done]:
+    """`python scripts/NAME.py WORDS`."""
+
+    def call(name: str, *words: object) -> Done:
+        path = str(Path(__file__).parents[1] / "scripts" / f"{name}.py")
+        return run(lambda: runpy.run_path(path, run_name="__main__"), path, *words)
+
+    return call
 
 
 @dataclass(frozen=True)
