@@ -38,7 +38,7 @@ def refused(done: Done, says: str) -> str:
         ("+head.depth=3", "no setting head.depth; the valid ones are: head.hidden_units, head.dropout, head.l2"),
         ("+depth=3", "no setting depth; the valid ones are: backbone, data"),
         ("optimizer=adm", "no option optimizer=adm; the valid ones are: adam, adamw, rmsprop, sgd"),
-        ("experiment=artcle", "no option experiment=artcle; the valid ones are: article, debug"),
+        ("experiment=artcle", "no option experiment=artcle; the valid ones are: article, cv, debug"),
         (
             "imbalance=smote",
             "no option imbalance=smote; the valid ones are: class_weight, none, oversample, undersample",

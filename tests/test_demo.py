@@ -28,7 +28,7 @@ def test_the_demo_learns_and_shuffled_labels_do_not(
 
     (labels,) = Path(os.environ["KESIKARAN_CACHE"]).glob("elpv/*/label.csv")
     words = ["data=label_csv", f"data.images={labels.parent / 'images'}", "data.name=control"]
-    rows = [line.split(",") for line in labels.read_text().splitlines()[1:]]
+    rows = [line.split(",")[:2] for line in labels.read_text().splitlines()[1:]]
     # Only images outside both windows: which images are validation and test, and their labels, stay as they were.
     inside = [i for i, (name, _) in enumerate(rows) if int(name.split(".")[0][-2:], 16) >= 50]
     for seed in range(SHUFFLES):
