@@ -35,9 +35,6 @@ class SweepCallback(Callback):
             sys.exit(f"error: {error}")
         os.environ[_VARIED_ENV] = " ".join(word.split("=")[0] for word in words)
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        close("FINISHED")
-
 
 def job_name(words: list[str]) -> str | None:
     """A name for the job of the given overrides: those that its sweep varies. None outside a sweep."""
@@ -46,7 +43,8 @@ def job_name(words: list[str]) -> str | None:
 
 
 def close(status: str) -> None:
-    """End the open sweep, if one is: print and log its table. FINISHED becomes FAILED where a job failed."""
+    """End the open sweep, if one is: print and log its table. Called by the door and not by Hydra's callback, which
+    would turn a failure of it into a warning. FINISHED becomes FAILED where a job failed."""
     if "kesikaran.tracking" not in sys.modules:  # --help and the like opened nothing
         return
     from kesikaran import tracking
