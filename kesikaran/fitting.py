@@ -60,16 +60,17 @@ def fit(
     """
     head.compile(optimizer, tf_keras.losses.BinaryCrossentropy(from_logits=True))
     watch = _Watch(validation, config, on_epoch)
-    head.fit(
-        train.features,
-        train.labels.astype(np.float32)[:, None],
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        class_weight=class_weights,
-        shuffle=True,
-        verbose=0,
-        callbacks=[watch],
-    )
+    with terminal.sheltered():  # the callback asks after every step; an exception from elsewhere TensorFlow can lose
+        head.fit(
+            train.features,
+            train.labels.astype(np.float32)[:, None],
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            class_weight=class_weights,
+            shuffle=True,
+            verbose=0,
+            callbacks=[watch],
+        )
     return Fitted(watch.best_epoch, watch.epochs)
 
 
@@ -104,6 +105,7 @@ class _Watch(tf_keras.callbacks.Callback):
         self._bar = terminal.progress(None, "head", "epoch", self._config.epochs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        terminal.stop_if_asked()
         if not math.isfinite(logs["loss"]):
             self._bar.close()
             raise InputError(

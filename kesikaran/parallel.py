@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from kesikaran import terminal
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -22,7 +24,8 @@ def ordered(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(work, item)))
+                with terminal.sheltered():  # broken off while it starts a thread, it would forget that thread
+                    waiting.append((item, pool.submit(work, item)))
                 if len(waiting) > ahead:
                     first, future = waiting.popleft()
                     yield first, future.result()

@@ -55,16 +55,12 @@ def close(status: str) -> None:
     del os.environ[tracking.SWEEP_ENV]
     os.environ.pop(_VARIED_ENV, None)
 
-    jobs = tracking.sweep_jobs(sweep_id)
-    failed = int((jobs["status"] != "FINISHED").sum())
-    if status == "FINISHED" and failed:
-        status = "FAILED"
-    with tracking.closing_sweep(sweep_id, status) as run:
+    with tracking.closing_sweep(sweep_id, status) as (run, jobs):
         table = summary(jobs)
         run.text(table.to_csv(index=False), "sweep.csv")
-        print(f"\nSweep {sweep_id}: {len(table)} jobs, {failed} not finished\n")
+        print(f"\nSweep {sweep_id}: {len(table)} jobs, {(jobs['status'] != 'FINISHED').sum()} not finished\n")
         print(table.to_string(index=False, float_format=lambda x: f"{x:.4f}", na_rep="-"))
-        if status == "FINISHED":
+        if status == "FINISHED" and set(jobs["status"]) == {"FINISHED"}:
             from kesikaran import report
 
             report.cross_validation(run, jobs)

@@ -11,12 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 _stop_signal: int | None = None
+_shelters = 0  # how deep in `sheltered` blocks the main thread is
+_waiting = False  # a signal came in one of them
 
 
 def stop_on_signals() -> None:
     """From now on Ctrl-C and SIGTERM raise SystemExit with 130 and 143, as a shell would count them."""
-    global _stop_signal
-    _stop_signal = None
+    global _stop_signal, _shelters, _waiting
+    _stop_signal, _shelters, _waiting = None, 0, False
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
 
@@ -37,11 +39,33 @@ def stop_if_asked() -> None:
         raise SystemExit(128 + _stop_signal)
 
 
+@contextmanager
+def sheltered() -> Iterator[None]:
+    """A block, or as a decorator a function, that a signal does not break: its SystemExit comes at the end.
+
+    For what an exception between two of its lines would leave in disorder: a transaction of the store of runs
+    left open locks the store against the very write that says KILLED, a thread that was just started is in no
+    pool's list and outlives it.
+    """
+    global _shelters, _waiting
+    _shelters += 1
+    try:
+        yield
+    finally:
+        _shelters -= 1
+        if _waiting and not _shelters:
+            _waiting = False
+            stop_if_asked()
+
+
 def _stop(signum: int, frame: Any) -> None:
-    global _stop_signal
+    global _stop_signal, _waiting
     if _stop_signal is None:  # a second one must not interrupt the closing of the run
         _stop_signal = signum
-        stop_if_asked()
+        if _shelters:
+            _waiting = True
+        else:
+            stop_if_asked()
 
 
 class _Bar(tqdm):

@@ -37,35 +37,44 @@ class Run:
     def __init__(self, run_id: str, experiment_id: str):
         self.run_id, self.experiment_id = run_id, experiment_id
 
+    @terminal.sheltered()
     def tags(self, tags: dict[str, str]) -> None:
         mlflow.set_tags(tags)
 
+    @terminal.sheltered()
     def epoch(self, step: int, metrics: dict[str, float]) -> None:
         mlflow.log_metrics(metrics, step=step)
 
+    @terminal.sheltered()
     def metrics(self, metrics: dict[str, float]) -> None:
         mlflow.log_metrics(metrics)
 
+    @terminal.sheltered()
     def dataset(self, rows: pd.DataFrame, name: str, source: Path, digest: str, context: str) -> None:
         """Log `rows` (column `label`) as an input of the run. digest: at most 36 characters that name them."""
         data = pandas_dataset.from_pandas(rows, source=str(source), name=name, targets="label", digest=digest)
         mlflow.log_input(data, context=context)
 
+    @terminal.sheltered()
     def figure(self, figure: Any, name: str) -> None:
         mlflow.log_figure(figure, name)
 
+    @terminal.sheltered()
     def json(self, content: dict[str, Any], name: str) -> None:
         mlflow.log_dict(content, name)
 
+    @terminal.sheltered()
     def text(self, content: str, name: str) -> None:
         mlflow.log_text(content, name)
 
+    @terminal.sheltered()
     def parquet(self, table: pd.DataFrame, name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             table.to_parquet(path, index=False)
             mlflow.log_artifact(str(path))
 
+    @terminal.sheltered()
     def model(self, classifier: Any) -> None:
         """Log a `model.Classifier` as a SavedModel: encoded images in, probability of label 1 out."""
         import tensorflow as tf
@@ -95,24 +104,28 @@ def run(experiment: str, name: str | None, params: dict[str, str]) -> Iterator[R
     experiment_id = open_experiment(experiment)
     sweep_id = open_sweep_id()
     lineage = {"mlflow.parentRunId": sweep_id, SWEEP_TAG: sweep_id} if sweep_id else {}
-    active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**_origin(), **lineage})
     try:
-        mlflow.log_params(params)
+        with terminal.sheltered():
+            active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**_origin(), **lineage})
+            mlflow.log_params(params)
         yield Run(active.info.run_id, experiment_id)
         terminal.stop_if_asked()
     except BaseException as error:
         # What was raised may be what TensorFlow made of a signal to stop.
         killed = terminal.stop_asked() or isinstance(error, KeyboardInterrupt | SystemExit)
-        try:
-            if not killed:
-                mlflow.log_text(traceback.format_exc(), "traceback.txt")
-        finally:
-            mlflow.end_run("KILLED" if killed else "FAILED")
+        with terminal.sheltered():
+            try:
+                if not killed and mlflow.active_run():
+                    mlflow.log_text(traceback.format_exc(), "traceback.txt")
+            finally:
+                mlflow.end_run("KILLED" if killed else "FAILED")
         terminal.stop_if_asked()
         raise
-    mlflow.end_run("FINISHED")
+    with terminal.sheltered():
+        mlflow.end_run("FINISHED")
 
 
+@terminal.sheltered()
 def open_experiment(name: str) -> str:
     """The id of the experiment `name` in the store, both made where missing.
 
@@ -165,6 +178,7 @@ def look_at(run_id: str) -> str:
     return f"{there}mlflow ui{store}   (then http://127.0.0.1:5000/{page})"
 
 
+@terminal.sheltered()
 def open_sweep(experiment: str, name: str) -> str:
     """Make the parent run of a sweep and return its id. It is not the active run: its jobs are."""
     experiment_id = open_experiment(experiment)
@@ -208,16 +222,23 @@ def predictions(run_id: str) -> pd.DataFrame:
 
 
 @contextmanager
-def closing_sweep(sweep_id: str, status: str) -> Iterator[Run]:
-    """The parent run once more, for what is known at its end. It ends as `status`, or FAILED if something is raised."""
-    parent = mlflow.start_run(run_id=sweep_id)
-    try:
-        yield Run(sweep_id, parent.info.experiment_id)
-    except BaseException:
-        status = "FAILED"
-        raise
-    finally:
-        mlflow.end_run(status)
+def closing_sweep(sweep_id: str, status: str) -> Iterator[tuple[Run, pd.DataFrame]]:
+    """The parent run once more, and its jobs (see `sweep_jobs`), for what is known at the end.
+
+    It ends as `status`; as FAILED if something is raised, or where FINISHED is said and a job is not.
+    """
+    with terminal.sheltered():
+        parent = mlflow.start_run(run_id=sweep_id)
+        try:
+            jobs = sweep_jobs(sweep_id)
+            if status == "FINISHED" and (jobs["status"] != "FINISHED").any():
+                status = "FAILED"
+            yield Run(sweep_id, parent.info.experiment_id), jobs
+        except BaseException:
+            status = "FAILED"
+            raise
+        finally:
+            mlflow.end_run(status)
 
 
 def _origin() -> dict[str, str]:

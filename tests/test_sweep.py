@@ -92,6 +92,21 @@ def test_a_defect_of_ours_keeps_its_traceback(
         assert "ZeroDivisionError: a defect" in mlflow.artifacts.load_text(f"{child.info.artifact_uri}/traceback.txt")
 
 
+@pytest.mark.parametrize("room", ["report.cross_validation", "tracking.sweep_jobs"])
+def test_what_fails_at_the_end_of_a_sweep_is_told(
+    room: str, train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(f"kesikaran.{room}", broken)
+    with pytest.raises(ZeroDivisionError):
+        train("-m", *made.words, "seed=0,1", "tracking.log_model=false")
+    parent, children = family(runs())
+    assert parent.info.status == "FAILED"
+    assert [child.info.status for child in children] == ["FINISHED", "FINISHED"]
+
+
 def test_a_sweep_over_data_sets_finds_its_jobs(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
 ) -> None:
