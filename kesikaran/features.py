@@ -1,29 +1,35 @@
-"""The feature cache: each image goes through a backbone once, ever.
+"""The feature cache: each image goes through a backbone once, ever. `python -m kesikaran.features --help`
 
-A folder a key, the key a hash of the backbone's files and of the preprocessing. In it, append-only
-Arrow shards of (SHA-1 of the image's bytes, features), each named by the hash of its own bytes,
-written aside and renamed: a reader never sees a half, a damaged one is known, and several processes
-may fill the folder at once.
+A folder a key, the key a hash of the backbone's files and of the preprocessing. In it `backbone.json`, which
+says what that was, and shards of (SHA-1 of the image's bytes, features): see `shards`.
 """
 
+import argparse
 import hashlib
 import json
 import os
+import random
+import shutil
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import tensorflow as tf
 
-from kesikaran import dataset, images, parallel, paths, terminal
-from kesikaran.backbone import Backbone
+from kesikaran import dataset, parallel, paths, shards, terminal
 from kesikaran.config import BackboneConfig
 from kesikaran.dataset import sha1_of
 from kesikaran.errors import InputError
+from kesikaran.shards import Shards
 
-_SHARD_IMAGES = 256  # what a kill may cost, at most: two seconds of a GPU, seconds of a CPU
+if TYPE_CHECKING:
+    from kesikaran.backbone import Backbone
+
+_MERGE_EVERY = 128  # batches, each a shard of its own until then
+_IN_MEMORY_BYTES = 2**30  # a larger matrix lies in a file and is memory-mapped
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,20 @@ class Features:
     computed: int  # images that had to go through the backbone now
 
 
-def cache_key(backbone: Backbone, config: BackboneConfig) -> str:
-    """32 hex digits: the backbone's digest and the preprocessing. A change in either gives another."""
-    what = {"backbone": backbone.digest, **images.preprocessing(config)}
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+def describe(backbone: "Backbone", config: BackboneConfig) -> dict[str, object]:
+    """What makes a feature what it is: the backbone's digest and the preprocessing."""
+    from kesikaran import images
+
+    return {"backbone": backbone.digest, **images.preprocessing(config)}
+
+
+def cache_key(backbone: "Backbone", config: BackboneConfig) -> str:
+    """32 hex digits over `describe`: a change in any of it gives another."""
+    return hashlib.sha256(json.dumps(describe(backbone, config), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def extract(
-    object_ids: list[str], folder: Path, backbone: Backbone, config: BackboneConfig, max_megapixels: float
+    object_ids: list[str], folder: Path, backbone: "Backbone", config: BackboneConfig, max_megapixels: float
 ) -> Features:
     """Features of every image of `folder` that can be decoded, in the given order; the others are refused.
 
@@ -56,61 +68,118 @@ def extract(
     """
     key = cache_key(backbone, config)
     store = paths.writable(paths.cache_dir() / "features" / key, "feature cache", "set KESIKARAN_CACHE to another")
+    _use(store, {"handle": backbone.handle, **describe(backbone, config)})
     there = dataset.objects(folder)
     refused = {name: "missing" for name in object_ids if name not in there}
-    known = _read(store)
-    todo = {name: there[name] for name in object_ids if name in there and sha1_of(name) not in known}
-    fresh, bad = _pass(todo, backbone, config, max_megapixels, store)
-    known |= fresh
+    known = Shards(store)
+    todo = {name: there[name] for name in object_ids if name in there and _key(name) not in known}
+    computed, bad = _pass(todo, backbone, config, max_megapixels, known)
     refused |= bad
     good = [name for name in object_ids if name not in refused]
-    matrix = np.empty((len(good), backbone.width), np.float32)
-    for row, name in enumerate(good):
-        matrix[row] = known[sha1_of(name)]
-    return Features(matrix, good, refused, key, len(fresh))
+    matrix = _matrix(len(good), backbone.width, store)
+    known.gather([_key(name) for name in good], matrix)
+    return Features(matrix, good, refused, key, computed)
+
+
+def _use(store: Path, what: dict[str, object]) -> None:
+    """`backbone.json`: what the folder holds, and by its time when it was last used."""
+    note = store / "backbone.json"
+    if note.exists():
+        os.utime(note)
+        return
+    aside = note.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(json.dumps(what))
+    os.replace(aside, note)
+
+
+def _key(object_id: str) -> bytes:
+    return bytes.fromhex(sha1_of(object_id))
+
+
+def _matrix(images: int, width: int, store: Path) -> np.ndarray:
+    """An empty float32 [images, width]; a large one in a file without a name, which goes with the process."""
+    if images * width * 4 <= _IN_MEMORY_BYTES:
+        return np.empty((images, width), np.float32)
+    path = store / f"matrix.{os.getpid()}.tmp"
+    try:
+        matrix = np.lib.format.open_memmap(path, "w+", np.float32, (images, width))
+    except OSError as error:
+        raise InputError(f"{store} has no room for the matrix of {images} images ({error.strerror})") from None
+    finally:
+        path.unlink(missing_ok=True)
+    return matrix
 
 
 def _pass(
-    todo: dict[str, Path], backbone: Backbone, config: BackboneConfig, max_megapixels: float, store: Path
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Decode on all cores while the backbone runs; write a shard whenever enough has come together."""
-    fresh: dict[str, np.ndarray] = {}
+    todo: dict[str, Path], backbone: "Backbone", config: BackboneConfig, max_megapixels: float, known: Shards
+) -> tuple[int, dict[str, str]]:
+    """Decode on all cores while the backbone runs; every batch is on disk before the next one starts.
+
+    Several processes may be at it: batches come in an order of chance, and what another has written meanwhile is
+    left out, so that two compute the same only where they happen to be at the same batch.
+
+    Returns:
+        How many images were computed here, and object id -> reason of those refused.
+    """
     refused: dict[str, str] = {}
-    unwritten: dict[str, np.ndarray] = {}
-    batch: list[tuple[str, tf.Tensor]] = []
-
-    def forward() -> None:
-        if batch:
-            rows = backbone.layer(tf.stack([image for _, image in batch])).numpy()
-            unwritten.update((sha1_of(name), row) for (name, _), row in zip(batch, rows, strict=True))
-            batch.clear()
-
-    def write() -> None:
-        if unwritten:
-            _write(store, unwritten)
-            fresh.update(unwritten)
-            unwritten.clear()
-
+    computed = batches = 0
+    batch: dict[bytes, Any] = {}
+    drawn = _drawn(todo, config.batch_size, known)
+    ready = parallel.ordered(_decoder(todo, config, max_megapixels), drawn, 4 * config.batch_size)
     with terminal.progress(None, "features", "image", len(todo)) as bar:
-        for name, result in _decoded(todo, config, max_megapixels):
-            if isinstance(result, str):
-                refused[name] = result
-            else:
-                batch.append((name, result))
-            if len(batch) == config.batch_size:
-                forward()
-            if len(unwritten) >= _SHARD_IMAGES:
-                write()
+        for name, image in ready:
             bar.update()
-        forward()
-        write()
-    return fresh, refused
+            if isinstance(image, str):
+                refused[name] = image
+            else:
+                batch[_key(name)] = image
+            if len(batch) == config.batch_size:
+                computed += _forward(batch, backbone, config.batch_size, known)
+                batches += 1
+                if batches % _MERGE_EVERY == 0:
+                    known.merge()
+        computed += _forward(batch, backbone, config.batch_size, known)
+    if computed:
+        known.merge()
+    return computed, refused
 
 
-def _decoded(
-    todo: dict[str, Path], config: BackboneConfig, max_megapixels: float
-) -> Iterator[tuple[str, tf.Tensor | str]]:
-    """(name, float32 [size, size, 3] or the reason of refusal), in order, a few batches ahead."""
+def _drawn(todo: dict[str, Path], batch_size: int, known: Shards) -> Iterator[str]:
+    """The names that are still missing when their turn comes, batch by batch."""
+    names = sorted(todo)
+    batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
+    random.SystemRandom().shuffle(batches)  # not the run's random state
+    for batch in batches:
+        for name in batch:
+            if _key(name) not in known:
+                yield name
+
+
+def _forward(batch: dict[bytes, Any], backbone: "Backbone", batch_size: int, known: Shards) -> int:
+    """The images of `batch` through the backbone and to the disk; empties it and returns how many they were.
+
+    Always `batch_size` images, filled up with black ones: a convolution may be computed another way for a batch of
+    another size, and the last bits of a feature would depend on where the pass was stopped.
+    """
+    import tensorflow as tf
+
+    known.look()
+    missing = {sha1: image for sha1, image in batch.items() if sha1 not in known}
+    batch.clear()
+    if not missing:
+        return 0
+    pixels = tf.stack(list(missing.values()))
+    filled = tf.pad(pixels, [[0, batch_size - len(missing)], [0, 0], [0, 0], [0, 0]])
+    known.append(dict(zip(missing, backbone.layer(filled).numpy(), strict=False)))
+    known.look()
+    return len(missing)
+
+
+def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: float) -> Any:
+    """A function of a name: float32 [size, size, 3], or the reason of refusal."""
+    import tensorflow as tf
+
+    from kesikaran import images
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def prepare(encoded: tf.Tensor) -> tf.Tensor:
@@ -124,60 +193,67 @@ def _decoded(
         except tf.errors.InvalidArgumentError:
             return "truncated or damaged: it cannot be decoded"
 
-    return parallel.ordered(one, todo, 4 * config.batch_size)
+    return one
 
 
-def _write(store: Path, rows: dict[str, np.ndarray]) -> None:
-    """One shard, written aside and renamed.
-
-    Raises:
-        InputError: the disk is full or the folder not writable any more.
-    """
-    matrix = np.stack(list(rows.values()))
-    table = pa.table(
-        {
-            "sha1": pa.array([bytes.fromhex(name) for name in rows], pa.binary(20)),
-            "features": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1]),
-        }
+def main() -> None:
+    """The command line: what the cache holds, whether it is whole, and what may go."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kesikaran.features", description=f"The feature cache in {paths.cache_dir() / 'features'}."
     )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    content = sink.getvalue().to_pybytes()
-    shard = store / f"{_checksum(content)}.arrow"
-    aside = shard.with_suffix(f".{os.getpid()}.tmp")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("ls", help="what is there: images, size, backbone and preprocessing of each key")
+    commands.add_parser("verify", help="hash every shard anew; a damaged one is set aside and computed again when used")
+    gc = commands.add_parser("gc", help="remove damaged shards and what killed processes left, merge small shards")
+    gc.add_argument("--unused-days", type=float, metavar="DAYS", help="also whole keys that no run used for so long")
+    arguments = parser.parse_args()
+    folders = sorted(path.parent for path in (paths.cache_dir() / "features").glob("*/backbone.json"))
     try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, shard)
+        if arguments.command == "ls":
+            _ls(folders)
+        elif arguments.command == "verify":
+            _verify(folders)
+        else:
+            _gc(folders, arguments.unused_days)
     except OSError as error:
-        raise InputError(
-            f"the feature cache {store} cannot be written ({error.strerror or error}): free some space or set "
-            "KESIKARAN_CACHE to another folder; what was computed before stays"
-        ) from None
-    finally:
-        aside.unlink(missing_ok=True)
+        sys.exit(f"error: {error.filename} cannot be read or written: {error.strerror}")
 
 
-def _read(store: Path) -> dict[str, np.ndarray]:
-    """SHA-1 -> features [width], as views into memory-mapped shards. A damaged shard is set aside and said."""
-    known: dict[str, np.ndarray] = {}
-    for path in sorted(store.glob("*.arrow")):
-        mapped = pa.memory_map(str(path)) if path.stat().st_size else None
-        content = mapped.read_buffer() if mapped else b""
-        if _checksum(content) != path.stem:
-            path.rename(path.with_suffix(".damaged"))
-            print(f"A shard of the feature cache is damaged: set aside as {path.stem}.damaged, computing it again.")
+def _ls(folders: list[Path]) -> None:
+    for folder in folders:
+        what = json.loads((folder / "backbone.json").read_text())
+        days = (time.time() - (folder / "backbone.json").stat().st_mtime) / 86400
+        print(
+            f"{folder.name}  {len(Shards(folder))} images, {_bytes(folder) / 2**20:.1f} MiB, used {days:.1f} days ago"
+        )
+        print("  " + ", ".join(f"{name} {value}" for name, value in what.items()))
+    print(f"{len(folders)} keys, {sum(map(_bytes, folders)) / 2**20:.1f} MiB in {paths.cache_dir() / 'features'}")
+
+
+def _verify(folders: list[Path]) -> None:
+    damaged = sum(shards.verify(folder) for folder in terminal.progress(folders, "verify", "key"))
+    if damaged:
+        sys.exit(f"{damaged} shards were damaged")
+    print(f"{len(folders)} keys, every shard is whole.")
+
+
+def _gc(folders: list[Path], unused_days: float | None) -> None:
+    before = sum(map(_bytes, folders))
+    for folder in folders:
+        if unused_days is not None and (folder / "backbone.json").stat().st_mtime < time.time() - unused_days * 86400:
+            shutil.rmtree(folder)
+            print(f"{folder.name}: removed")
             continue
-        table = pa.ipc.open_file(content).read_all()
-        for batch in table.to_batches():
-            width = batch.schema.field("features").type.list_size
-            matrix = batch.column("features").flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
-            known.update(zip((name.hex() for name in batch.column("sha1").to_pylist()), matrix, strict=True))
-    return known
+        for path in shards.leftovers(folder):
+            path.unlink()
+        Shards(folder).merge()
+    after = sum(_bytes(folder) for folder in folders if folder.exists())
+    print(f"{(before - after) / 2**20:.1f} MiB freed, {after / 2**20:.1f} MiB kept")
 
 
-def _checksum(content: bytes | pa.Buffer) -> str:
-    return hashlib.sha256(content).hexdigest()[:32]
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+if __name__ == "__main__":
+    main()

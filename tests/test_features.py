@@ -110,28 +110,72 @@ def test_a_damaged_shard_is_set_aside_and_computed_again(
 PASS = """
 import os, signal, sys
 from pathlib import Path
-from kesikaran import backbone, config, features
+from kesikaran import backbone, config, features, shards
 images, handle, die_after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-features._SHARD_IMAGES = 32
 c = config.BackboneConfig(handle=handle, image_size=32, batch_size=16)
-write, written = features._write, 0
+append, written = shards.Shards.append, 0
 def counted(*arguments):
     global written
-    write(*arguments)
+    append(*arguments)
     written += 1
     if written == die_after:
         os.kill(os.getpid(), signal.SIGKILL)
-features._write = counted
+shards.Shards.append = counted
 found = features.extract(sorted(os.listdir(images)), images, backbone.load(handle, 32), c, 50)
 print("computed", found.computed, "of", len(found.object_ids))
 """
 
 
-def test_a_killed_pass_loses_only_what_was_not_written(made: Made, net: Any, config: Any, cache: Path) -> None:
+def test_a_killed_pass_loses_only_the_open_batch(made: Made, net: Any, config: Any, cache: Path) -> None:
     command = [sys.executable, "-c", PASS, str(made.images), str(made.backbone), "3"]
     killed = subprocess.run(command, env=os.environ, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert extract(made, net, config).computed == len(os.listdir(made.images)) - 3 * 32
+    resumed = extract(made, net, config)
+    assert resumed.computed == len(os.listdir(made.images)) - 3 * 16
+    shutil.rmtree(cache)
+    np.testing.assert_array_equal(extract(made, net, config).matrix, resumed.matrix)
+
+
+def test_features_do_not_depend_on_their_batch(made: Made, net: Any, config: Any, cache: Path) -> None:
+    """The last batch is filled up: bit for bit what a full one gives."""
+    sizes: list[int] = []
+
+    def layer(images: Any) -> Any:
+        sizes.append(len(images))
+        return net.layer(images)
+
+    counted = dataclasses.replace(net, layer=layer)
+    names = sorted(os.listdir(made.images))
+    one = extract(made, counted, config, names[:1]).matrix
+    shutil.rmtree(cache)
+    np.testing.assert_array_equal(extract(made, counted, config, names[:20]).matrix[:1], one)
+    assert sizes == [16, 16, 16]
+
+
+def test_what_another_process_has_written_meanwhile_is_not_computed(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.shards import Shards
+
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("KESIKARAN_CACHE", str(elsewhere))
+    names = sorted(os.listdir(made.images))
+    whole = extract(made, net, config, names)
+    monkeypatch.setenv("KESIKARAN_CACHE", str(cache))
+    append = Shards.append
+    forwards: list[int] = []
+
+    def helped(self: Shards, rows: dict[bytes, np.ndarray]) -> None:
+        append(self, rows)
+        if not forwards:
+            (shard,) = elsewhere.glob("features/*/*.arrow")
+            shutil.copy(shard, self.folder)
+        forwards.append(len(rows))
+
+    monkeypatch.setattr(Shards, "append", helped)
+    found = extract(made, net, config, names)
+    assert (forwards, found.computed) == ([16], 16)
+    np.testing.assert_array_equal(found.matrix, whole.matrix)
 
 
 def test_two_processes_may_fill_it_at_once(made: Made, net: Any, config: Any, cache: Path) -> None:
@@ -146,16 +190,129 @@ def test_two_processes_may_fill_it_at_once(made: Made, net: Any, config: Any, ca
     assert np.isfinite(found.matrix).all()
 
 
+def test_small_shards_are_merged(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = sorted(os.listdir(made.images))
+    for start in range(0, 100, 10):
+        extract(made, net, config, names[start : start + 10])
+    monkeypatch.setattr("kesikaran.shards._FULL_IMAGES", 150)
+    whole = extract(made, net, config)
+    assert whole.computed == len(names) - 100
+    assert len(shards(cache)) == 2
+    again = extract(made, net, config)
+    assert again.computed == 0
+    np.testing.assert_array_equal(again.matrix, whole.matrix)
+
+
+@pytest.mark.parametrize("index", [None, "", "[]", '{"a": 1'])
+def test_the_index_is_made_anew(index: str | None, made: Made, net: Any, config: Any, cache: Path) -> None:
+    extract(made, net, config)
+    assert extract(made, net, config).computed == 0
+    (path,) = cache.glob("features/*/index.json")
+    before = path.read_text()
+    if index is None:
+        path.unlink()
+    else:
+        path.write_text(index)
+    assert extract(made, net, config).computed == 0
+    assert path.read_text() == before
+
+
+def test_a_shard_is_hashed_once(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(made, net, config)
+    extract(made, net, config)
+    monkeypatch.setattr("kesikaran.shards._checksum", None)
+    assert extract(made, net, config).computed == 0
+
+
+def test_a_large_matrix_lies_in_a_file(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = extract(made, net, config)
+    monkeypatch.setattr("kesikaran.features._IN_MEMORY_BYTES", 1000)
+    large = extract(made, net, config)
+    assert isinstance(large.matrix, np.memmap)
+    np.testing.assert_array_equal(large.matrix, small.matrix)
+    assert not list(cache.glob("features/*/*.tmp"))
+
+
+# ---- the command line
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    from kesikaran import features
+
+    def call(*words: str) -> tuple[Any, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["features", *words])
+        try:
+            features.main()
+        except SystemExit as end:
+            return end.code, capsys.readouterr().out
+        return 0, capsys.readouterr().out
+
+    return call
+
+
+def test_ls_says_what_is_there(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
+    assert command("ls") == (0, f"0 keys, 0.0 MiB in {cache / 'features'}\n")
+    found = extract(made, net, config)
+    code, out = command("ls")
+    assert code == 0
+    assert f"{found.key}  {len(found.object_ids)} images" in out
+    assert f"handle {made.backbone}, backbone {net.digest}" in out
+    assert "image_size_px 32" in out
+
+
+def test_verify_finds_what_the_index_hides(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
+    extract(made, net, config)
+    extract(made, net, config)
+    assert command("verify") == (0, "1 keys, every shard is whole.\n")
+    (shard,) = shards(cache)
+    status = shard.stat()
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
+    code, out = command("verify")
+    assert code == "1 shards were damaged"
+    assert f"set aside as {shard.stem}.damaged" in out
+    assert extract(made, net, config).computed == len(os.listdir(made.images))
+
+
+def test_gc_drops_what_no_longer_serves(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
+    found = extract(made, net, config)
+    folder = cache / "features" / found.key
+    (folder / "a.damaged").write_bytes(b"0" * 2**20)
+    (folder / "old.7.tmp").write_bytes(b"0" * 2**20)
+    os.utime(folder / "old.7.tmp", (0, 0))
+    (folder / "new.7.tmp").write_bytes(b"of a process at work")
+    code, out = command("gc")
+    assert code == 0
+    assert out.startswith("2.0 MiB freed, ")
+    assert extract(made, net, config).computed == 0
+    assert {path.suffix for path in folder.iterdir() if path.is_file()} == {".arrow", ".json", ".lock", ".tmp"}
+    command("gc", "--unused-days", "1")
+    assert folder.exists()
+    os.utime(folder / "backbone.json", (0, 0))
+    assert f"{found.key}: removed" in command("gc", "--unused-days", "1")[1]
+    assert not folder.exists()
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_half(
     made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match=r"feature cache .* cannot be written \(No space left on device\)"):
         extract(made, net, config)
-    assert not [path for path in cache.rglob("*") if path.is_file()]
+    assert {path.name for path in cache.rglob("*") if path.is_file()} == {"backbone.json"}
 
 
 def test_a_broken_image_is_never_replaced(made: Made, net: Any, config: Any, cache: Path, tmp_path: Path) -> None:
