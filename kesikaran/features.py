@@ -141,6 +141,7 @@ def _pass(
         computed += _forward(batch, backbone, config.batch_size, known)
     if computed:
         known.merge()
+    known.look()
     return computed, refused
 
 
@@ -171,7 +172,6 @@ def _forward(batch: dict[bytes, Any], backbone: "Backbone", batch_size: int, kno
     pixels = tf.stack(list(missing.values()))
     filled = tf.pad(pixels, [[0, batch_size - len(missing)], [0, 0], [0, 0], [0, 0]])
     known.append(dict(zip(missing, backbone.layer(filled).numpy(), strict=False)))
-    known.look()
     return len(missing)
 
 

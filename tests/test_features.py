@@ -155,6 +155,7 @@ def test_features_do_not_depend_on_their_batch(made: Made, net: Any, config: Any
 def test_what_another_process_has_written_meanwhile_is_not_computed(
     made: Made, net: Any, config: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from kesikaran import images
     from kesikaran.shards import Shards
 
     elsewhere = tmp_path / "elsewhere"
@@ -173,8 +174,17 @@ def test_what_another_process_has_written_meanwhile_is_not_computed(
         forwards.append(len(rows))
 
     monkeypatch.setattr(Shards, "append", helped)
+    read = images.read
+    reads = []
+
+    def counted(path: Path, limit: float) -> bytes:
+        reads.append(path)
+        return read(path, limit)
+
+    monkeypatch.setattr(images, "read", counted)
     found = extract(made, net, config, names)
     assert (forwards, found.computed) == ([16], 16)
+    assert len(reads) <= 16 + 4 * 16 + 16 + 1  # those of the first batch and those under way
     np.testing.assert_array_equal(found.matrix, whole.matrix)
 
 
@@ -203,6 +213,21 @@ def test_small_shards_are_merged(
     again = extract(made, net, config)
     assert again.computed == 0
     np.testing.assert_array_equal(again.matrix, whole.matrix)
+
+
+def test_merging_loses_nothing_of_shards_that_overlap(tmp_path: Path) -> None:
+    from kesikaran.shards import Shards
+
+    rows = {bytes([number] * 20): np.full(4, number, np.float32) for number in range(3)}
+    known = Shards(tmp_path)
+    known.append(rows)
+    known.append({sha1: rows[sha1] for sha1 in list(rows)[:1]})
+    known.merge()
+    merged = Shards(tmp_path)
+    out = np.empty((3, 4), np.float32)
+    merged.gather(list(rows), out)
+    np.testing.assert_array_equal(out, np.stack(list(rows.values())))
+    assert len(list(tmp_path.glob("*.arrow"))) == 1
 
 
 @pytest.mark.parametrize("index", [None, "", "[]", '{"a": 1'])
