@@ -49,6 +49,11 @@ class ResizeMethod(Enum):
     lanczos3 = "lanczos3"
 
 
+class JpegDecode(Enum):
+    full = "full"
+    reduced = "reduced"
+
+
 class OptimizerName(Enum):
     adam = "adam"
     adamw = "adamw"
@@ -125,7 +130,8 @@ class BackboneConfig:
     value_range: list[float] = field(default_factory=lambda: [0.0, 1.0])  # what the module expects
     resize_method: ResizeMethod = ResizeMethod.bilinear
     antialias: bool = True
-    batch_size: int = 32  # images a forward pass
+    jpeg_decode: JpegDecode = JpegDecode.full  # reduced: large JPEGs at 1/2, 1/4 or 1/8, faster, other features
+    batch_size: int | None = None  # images a forward pass; null: 32 on a CPU, 256 on a GPU
 
 
 @dataclass
@@ -298,7 +304,8 @@ def check(e: Experiment) -> None:
     need(32 <= e.backbone.image_size <= 2048, "backbone.image_size", e.backbone.image_size, "32 to 2048 px")
     low_high = e.backbone.value_range
     need(len(low_high) == 2 and low_high[0] < low_high[1], "backbone.value_range", low_high, "[low, high]")
-    need(e.backbone.batch_size >= 1, "backbone.batch_size", e.backbone.batch_size, "at least 1")
+    batch_size = e.backbone.batch_size
+    need(batch_size is None or batch_size >= 1, "backbone.batch_size", batch_size, "null or at least 1")
     need(
         all(u >= 1 for u in e.head.hidden_units),
         "head.hidden_units",

@@ -121,11 +121,16 @@ def _pass(
     Returns:
         How many images were computed here, and object id -> reason of those refused.
     """
+    if not todo:
+        return 0, {}
+    import tensorflow as tf
+
     refused: dict[str, str] = {}
     computed = batches = 0
     batch: dict[bytes, Any] = {}
-    drawn = _drawn(todo, config.batch_size, known)
-    ready = parallel.ordered(_decoder(todo, config, max_megapixels), drawn, 4 * config.batch_size)
+    batch_size = config.batch_size or (256 if tf.config.list_logical_devices("GPU") else 32)
+    decoded = _decoder(todo, config, max_megapixels)
+    ready = parallel.ordered(decoded, _drawn(todo, batch_size, known), 4 * batch_size)
     with terminal.progress(None, "features", "image", len(todo)) as bar:
         for name, image in ready:
             bar.update()
@@ -133,12 +138,12 @@ def _pass(
                 refused[name] = image
             else:
                 batch[_key(name)] = image
-            if len(batch) == config.batch_size:
-                computed += _forward(batch, backbone, config.batch_size, known)
+            if len(batch) == batch_size:
+                computed += _forward(batch, backbone, batch_size, known)
                 batches += 1
                 if batches % _MERGE_EVERY == 0:
                     known.merge()
-        computed += _forward(batch, backbone, config.batch_size, known)
+        computed += _forward(batch, backbone, batch_size, known)
     if computed:
         known.merge()
     known.look()
@@ -169,9 +174,9 @@ def _forward(batch: dict[bytes, Any], backbone: "Backbone", batch_size: int, kno
     batch.clear()
     if not missing:
         return 0
-    pixels = tf.stack(list(missing.values()))
-    filled = tf.pad(pixels, [[0, batch_size - len(missing)], [0, 0], [0, 0], [0, 0]])
-    known.append(dict(zip(missing, backbone.layer(filled).numpy(), strict=False)))
+    pixels = list(missing.values())
+    filled = pixels + [tf.zeros_like(pixels[0])] * (batch_size - len(pixels))
+    known.append(dict(zip(missing, backbone.layer(tf.stack(filled)).numpy(), strict=False)))
     return len(missing)
 
 
@@ -183,7 +188,7 @@ def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: floa
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def prepare(encoded: tf.Tensor) -> tf.Tensor:
-        return images.resize(images.decode(encoded), config)
+        return images.resize(images.decode(encoded, config), config)
 
     def one(name: str) -> tf.Tensor | str:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from kesikaran.config import BackboneConfig
+from kesikaran.config import BackboneConfig, JpegDecode
 from kesikaran.dataset import sha1_of
 
 KINDS = ("JPEG", "PNG")
@@ -49,9 +49,27 @@ def read(path: Path, max_megapixels: float) -> bytes:
     return encoded
 
 
-def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Scalar string (JPEG or PNG) -> uint8 [height, width, 3]. Alpha is dropped, grey repeated."""
+def decode(encoded: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
+    """Scalar string (JPEG or PNG) -> uint8 [height, width, 3]. Alpha is dropped, grey repeated.
+
+    With `backbone.jpeg_decode=reduced` a JPEG is decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 of its size that
+    leaves no side shorter than `image_size`: libjpeg leaves out the frequencies that the resize would.
+    """
+    if backbone.jpeg_decode is JpegDecode.full:
+        return _decode_full(encoded)
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: _decode_reduced(encoded, backbone), lambda: _decode_full(encoded))
+
+
+def _decode_full(encoded: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def _decode_reduced(encoded: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
+    shorter = tf.reduce_min(tf.io.extract_jpeg_shape(encoded)[:2])
+    ratios = (1, 2, 4, 8)
+    at = {ratio: lambda ratio=ratio: tf.io.decode_jpeg(encoded, channels=3, ratio=ratio) for ratio in ratios}
+    halvings = tf.reduce_sum(tf.cast(shorter // tf.constant(ratios[1:]) >= backbone.image_size, tf.int32))
+    return tf.switch_case(halvings, list(at.values()))
 
 
 def resize(image: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
@@ -68,8 +86,9 @@ def resize(image: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
 
 def preprocessing(backbone: BackboneConfig) -> dict[str, object]:
     """What `decode` and `resize` do, in words: a part of the feature cache's key."""
+    reduced = backbone.jpeg_decode is JpegDecode.reduced
     return {
-        "decode": "tf.io.decode_image, 3 channels",
+        "decode": "tf.io.decode_image, 3 channels" + (", JPEG reduced" if reduced else ""),
         "image_size_px": backbone.image_size,
         "resize_method": backbone.resize_method.name,
         "antialias": backbone.antialias,

@@ -70,7 +70,7 @@ class Classifier(tf.Module):
     def from_encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         size = self._config.image_size
         pixels = tf.map_fn(
-            lambda one: images.resize(images.decode(one), self._config),
+            lambda one: images.resize(images.decode(one, self._config), self._config),
             encoded,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
         )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import Made, encoded
 
+from kesikaran.config import JpegDecode, ResizeMethod
 from kesikaran.errors import InputError
 
 
@@ -67,26 +68,59 @@ def test_they_are_the_backbones_features_in_the_asked_order(made: Made, net: Any
     names = sorted(os.listdir(made.images))[:20]
     found = extract(made, net, config, names)
     for row, name in zip(found.matrix, names, strict=True):
-        pixels = images.resize(images.decode(tf.constant((made.images / name).read_bytes())), config)
+        pixels = images.resize(images.decode(tf.constant((made.images / name).read_bytes()), config), config)
         assert tuple(pixels.shape) == (32, 32, 3)
         assert 0 <= float(tf.reduce_min(pixels)) <= float(tf.reduce_max(pixels)) <= 1
         np.testing.assert_allclose(row, net.layer(pixels[None])[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "change", [{"image_size": 48}, {"resize_method": "bicubic"}, {"antialias": False}, {"value_range": [-1.0, 1.0]}]
+    "change",
+    [
+        {"image_size": 48},
+        {"resize_method": ResizeMethod.bicubic},
+        {"antialias": False},
+        {"value_range": [-1.0, 1.0]},
+        {"jpeg_decode": JpegDecode.reduced},
+    ],
+    ids=str,
 )
 def test_other_preprocessing_is_another_key(change: dict[str, Any], net: Any, config: Any) -> None:
     from kesikaran import features
-    from kesikaran.config import ResizeMethod
 
-    if "resize_method" in change:
-        change = {"resize_method": ResizeMethod.bicubic}
     key = features.cache_key(net, config)
     assert features.cache_key(net, dataclasses.replace(config, **change)) != key
     assert features.cache_key(net, dataclasses.replace(config, batch_size=8)) == key
     assert features.cache_key(dataclasses.replace(net, digest="0" * 32), config) != key
     assert features.cache_key(dataclasses.replace(net, handle="moved"), config) == key
+
+
+@pytest.mark.parametrize(
+    ("kind", "height", "width", "decoded"),
+    [
+        ("JPEG", 63, 80, (63, 80)),
+        ("JPEG", 64, 80, (32, 40)),
+        ("JPEG", 300, 200, (75, 50)),
+        ("JPEG", 256, 999, (32, 125)),
+        ("JPEG", 2000, 3000, (250, 375)),
+        ("PNG", 300, 200, (300, 200)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_smaller_where_asked(
+    kind: str, height: int, width: int, decoded: tuple[int, int], config: Any
+) -> None:
+    import tensorflow as tf
+
+    from kesikaran import images
+
+    across = np.sin(np.arange(width) / 40)[None, :, None] + np.cos(np.arange(height) / 30)[:, None, None]
+    pixels = np.repeat((across * 50 + 120).astype(np.uint8), 3, axis=2)
+    reduced = dataclasses.replace(config, jpeg_decode=JpegDecode.reduced)
+    content = tf.constant(encoded(pixels, kind))
+    full, small = images.decode(content, config), images.decode(content, reduced)
+    assert tuple(full.shape) == (height, width, 3)
+    assert tuple(small.shape) == (*decoded, 3)
+    np.testing.assert_allclose(images.resize(small, config), images.resize(full, config), atol=0.03)
 
 
 @pytest.mark.parametrize("damage", ["flip a byte", "cut short", "empty"])
