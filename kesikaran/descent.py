@@ -80,8 +80,8 @@ def _mixed(bits: tf.Tensor) -> tf.Tensor:
 
 
 @functools.cache
-def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Callable[..., Any]:
-    """The epoch as a function; it is compiled once for each shape of its arguments, in about a second.
+def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Any:
+    """The epoch as a tf.function; it is compiled once for each shape of its arguments, in about a second.
 
     Its arguments:
         features, labels: float32 [n, width] and [n], of the training rows.
@@ -136,10 +136,10 @@ def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Cal
             gradients = tf.gradients(loss, weights)
             t = tf.cast(done + i + 1, tf.float32)
             after = [
-                _updated(optimizer, weight, gradient, *kept, rates[i], t, numbers)
-                for weight, gradient, kept in zip(weights, gradients, slots, strict=True)
+                _updated(optimizer, weight, gradient, pair, rates[i], t, numbers)
+                for weight, gradient, pair in zip(weights, gradients, slots, strict=True)
             ]
-            return i + 1, [weight for weight, *_ in after], [kept for _, *kept in after], losses.write(i, loss)
+            return i + 1, [weight for weight, _ in after], [pair for _, pair in after], losses.write(i, loss)
 
         losses = tf.TensorArray(tf.float32, steps, element_shape=rates.shape[1:3])
         start = (0, weights, slots, losses)
@@ -154,22 +154,22 @@ def _updated(
     optimizer: OptimizerName,
     weight: tf.Tensor,
     gradient: tf.Tensor,
-    m: tf.Tensor,
-    v: tf.Tensor,
+    slots: list[tf.Tensor],
     rate: tf.Tensor,
     t: tf.Tensor,
     numbers: Numbers,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A weight and its two slots after step t (from 1): the arithmetic of tf_keras's optimizers at their defaults."""
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """A weight and its slots after step t (from 1): the arithmetic of tf_keras's optimizers at their defaults."""
+    m, v = slots
     if optimizer is OptimizerName.sgd:
         m = numbers.momentum * m - rate * gradient
-        return weight + m, m, v
+        return weight + m, [m, v]
     if optimizer is OptimizerName.rmsprop:
         v = 0.9 * v + 0.1 * tf.square(gradient)
         m = numbers.momentum * m + rate * gradient * tf.math.rsqrt(v + 1e-7)
-        return weight - m, m, v
+        return weight - m, [m, v]
     weight -= numbers.weight_decay * rate * weight  # adamw's; adam has 0
     m += 0.1 * (gradient - m)
     v += 0.001 * (tf.square(gradient) - v)
     rate *= tf.sqrt(1 - tf.pow(0.999, t)) / (1 - tf.pow(0.9, t))
-    return weight - rate * m / (tf.sqrt(v) + 1e-7), m, v
+    return weight - rate * m / (tf.sqrt(v) + 1e-7), [m, v]
