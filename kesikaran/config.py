@@ -161,6 +161,7 @@ class FitConfig:
     batch_size: int = 32
     patience: int | None = 10  # epochs without improvement before stopping; null: never stop early
     monitor: Monitor = Monitor.loss  # the validation metric that picks the epoch and is the sweep's objective
+    label_smoothing: float = 0.0  # training targets move by this share of the way to 0.5 (Szegedy et al. 2016)
 
 
 @dataclass
@@ -333,6 +334,7 @@ def check(e: Experiment) -> None:
     need(e.fit.epochs >= 1, "fit.epochs", e.fit.epochs, "at least 1")
     need(e.fit.batch_size >= 1, "fit.batch_size", e.fit.batch_size, "at least 1")
     need(e.fit.patience is None or e.fit.patience >= 1, "fit.patience", e.fit.patience, "null or at least 1")
+    need(0 <= e.fit.label_smoothing < 1, "fit.label_smoothing", e.fit.label_smoothing, "0 to below 1")
     need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
 
 

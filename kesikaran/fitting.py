@@ -1,8 +1,8 @@
-"""Fit a head on features; predict logits."""
+"""Fit heads on features, alone or many at once; predict logits."""
 
 import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from kesikaran import scores, terminal
-from kesikaran.config import FitConfig, Monitor
+from kesikaran import descent, scores, terminal
+from kesikaran.config import FitConfig, HeadConfig, Monitor, OptimizerConfig
 from kesikaran.errors import InputError
 
 
@@ -28,6 +28,38 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Task:
+    """A head to be trained, and how.
+
+    model: of `model.build_head(_, head, _)`; training starts from its weights and leaves the chosen ones in it.
+    class_weights: of the labels 0 and 1; None: all 1.
+    seed: of the order of the rows and of the dropout masks.
+    on_epoch: called with the epoch (from 0) and its metrics: train/loss (as trained: weighted, with label
+        smoothing, dropout and L2), validation/loss (plain, nats), validation/auc, learning_rate. None is also a
+        final metric's name: MLflow shows the highest step, so the last epoch would hide the number of the
+        restored weights.
+    """
+
+    model: Any
+    head: HeadConfig
+    optimizer: OptimizerConfig
+    fit: FitConfig
+    class_weights: dict[int, float] | None
+    seed: int
+    on_epoch: Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """What an epoch did to one head."""
+
+    losses: np.ndarray  # of each step, float32 [steps]
+    loss: float  # their mean, a row counting as a row
+    logits: np.ndarray  # of validation, float32 [n]
+    learning_rate: float  # of the last step
+
+
+@dataclass(frozen=True)
 class Fitted:
     """The head holds the weights of `epoch` (from 0); `epochs` were run."""
 
@@ -35,43 +67,38 @@ class Fitted:
     epochs: int
 
 
-def fit(
-    head: Any,
-    optimizer: Any,
-    train: Sample,
-    validation: Sample,
-    class_weights: dict[int, float] | None,
-    config: FitConfig,
-    on_epoch: Callable[[int, dict[str, float]], None],
-) -> Fitted:
-    """Train `head` in place on binary cross-entropy.
+def fit(tasks: Sequence[Task], train: Sample, validation: Sample) -> list[Fitted | InputError]:
+    """Train heads together, in place, on binary cross-entropy.
 
-    With `config.patience` the weights of the best epoch by the validation metric `config.monitor`
-    are put back, whether training stopped early or not; without it the last epoch's stay.
+    Each gets what it would get alone, within float tolerance: order, masks, schedule, early stopping. The updates
+    are those of tf_keras's optimizers. With `fit.patience` the weights of the best epoch by the validation metric
+    `fit.monitor` are put back, whether training stopped early or not; without it the last epoch's stay.
 
     Args:
-        on_epoch: called with the epoch (from 0) and its metrics: train/loss (as trained: weighted,
-            with dropout and L2), validation/loss (plain, nats), validation/auc,
-            learning_rate. None is also a final metric's name: MLflow shows the highest step, so the
-            last epoch would hide the number of the restored weights.
+        tasks: alike in the shape of the head, the optimizer's name and `fit.batch_size`.
 
-    Raises:
-        InputError: the loss is not finite; it names the step.
+    Returns:
+        What became of each task: an InputError where its loss or logits were not finite (it names the epoch and
+        the step). That harms no other.
     """
-    head.compile(optimizer, tf_keras.losses.BinaryCrossentropy(from_logits=True))
-    watch = _Watch(validation, config, on_epoch)
-    with terminal.sheltered():  # the callback asks after every step; an exception from elsewhere TensorFlow can lose
-        head.fit(
-            train.features,
-            train.labels.astype(np.float32)[:, None],
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            class_weight=class_weights,
-            shuffle=True,
-            verbose=0,
-            callbacks=[watch],
-        )
-    return Fitted(watch.best_epoch, watch.epochs)
+    kinds = {(t.optimizer.name, t.fit.batch_size, *(tuple(w.shape) for w in t.model.weights)) for t in tasks}
+    if len(kinds) != 1:
+        raise ValueError(f"heads trained together differ in optimizer, batch size or shape: {kinds}")
+    watches = [_Watch(task) for task in tasks]
+    epochs = max(task.fit.epochs for task in tasks)
+    # The bar asks at every epoch whether to stop: an exception out of a handler TensorFlow can lose.
+    with terminal.sheltered(), terminal.progress(None, "head", "epoch", epochs) as bar:
+        heads = _Heads(tasks, train, validation)
+        for epoch in range(epochs):
+            seen = zip(watches, heads.run(epoch), strict=True)
+            heads.keep([w.running and w.judge(epoch, done, validation.labels) for w, done in seen])
+            loss, auc = min(watch.loss for watch in watches), max(watch.auc for watch in watches)
+            bar.set_postfix_str(f"validation loss {loss:.3f}, AUC {auc:.3f}", refresh=False)
+            bar.update()
+            if not any(watch.running for watch in watches):
+                break
+        heads.put_back()
+    return [watch.outcome for watch in watches]
 
 
 def predict(head: Any, features: np.ndarray) -> np.ndarray:
@@ -86,64 +113,130 @@ def forget() -> None:
     gc.collect()
 
 
-class _Watch(tf_keras.callbacks.Callback):
-    """Measure after each epoch, stop early, put the best weights back.
+class _Watch:
+    """Measures one head after each epoch, and says whether it goes on."""
 
-    Keras' own EarlyStopping restores only when it stopped: a run that ends at its last epoch would
-    keep the last weights.
-    """
+    def __init__(self, task: Task):
+        self._task = task
+        self._best, self._best_epoch = math.inf, 0
+        self.running = True
+        self.loss, self.auc = math.inf, 0.0
+        self.outcome: Fitted | InputError
 
-    def __init__(self, validation: Sample, config: FitConfig, on_epoch: Callable[[int, dict[str, float]], None]):
-        super().__init__()
-        self._validation, self._config, self._on_epoch = validation, config, on_epoch
-        self._best = math.inf
-        self._weights: list[np.ndarray] | None = None
-        self.best_epoch = 0
-        self.epochs = 0
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._bar = terminal.progress(None, "head", "epoch", self._config.epochs)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        terminal.stop_if_asked()
-        if not math.isfinite(logs["loss"]):
-            self._bar.close()
-            raise InputError(
-                f"the loss became {logs['loss']} at epoch {self.epochs}, step {batch}: try a lower optimizer.lr, "
-                "and check the features of your own backbone (backbone.value_range)"
+    def judge(self, epoch: int, done: _Epoch, labels: np.ndarray) -> bool:
+        """Whether the weights after this epoch are the best so far. labels: of validation."""
+        broken = np.flatnonzero(~np.isfinite(done.losses))
+        if broken.size:
+            return self._fail(
+                f"the loss became {done.losses[broken[0]]} at epoch {epoch}, step {broken[0]}: try a lower "
+                "optimizer.lr, and check the features of your own backbone (backbone.value_range)"
             )
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        logits = predict(self.model, self._validation.features)
-        if not np.isfinite(logits).all():
-            self._bar.close()
-            raise InputError(f"the logits are not finite after epoch {epoch}: try a lower optimizer.lr")
-        loss = scores.log_loss(self._validation.labels, logits)
-        auc = scores.roc_auc(self._validation.labels, logits)
-        lr = self.model.optimizer.learning_rate
-        self._on_epoch(
+        if not np.isfinite(done.logits).all():
+            return self._fail(f"the logits are not finite after epoch {epoch}: try a lower optimizer.lr")
+        self.loss, self.auc = scores.log_loss(labels, done.logits), scores.roc_auc(labels, done.logits)
+        self._task.on_epoch(
             epoch,
             {
-                "train/loss": float(logs["loss"]),
-                "validation/loss": loss,
-                "validation/auc": auc,
-                "learning_rate": float(tf.convert_to_tensor(lr)),
+                "train/loss": done.loss,
+                "validation/loss": self.loss,
+                "validation/auc": self.auc,
+                "learning_rate": done.learning_rate,
             },
         )
-        self.epochs = epoch + 1
-        self._bar.set_postfix_str(f"validation loss {loss:.3f}, AUC {auc:.3f}", refresh=False)
-        self._bar.update()
-        self._judge(epoch, loss if self._config.monitor is Monitor.loss else -auc)
+        config = self._task.fit
+        value = self.loss if config.monitor is Monitor.loss else -self.auc
+        better = config.patience is None or value < self._best
+        if better:
+            self._best, self._best_epoch = value, epoch
+        worn_out = config.patience is not None and epoch - self._best_epoch >= config.patience
+        self.running = not worn_out and epoch + 1 < config.epochs
+        self.outcome = Fitted(self._best_epoch, epoch + 1)
+        return better
 
-    def _judge(self, epoch: int, value: float) -> None:
-        if self._config.patience is None:
-            self.best_epoch = epoch
-        elif value < self._best:
-            self._best, self.best_epoch, self._weights = value, epoch, self.model.get_weights()
-        elif epoch - self.best_epoch >= self._config.patience:
-            self.model.stop_training = True
+    def _fail(self, why: str) -> bool:
+        self.running, self.outcome = False, InputError(why)
+        return False
 
-    def on_train_end(self, logs: Any = None) -> None:
-        if self._weights is not None:
-            self.model.set_weights(self._weights)
-        self._bar.close()
+
+class _Heads:
+    """The tasks' heads on the device, trained together."""
+
+    def __init__(self, tasks: Sequence[Task], train: Sample, validation: Sample):
+        self._tasks = tasks
+        self._layout = streams([(task.seed, task.head.dropout) for task in tasks])
+        self._leaders = [tasks[n] for n in self._layout[:, 0]]
+        self._rows, self._batch_size = len(train.labels), tasks[0].fit.batch_size
+        self._steps = -(-self._rows // self._batch_size)
+        has_dropout = any(task.head.dropout for task in tasks)
+        self._program = descent.program(tasks[0].optimizer.name, self._batch_size, has_dropout)
+        labels = tf.constant(train.labels, tf.float32)
+        self._data = [tf.constant(train.features), labels, tf.constant(validation.features)]
+        weights = [task.class_weights or {0: 1.0, 1: 1.0} for task in tasks]
+        self._numbers = descent.Numbers(
+            l2=self._laid_out([task.head.l2 for task in tasks]),
+            momentum=self._laid_out([task.optimizer.momentum for task in tasks]),
+            weight_decay=self._laid_out([task.optimizer.weight_decay for task in tasks]),
+            label_smoothing=self._laid_out([task.fit.label_smoothing for task in tasks]),
+            weight_of_0=self._laid_out([weight[0] for weight in weights]),
+            weight_of_1=self._laid_out([weight[1] for weight in weights]),
+            dropout=tf.constant([task.head.dropout for task in self._leaders], tf.float32),
+        )
+        # Keras has kernels [in, out] and biases [out]
+        by_weight = zip(*(task.model.get_weights() for task in tasks), strict=True)
+        self._weights = [self._laid_out([np.atleast_2d(one.T) for one in each]) for each in by_weight]
+        self._slots = [[tf.zeros_like(weight)] * 2 for weight in self._weights]
+        self._best = self._weights
+
+    def run(self, epoch: int) -> list[_Epoch]:
+        """One epoch of all heads, the stopped ones as well: they cost little and nobody looks."""
+        layers = len(self._weights) // 2
+        random = [descent.draws(lead.seed, epoch, self._rows, self._batch_size, layers) for lead in self._leaders]
+        order, keys = (tf.constant(np.stack(each)) for each in zip(*random, strict=True))
+        rates = [descent.learning_rates(t.optimizer, epoch, t.fit.epochs, self._steps) for t in self._tasks]
+        rates_by_step = tf.constant(np.stack(rates, 1)[:, self._layout, None, None])
+        done = tf.constant(epoch * self._steps)
+        self._weights, self._slots, losses, logits = self._program(
+            *self._data, self._numbers, order, keys, rates_by_step, done, self._weights, self._slots
+        )
+        sizes = np.full(self._steps, self._batch_size)
+        sizes[-1] = self._rows - (self._steps - 1) * self._batch_size
+        losses = self._by_task(np.moveaxis(losses.numpy(), 0, -1))
+        means = np.average(losses, axis=1, weights=sizes)
+        last = [float(each[-1]) for each in rates]
+        return [_Epoch(*each) for each in zip(losses, means.tolist(), self._by_task(logits.numpy()), last, strict=True)]
+
+    def keep(self, which: Sequence[bool]) -> None:
+        """Keep the present weights of some heads, by task, as their best."""
+        if any(which):
+            chosen = self._laid_out(which) > 0
+            self._best = [tf.where(chosen, now, best) for now, best in zip(self._weights, self._best, strict=True)]
+
+    def put_back(self) -> None:
+        """The best weights into the tasks' models."""
+        best = [self._by_task(weight.numpy()) for weight in self._best]
+        for task, weights in zip(self._tasks, zip(*best, strict=True), strict=True):
+            shapes = [weight.shape for weight in task.model.weights]
+            task.model.set_weights([w.T.reshape(shape) for w, shape in zip(weights, shapes, strict=True)])
+
+    def _laid_out(self, by_task: Sequence[Any] | np.ndarray) -> tf.Tensor:
+        """Numbers or matrices, by task -> float32 [stream, member, 1, 1] or [stream, member, rows, columns]."""
+        array = np.asarray(by_task, np.float32)[self._layout]
+        return tf.constant(array if array.ndim == 4 else array[..., None, None])
+
+    def _by_task(self, laid_out: np.ndarray) -> np.ndarray:
+        """[stream, member, ...] -> [task, ...]."""
+        return laid_out.reshape(-1, *laid_out.shape[2:])[np.argsort(self._layout, axis=None)]
+
+
+def streams(likes: Sequence[Any]) -> np.ndarray:
+    """Which tasks share a stream: those that are alike in what is given for each.
+
+    Returns:
+        Task numbers, int [stream, member]. Streams of unequal size would leave holes: each task has its own then.
+    """
+    groups: dict[Any, list[int]] = {}
+    for n, like in enumerate(likes):
+        groups.setdefault(like, []).append(n)
+    if len({len(group) for group in groups.values()}) > 1:
+        groups = {n: [n] for n in range(len(likes))}
+    return np.array(list(groups.values()))

@@ -7,7 +7,7 @@ import tf_keras
 
 from kesikaran import images
 from kesikaran.backbone import Backbone
-from kesikaran.config import BackboneConfig, HeadConfig, OptimizerConfig, OptimizerName, Schedule
+from kesikaran.config import BackboneConfig, HeadConfig
 
 
 def build_head(width: int, head: HeadConfig, seed: int) -> Any:
@@ -28,21 +28,6 @@ def build_head(width: int, head: HeadConfig, seed: int) -> Any:
         model.add(layers.Dropout(head.dropout))
     model.add(dense(1, len(head.hidden_units), None))
     return model
-
-
-def build_optimizer(config: OptimizerConfig, steps: int) -> Any:
-    """The tf_keras optimizer. `cosine` falls from `lr` to 0 over `steps` batches (Loshchilov and Hutter 2017)."""
-    optimizers = tf_keras.optimizers
-    lr: Any = config.lr
-    if config.schedule is Schedule.cosine:
-        lr = optimizers.schedules.CosineDecay(config.lr, steps)
-    if config.name is OptimizerName.adam:
-        return optimizers.Adam(lr)
-    if config.name is OptimizerName.adamw:
-        return optimizers.AdamW(lr, weight_decay=config.weight_decay)
-    if config.name is OptimizerName.sgd:
-        return optimizers.SGD(lr, momentum=config.momentum)
-    return optimizers.RMSprop(lr, momentum=config.momentum)
 
 
 class Classifier(tf.Module):

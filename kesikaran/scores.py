@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
+from scipy.stats import rankdata
 from sklearn import metrics
 
 
@@ -56,7 +57,7 @@ def score(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
         "precision": metrics.precision_score(labels, predicted, zero_division=0),
         "recall": metrics.recall_score(labels, predicted),
         "f1": metrics.f1_score(labels, predicted),
-        "roc_auc": metrics.roc_auc_score(labels, logits),
+        "roc_auc": roc_auc(labels, logits),
         "pr_auc": metrics.average_precision_score(labels, logits),
         "log_loss": log_loss(labels, logits),
         "brier": float(np.mean((probabilities - labels) ** 2)),
@@ -80,5 +81,8 @@ def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def roc_auc(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Area under the ROC curve; ties count half."""
-    return float(metrics.roc_auc_score(labels, logits))
+    """Area under the ROC curve; ties count half. By ranks (Hanley and McNeil 1982): it is asked for every epoch of
+    every head, and scikit-learn's takes as long as an epoch."""
+    is_one = labels == 1
+    ones, zeros = int(is_one.sum()), int((~is_one).sum())
+    return float((rankdata(logits)[is_one].sum() - ones * (ones + 1) / 2) / (ones * zeros))

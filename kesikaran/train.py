@@ -4,7 +4,6 @@ Nothing heavy is imported before a job starts, so that --help and TAB answer at 
 """
 
 import logging
-import math
 import os
 import sys
 import warnings
@@ -82,8 +81,10 @@ def steps(experiment: config.Experiment, run: Any) -> float:
     chosen, weights = imbalance.treat(train.labels, e.imbalance.strategy.name, e.seed)
     train = train.take(chosen)
     head = model.build_head(net.width, e.head, e.seed)
-    optimizer = model.build_optimizer(e.optimizer, e.fit.epochs * math.ceil(len(train.labels) / e.fit.batch_size))
-    fitted = fitting.fit(head, optimizer, train, validation, weights, e.fit, run.epoch)
+    task = fitting.Task(head, e.head, e.optimizer, e.fit, weights, e.seed, run.epoch)
+    (fitted,) = fitting.fit([task], train, validation)
+    if isinstance(fitted, InputError):
+        raise fitted
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     logits = fitting.predict(head, found.matrix)

@@ -58,6 +58,7 @@ def refused(done: Done, says: str) -> str:
         ("optimizer.weight_decay=0.1", "optimizer.weight_decay=0.1 is not allowed: 0, or optimizer=adamw"),
         ("fit.patience=0", "fit.patience=0 is not allowed: null or at least 1"),
         ("fit.batch_size=0", "fit.batch_size=0 is not allowed"),
+        ("fit.label_smoothing=1", "fit.label_smoothing=1.0 is not allowed: 0 to below 1"),
         ("seed=-1", "seed=-1 is not allowed"),
         ("split.test=[0,300]", "split.test=[0, 300] is not allowed"),
         ("split.validation=[10,50]", "split.validation=[10, 50] is not allowed: must not overlap split.test=[0, 25]"),

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from kesikaran import scores
 
@@ -55,3 +56,10 @@ def test_nothing_predicted_one_has_precision_zero_and_no_warning() -> None:
 def test_a_logit_that_is_not_finite_is_a_defect(bad: float) -> None:
     with pytest.raises(ValueError, match="1 of 2 logits are not finite"):
         scores.score(np.array([0, 1]), np.array([bad, 0.0]))
+
+
+def test_roc_auc_is_scikit_learns_with_many_ties() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 300)
+    logits = np.round(random.normal(size=300) + labels, 1).astype(np.float32)
+    assert scores.roc_auc(labels, logits) == pytest.approx(roc_auc_score(labels, logits), abs=1e-12)

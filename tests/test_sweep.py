@@ -173,9 +173,9 @@ def test_a_stop_that_tensorflow_swallows_is_heeded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As was seen now and then: the handler's exception vanishes in TensorFlow, or comes out as another."""
-    from kesikaran import fitting
+    from kesikaran import scores
 
-    predict = fitting.predict
+    log_loss = scores.log_loss  # of every epoch
 
     def swallows(*arguments: Any) -> Any:
         try:
@@ -183,9 +183,9 @@ def test_a_stop_that_tensorflow_swallows_is_heeded(
         except SystemExit:
             if became:
                 raise became from None
-        return predict(*arguments)
+        return log_loss(*arguments)
 
-    monkeypatch.setattr(fitting, "predict", swallows)
+    monkeypatch.setattr(scores, "log_loss", swallows)
     done = train("-m", *made.words, "seed=0,1")
     assert done.code == 143, done.err
     parent, children = family(runs())

@@ -1,0 +1,216 @@
+"""The compiled epoch against tf_keras's own `fit`, and heads trained together against heads trained alone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from test_fitting import sample, task
+
+from kesikaran.config import HeadConfig, OptimizerConfig, OptimizerName, Schedule
+from kesikaran.errors import InputError
+
+ADAM, ADAMW, SGD, RMSPROP = (OptimizerName[name] for name in ("adam", "adamw", "sgd", "rmsprop"))
+COSINE = Schedule.cosine
+
+
+def keras_optimizer(config: OptimizerConfig, steps: int) -> Any:
+    from tf_keras import optimizers
+
+    schedule = optimizers.schedules.CosineDecay(config.lr, steps) if config.schedule is COSINE else config.lr
+    return {
+        ADAM: lambda: optimizers.Adam(schedule),
+        ADAMW: lambda: optimizers.AdamW(schedule, weight_decay=config.weight_decay),
+        SGD: lambda: optimizers.SGD(schedule, momentum=config.momentum),
+        RMSPROP: lambda: optimizers.RMSprop(schedule, momentum=config.momentum),
+    }[config.name]()
+
+
+def same_masks(layer: int, rate: float, keys: np.ndarray, batch_size: int) -> Any:
+    """A Keras layer that drops what `descent.dropped` drops. keys: uint32 [all steps, layers]."""
+    import tensorflow as tf
+    import tf_keras
+
+    from kesikaran import descent
+
+    class Dropped(tf_keras.layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.step = self.add_weight(shape=(), dtype=tf.int32, initializer="zeros", trainable=False)
+
+        def call(self, x: Any, training: bool = False) -> Any:
+            if not training:
+                return x
+            key = tf.constant(keys[:, layer])[self.step]
+            self.step.assign_add(1)
+            whole = tf.ensure_shape(tf.pad(x, [[0, batch_size - tf.shape(x)[0]], [0, 0]]), (batch_size, x.shape[1]))
+            return descent.dropped(whole[None, None], tf.constant([rate]), key[None])[0, 0, : tf.shape(x)[0]]
+
+    return Dropped()
+
+
+def keras_fit(task: Any, train: Any) -> tuple[list[np.ndarray], list[float]]:
+    """The weights and the losses by epoch of plain tf_keras on the same rows in the same order."""
+    import tf_keras
+
+    from kesikaran import descent
+
+    size, epochs = task.fit.batch_size, task.fit.epochs
+    layers = [layer for layer in task.model.layers if layer.weights]
+    random = [descent.draws(task.seed, epoch, len(train.labels), size, len(layers)) for epoch in range(epochs)]
+    keys = np.concatenate([keys for _, keys in random])
+    stack: list[Any] = [tf_keras.layers.InputLayer(task.model.input_shape[1:])]
+    for position, layer in enumerate(layers):
+        stack += [same_masks(position, task.head.dropout, keys, size)] if task.head.dropout else []
+        stack.append(type(layer).from_config(layer.get_config()))
+    model = tf_keras.Sequential(stack)
+    dense = [layer for layer in model.layers if layer.trainable_weights]
+    for ours, theirs in zip(layers, dense, strict=True):
+        theirs.set_weights(ours.get_weights())
+    loss = tf_keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=task.fit.label_smoothing)
+    model.compile(keras_optimizer(task.optimizer, len(keys)), loss)
+    losses = []
+    for order, _ in random:
+        part = train.take(order.ravel()[: len(train.labels)])
+        words: Any = {"batch_size": size, "shuffle": False, "class_weight": task.class_weights, "verbose": 0}
+        losses += model.fit(part.features, part.labels.astype(np.float32)[:, None], **words).history["loss"]
+    return [weight for layer in dense for weight in layer.get_weights()], losses
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "head", "words"),
+    [
+        (OptimizerConfig(ADAM, 0.05), HeadConfig(), {}),
+        (OptimizerConfig(ADAM, 0.05, COSINE), HeadConfig(l2=0.01), {"weights": {0: 2.0, 1: 0.7}}),
+        (OptimizerConfig(ADAMW, 0.05, COSINE, weight_decay=0.3), HeadConfig([5]), {"weights": {0: 2.0, 1: 0.7}}),
+        (OptimizerConfig(SGD, 0.1), HeadConfig(l2=0.01), {"label_smoothing": 0.2}),
+        (OptimizerConfig(SGD, 0.05, COSINE, momentum=0.9), HeadConfig([5]), {"weights": {0: 2.0, 1: 0.7}}),
+        (OptimizerConfig(RMSPROP, 0.02), HeadConfig(dropout=0.3), {}),
+        (OptimizerConfig(RMSPROP, 0.02, COSINE, momentum=0.9), HeadConfig([5]), {"label_smoothing": 0.2}),
+        (
+            OptimizerConfig(ADAM, 0.02),
+            HeadConfig([5, 4], dropout=0.3, l2=0.01),
+            {"weights": {0: 2.0, 1: 0.7}, "label_smoothing": 0.2},
+        ),
+    ],
+)
+def test_an_epoch_is_that_of_keras(optimizer: OptimizerConfig, head: HeadConfig, words: dict[str, Any]) -> None:
+    """Every weight and every epoch's loss, after 4 epochs of 13 steps, the last of them of 16 rows."""
+    from kesikaran import fitting
+
+    one, history = task(head, optimizer, epochs=4, patience=None, seed=5, **words)
+    weights, losses = keras_fit(one, sample(400, 1))
+    fitting.fit([one], sample(400, 1), sample(200, 2))
+    assert [epoch["train/loss"] for epoch in history] == pytest.approx(losses, rel=1e-5)
+    for ours, theirs in zip(one.model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+GRID: list[dict[str, Any]] = [  # two seeds x two dropouts, three a stream
+    {"seed": seed, "dropout": dropout, "lr": lr, "l2": l2}
+    for seed, dropout in ((0, 0.0), (0, 0.4), (7, 0.0), (7, 0.4))
+    for lr, l2 in ((0.05, 0.0), (0.01, 0.0), (0.05, 0.02))
+]
+UNEVEN: list[dict[str, Any]] = [
+    {"lr": 0.05, "weights": {0: 2.0, 1: 0.7}},
+    {"lr": 0.02, "label_smoothing": 0.2, "epochs": 5},
+    {"lr": 0.05, "seed": 3, "patience": None, "epochs": 9, "schedule": COSINE},
+]
+
+
+def grid_task(job: dict[str, Any], units: list[int]) -> tuple[Any, list[dict[str, float]]]:
+    job = {"epochs": 25, "patience": 2, **job}
+    head = HeadConfig(units, job.pop("dropout", 0.0), job.pop("l2", 0.0))
+    return task(head, OptimizerConfig(ADAM, job.pop("lr"), job.pop("schedule", Schedule.constant)), **job)
+
+
+@pytest.mark.parametrize("units", [[], [4]], ids=["linear", "hidden"])
+@pytest.mark.parametrize("jobs", [GRID, UNEVEN], ids=["grid", "uneven"])
+def test_heads_trained_together_are_heads_trained_alone(jobs: list[dict[str, Any]], units: list[int]) -> None:
+    """Job by job: the best epoch, where it stopped, all metrics of all epochs, and the weights put back."""
+    from kesikaran import fitting
+
+    train, validation = sample(400, 1), sample(200, 2)
+    together = [grid_task(job, units) for job in jobs]
+    outcomes = fitting.fit([one for one, _ in together], train, validation)
+    assert len({outcome.epochs for outcome in outcomes if isinstance(outcome, fitting.Fitted)}) > 1
+    for job, (one, history), outcome in zip(jobs, together, outcomes, strict=True):
+        alone, expected = grid_task(job, units)
+        assert [outcome] == fitting.fit([alone], train, validation), job
+        for ours, theirs in zip(history, expected, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-4), job
+        for mine, its in zip(one.model.get_weights(), alone.model.get_weights(), strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_that_fails_harms_no_other() -> None:
+    from kesikaran import fitting
+
+    train, validation = sample(400, 1), sample(200, 2)
+    tasks = [task(HeadConfig([4]), OptimizerConfig(SGD, lr), epochs=5) for lr in (0.1, 1e30, 0.05)]
+    first, failed, last = fitting.fit([one for one, _ in tasks], train, validation)
+    assert isinstance(failed, InputError)
+    assert [len(history) for _, history in tasks] == [5, 0, 5]
+    assert (first, last) == (fitting.Fitted(4, 5), fitting.Fitted(4, 5))
+    alone, _ = task(HeadConfig([4]), OptimizerConfig(SGD, 0.05), epochs=5)
+    fitting.fit([alone], train, validation)
+    np.testing.assert_allclose(tasks[2][0].model.get_weights()[0], alone.model.get_weights()[0], rtol=1e-4)
+
+
+def test_unlike_heads_are_refused() -> None:
+    from kesikaran import fitting
+
+    unlike = [task()[0], task(HeadConfig([3]))[0]]
+    with pytest.raises(ValueError, match="heads trained together differ"):
+        fitting.fit(unlike, sample(400, 1), sample(200, 2))
+
+
+def test_a_later_job_compiles_nothing() -> None:
+    from kesikaran import descent, fitting
+
+    descent.program.cache_clear()
+    for lr in (0.1, 0.2):
+        fitting.fit([task(optimizer=OptimizerConfig(SGD, lr), epochs=3)[0]], sample(400, 1), sample(200, 2))
+    assert descent.program(SGD, 32, False).experimental_get_tracing_count() == 1
+
+
+def test_streams() -> None:
+    from kesikaran import fitting
+
+    assert fitting.streams(["a", "b", "a", "b"]).tolist() == [[0, 2], [1, 3]]
+    assert fitting.streams(["a", "a"]).tolist() == [[0, 1]]
+    assert fitting.streams(["a", "b", "a"]).tolist() == [[0], [1], [2]]
+
+
+def test_draws_are_a_permutation_by_seed_and_epoch() -> None:
+    from kesikaran import descent
+
+    order, keys = descent.draws(3, 5, 100, 32, 2)
+    assert (order.shape, keys.shape) == ((4, 32), (4, 2))
+    assert sorted(order.ravel()[:100]) == list(range(100))
+    assert not order.ravel()[100:].any()
+    assert len(np.unique(keys)) == keys.size
+    again, _ = descent.draws(3, 5, 100, 32, 2)
+    assert (order == again).all()
+    for other in ((3, 6), (4, 5)):
+        assert (descent.draws(*other, 100, 32, 2)[0] != order).any()
+
+
+def test_dropout_masks_look_like_coins() -> None:
+    """Shares and correlations of 2 x 64 x 512 places, within five standard errors."""
+    import tensorflow as tf
+
+    from kesikaran import descent
+
+    ones = tf.ones((2, 1, 64, 512))
+    masks = descent.dropped(ones, tf.constant([0.25, 0.25]), tf.constant([1, 2], tf.uint32)).numpy()[:, 0]
+    assert np.unique(masks) == pytest.approx([0, 1 / 0.75])
+    kept = masks > 0
+    assert kept.mean() == pytest.approx(0.75, abs=5 * np.sqrt(0.25 * 0.75 / kept.size))
+    moved = {"key": kept[::-1], "row": np.roll(kept, 1, 1), "column": np.roll(kept, 1, 2)}
+    for name, other in moved.items():
+        correlation = np.corrcoef(kept.ravel(), other.ravel())[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(kept.size / 2), name
+    # A higher rate drops these and more: heads of one seed see nested masks.
+    more = descent.dropped(ones, tf.constant([0.5, 0.5]), tf.constant([1, 2], tf.uint32)).numpy()[:, 0] > 0
+    assert (kept | ~more).all()
+    nothing = descent.dropped(ones, tf.constant([0.0, 0.0]), tf.constant([1, 2], tf.uint32))
+    assert (nothing.numpy() == 1).all()
