@@ -60,6 +60,22 @@ class _Epoch:
 
 
 @dataclass(frozen=True)
+class Training:
+    """A task and its data: rows of a matrix that several share."""
+
+    task: Task
+    every: Sample
+    train: np.ndarray  # row numbers, int [n]; a row may come twice
+    validation: np.ndarray
+
+    def group(self) -> tuple[Any, ...]:
+        """Equal for trainings that `fit` takes together."""
+        shapes = tuple(tuple(weight.shape) for weight in self.task.model.weights)
+        rows = (self.train.tobytes(), self.validation.tobytes(), self.every.labels.tobytes())
+        return id(self.every.features), *rows, self.task.optimizer.name, self.task.fit.batch_size, shapes
+
+
+@dataclass(frozen=True)
 class Fitted:
     """The head holds the weights of `epoch` (from 0); `epochs` were run."""
 

@@ -191,6 +191,11 @@ def moves(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     return pd.crosstab(sides["old"], sides["new"]).reindex(index=every, columns=every, fill_value=0)
 
 
+def rows(table: pd.DataFrame, side: str) -> np.ndarray:
+    """Row numbers of one split, int [n]."""
+    return np.flatnonzero(table["split"] == side)
+
+
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """Images by split (rows, in the order of SPLITS, and `sum`) and label (columns 0, 1, `sum`)."""
     result = pd.crosstab(table["split"], table["label"]).reindex(index=list(SPLITS), columns=[0, 1], fill_value=0)

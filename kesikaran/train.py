@@ -13,16 +13,26 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kesikaran import config, paths, sweep, terminal
+from kesikaran import config, paths, sweep, terminal, vectorized
 from kesikaran.errors import InputError
 
 
 def job(cfg: DictConfig) -> float:
     """One experiment from configuration to logged model. Returns the validation metric `fit.monitor`."""
+    experiment = begin(cfg)
+    training = next(experiment)
+    (outcome,) = vectorized.fit([training])
+    return vectorized.finish(experiment, outcome)
+
+
+def begin(cfg: DictConfig) -> vectorized.Job:
+    """One experiment, as a generator: it yields its training, is sent what became of it, and returns the validation
+    metric `fit.monitor`. So several can train together."""
     from kesikaran import tracking
 
     try:
@@ -34,7 +44,7 @@ def job(cfg: DictConfig) -> float:
             config.check(experiment)
             run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
             print(f"Run {run.run_id} in experiment {experiment.data.name}")
-            return steps(experiment, run)
+            return (yield from steps(experiment, run))
     except InputError as error:
         # Said here: Hydra would put a line of its own before it, and of a sweep's failures tell only the first.
         print(f"error: {error}", file=sys.stderr)
@@ -43,7 +53,7 @@ def job(cfg: DictConfig) -> float:
         sys.exit(1)
 
 
-def steps(experiment: config.Experiment, run: Any) -> float:
+def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     """Data, features, split, head, scores, model: each is one call into its room."""
     with terminal.quiet_start():
         from kesikaran import backbone, dataset, device, features, fitting, imbalance, model, report, split
@@ -75,16 +85,12 @@ def steps(experiment: config.Experiment, run: Any) -> float:
     run.tags({**identity, "device": device_name, "run_fingerprint": config.fingerprint(e, identity)})
     report.inputs(run, table, e.data.name, labels_path)
 
-    rows = {name: (table["split"] == name).to_numpy() for name in split.SPLITS}
     every = fitting.Sample(found.matrix, table["label"].to_numpy())
-    train, validation = every.take(rows["train"]), every.take(rows["validation"])
-    chosen, weights = imbalance.treat(train.labels, e.imbalance.strategy.name, e.seed)
-    train = train.take(chosen)
+    train, validation = (split.rows(table, side) for side in ("train", "validation"))
+    chosen, weights = imbalance.treat(every.labels[train], e.imbalance.strategy.name, e.seed)
     head = model.build_head(net.width, e.head, e.seed)
     task = fitting.Task(head, e.head, e.optimizer, e.fit, weights, e.seed, run.epoch)
-    (fitted,) = fitting.fit([task], train, validation)
-    if isinstance(fitted, InputError):
-        raise fitted
+    fitted = yield fitting.Training(task, every, train[chosen], validation)
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     logits = fitting.predict(head, found.matrix)
@@ -104,6 +110,7 @@ def main() -> None:
     quiet()
     terminal.stop_on_signals()
     ConfigStore.instance().store(name="schema", node=config.Experiment)
+    Plugins.instance().register(vectorized.launcher(begin))
     OmegaConf.register_new_resolver("kesikaran_cache", lambda: str(paths.cache_dir()), replace=True)
     status = "KILLED"
     try:
