@@ -210,7 +210,7 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sha1(object_ids: pd.Series) -> pd.Series:
-    return object_ids.str.split(".").str[0].str.lower()
+    return object_ids.str.slice(0, 40).str.lower()
 
 
 def _low_byte(result: pd.DataFrame, group: str | None) -> pd.Series:
@@ -266,7 +266,7 @@ def _partition(before: pd.DataFrame, after: pd.DataFrame, side: np.ndarray) -> p
     ids = after["object_id"]
     if ids.duplicated().any():
         raise AssertionError(f"an image stands in two splits: {ids[ids.duplicated()].iloc[0]}")
-    if len(after) != len(before) or set(ids) != set(before["object_id"]):
+    if len(after) != len(before) or not before["object_id"].sort_values(ignore_index=True).equals(ids):
         raise AssertionError(f"the split holds {len(after)} images of {len(before)}")
     if not after["split"].isin(SPLITS).all():
         raise AssertionError("an image is in no split")
