@@ -11,7 +11,7 @@ import pandas as pd
 
 from kesikaran import elpv, paths
 from kesikaran.config import DataConfig, DataSource
-from kesikaran.errors import InputError
+from kesikaran.errors import InputError, printable
 
 # The SHA-1 in hex and an extension: no separator, no "..", so a name cannot leave its folder.
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}(\.[A-Za-z0-9]+)*")
@@ -134,7 +134,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"label file {path} is not a readable UTF-8 CSV: {' '.join(str(error).split())}") from None
     missing = [c for c in _COLUMNS if c not in rows.columns]
     if missing:
-        found = ", ".join(str(c)[:40] for c in rows.columns[:10])
+        found = ", ".join(printable(str(c)[:40]) for c in rows.columns[:10])
         raise InputError(f"label file {path} has no column {', '.join(missing)}; it has: {found}")
     if rows.empty:
         raise InputError(f"label file {path} has a header and no rows")

@@ -99,7 +99,7 @@ def _read_list(path: Path) -> Source:
             raise InputError(f"list {path} line {line}: the path is empty")
         if label.strip() not in ("0", "1"):
             raise InputError(f"list {path} line {line}: label {label[:40]!r} is not allowed; 0 or 1 is")
-        source.files.append((path.parent / file, int(label)))
+        source.files.append((path.parent / file, int(label.strip())))
     if not source.files:
         raise InputError(f"list {path} has a header and no rows")
     return source

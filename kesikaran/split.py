@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kesikaran.config import Balance, Rule, SplitConfig
-from kesikaran.errors import InputError
+from kesikaran.errors import InputError, printable
 
 SPLITS = ("train", "validation", "test")
 
@@ -29,7 +29,7 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
     for setting in ("group", "stratify", "order"):
         column = getattr(config, setting)
         if column is not None and column not in table.columns:
-            others = [c for c in table.columns if c != "object_id"]
+            others = [printable(c) for c in table.columns if c != "object_id"]
             raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
     if config.rule is Rule.sha1_low_byte:
         (t0, t1), (v0, v1) = config.test, config.validation

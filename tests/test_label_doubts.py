@@ -159,6 +159,7 @@ def test_any_image_that_trains_has_a_thumbnail_without_metadata(images: Path, tm
 
 def test_the_latest_finished_sweep_with_the_table_is_taken(images: Path, script: Script, tmp_path: Path) -> None:
     table = made_table(images)
+    sweep_of(table, images)
     wanted = sweep_of(table, images)
     sweep_of(table, images, "FAILED")
     with tracking.run("doubts", None, {}):
