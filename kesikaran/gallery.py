@@ -31,10 +31,11 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem; }}
+body {{ font: 1rem/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; overflow-wrap: anywhere;
+  padding: 0 1rem; }}
 ol {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); list-style: none;
   padding: 0; }}
-li {{ border: 1px solid #8888; border-radius: .4rem; overflow-wrap: anywhere; padding: .6rem; }}
+li {{ border: 1px solid #8888; border-radius: .4rem; padding: .6rem; }}
 img, .none {{ aspect-ratio: 1; object-fit: contain; width: 100%; }}
 .none {{ align-items: center; background: #8883; display: flex; justify-content: center; text-align: center; }}
 dl {{ display: grid; gap: 0 .6rem; grid-template-columns: auto 1fr; margin: .4rem 0; }}
