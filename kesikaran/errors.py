@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake in what the program was given."""
+"""The one exception that stands for a mistake in what the program was given, and how to quote what was given."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,8 @@ class InputError(ValueError):
     The door prints it without a traceback and exits with 1. Anything else that is raised is a
     defect of ours and keeps its traceback.
     """
+
+
+def printable(text: str) -> str:
+    """`text`, or its Python literal where it holds what a terminal should not see: line ends, control characters."""
+    return text if text.isprintable() else ascii(text)

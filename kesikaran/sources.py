@@ -90,6 +90,8 @@ def _read_list(path: Path) -> Source:
     missing = [column for column in ("path", "label") if column not in rows.columns]
     if missing:
         raise InputError(f"list {path} has no column {', '.join(missing)}; path,label is needed")
+    if len(rows) and not isinstance(rows.index, pd.RangeIndex):  # as dataset._read
+        raise InputError(f"list {path} has rows with more fields than its header")
     source = Source(str(path))
     rows = rows[["path", "label"]].fillna("")  # a short row leaves holes in spite of keep_default_na
     for line, (file, label) in enumerate(zip(rows["path"], rows["label"], strict=True), start=2):
@@ -97,7 +99,7 @@ def _read_list(path: Path) -> Source:
             raise InputError(f"list {path} line {line}: the path is empty")
         if label.strip() not in ("0", "1"):
             raise InputError(f"list {path} line {line}: label {label[:40]!r} is not allowed; 0 or 1 is")
-        source.files.append((path.parent / file, int(label)))
+        source.files.append((path.parent / file, int(label.strip())))
     if not source.files:
         raise InputError(f"list {path} has a header and no rows")
     return source

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kesikaran.config import Balance, Rule, SplitConfig
-from kesikaran.errors import InputError
+from kesikaran.errors import InputError, printable
 
 SPLITS = ("train", "validation", "test")
 
@@ -29,7 +29,7 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
     for setting in ("group", "stratify", "order"):
         column = getattr(config, setting)
         if column is not None and column not in table.columns:
-            others = [c for c in table.columns if c != "object_id"]
+            others = [printable(c) for c in table.columns if c != "object_id"]
             raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
     if config.rule is Rule.sha1_low_byte:
         (t0, t1), (v0, v1) = config.test, config.validation
@@ -215,7 +215,7 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sha1(object_ids: pd.Series) -> pd.Series:
-    return object_ids.str.split(".").str[0].str.lower()
+    return object_ids.str.slice(0, 40).str.lower()
 
 
 def _low_byte(result: pd.DataFrame, group: str | None) -> pd.Series:
@@ -271,7 +271,7 @@ def _partition(before: pd.DataFrame, after: pd.DataFrame, side: np.ndarray) -> p
     ids = after["object_id"]
     if ids.duplicated().any():
         raise AssertionError(f"an image stands in two splits: {ids[ids.duplicated()].iloc[0]}")
-    if len(after) != len(before) or set(ids) != set(before["object_id"]):
+    if len(after) != len(before) or not before["object_id"].sort_values(ignore_index=True).equals(ids):
         raise AssertionError(f"the split holds {len(after)} images of {len(before)}")
     if not after["split"].isin(SPLITS).all():
         raise AssertionError("an image is in no split")

@@ -60,6 +60,11 @@ def close(status: str) -> None:
         run.text(table.to_csv(index=False), "sweep.csv")
         print(f"\nSweep {sweep_id}: {len(table)} jobs, {(jobs['status'] != 'FINISHED').sum()} not finished\n")
         print(table.to_string(index=False, float_format=lambda x: f"{x:.4f}", na_rep="-"))
+        if (count := splits(jobs)) > 1:
+            print(
+                f"\nThese jobs were scored on {count} different splits (tag split_fingerprint): "
+                "their metrics are not comparable image by image."
+            )
         if status == "FINISHED" and set(jobs["status"]) == {"FINISHED"}:
             from kesikaran import report
 
@@ -73,3 +78,11 @@ def summary(jobs: "pd.DataFrame") -> "pd.DataFrame":
     wanted = [f"metrics.{s}/{m}" for s in ("validation", "test") for m in ("log_loss", "roc_auc", "accuracy")]
     columns = ["run_id", "status", *params, *(m for m in wanted if m in jobs.columns)]
     return jobs[columns].rename(columns=lambda c: c.removeprefix("params.").removeprefix("metrics."))
+
+
+def splits(jobs: "pd.DataFrame") -> int:
+    """On how many different splits the jobs were scored that have the same `split.fold`: the folds of a
+    cross-validation differ and are meant to. A job that ended before it had a split does not count."""
+    if "params.split.fold" not in jobs:  # no job, or none that came as far as its params
+        return 0
+    return int(jobs.groupby("params.split.fold")["split_fingerprint"].nunique().max())

@@ -5,7 +5,7 @@ import os
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,15 +134,23 @@ def open_experiment(name: str) -> str:
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    given = _uri_given
-    if given and not given.startswith("sqlite:"):
-        return _experiment_id(given, name, None)
-    home = Path(given.removeprefix("sqlite:///")).absolute().parent if given else paths.home()
+    uri, database = _store()
+    if database is None:
+        return _experiment_id(uri, name, None)
+    home = database.parent
     artifacts = paths.writable(home / "mlruns", "store of runs", "run from another folder or set MLFLOW_TRACKING_URI")
     paths.writable(home, "store of runs", "run from another folder or set MLFLOW_TRACKING_URI")
     # Four processes that open a fresh SQLite store at once: three fail in the migration.
     with filelock.FileLock(artifacts / ".store.lock"):
-        return _experiment_id(given or f"sqlite:///{home / 'mlflow.db'}", name, artifacts)
+        return _experiment_id(uri, name, artifacts)
+
+
+def _store() -> tuple[str, Path | None]:
+    """(the store's address, its file where it is one)."""
+    if _uri_given and not _uri_given.startswith("sqlite:"):
+        return _uri_given, None
+    database = Path(_uri_given.removeprefix("sqlite:///")) if _uri_given else paths.home() / "mlflow.db"
+    return _uri_given or f"sqlite:///{database}", database.absolute()
 
 
 def _experiment_id(uri: str, name: str, artifacts: Path | None) -> str:
@@ -194,7 +202,8 @@ def open_sweep_id() -> str | None:
 
 
 def sweep_jobs(sweep_id: str) -> pd.DataFrame:
-    """The jobs of a sweep in their order: `run_id`, `status`, `params.*` and `metrics.*` columns."""
+    """The jobs of a sweep in their order: columns `run_id`, `status`, `split_fingerprint` (None where a job has none),
+    `params.*` and `metrics.*`."""
     client = mlflow.MlflowClient()
     # A sweep over data sets has its jobs in several experiments.
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -206,6 +215,7 @@ def sweep_jobs(sweep_id: str) -> pd.DataFrame:
         )  # fmt: skip
         for job in page:
             row = {"run_id": job.info.run_id, "status": job.info.status}
+            row["split_fingerprint"] = job.data.tags.get("split_fingerprint")
             row |= {f"params.{k}": v for k, v in job.data.params.items()}
             rows.append(row | {f"metrics.{k}": v for k, v in job.data.metrics.items()})
         token = page.token
@@ -219,6 +229,46 @@ def predictions(run_id: str) -> pd.DataFrame:
         return pd.read_parquet(
             mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="predictions.parquet", dst_path=folder)
         )
+
+
+def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
+    """(run id, `label_doubts.csv`) of a sweep; where none is named, of the latest finished one that has it.
+
+    Returns:
+        Of the table the columns object_id (str), label (int), probability and loss (float), in its order.
+
+    Raises:
+        InputError: there is no store yet, no such run, no such table, or it is not what `crossval.doubts` gives.
+    """
+    uri, database = _store()
+    remedy = "python -m kesikaran.train experiment=cv makes one"
+    if database and not database.is_file():
+        raise InputError(f"there is no store of runs at {database}, and no label_doubts.csv; {remedy}")
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    columns = {"object_id": str, "label": int, "probability": float, "loss": float}
+    try:
+        mlflow.set_tracking_uri(uri)
+        client = mlflow.MlflowClient()
+        for run in [client.get_run(run_id)] if run_id else _pooled(client):
+            found = run.info.run_id
+            if any(file.path == "label_doubts.csv" for file in client.list_artifacts(found)):
+                with tempfile.TemporaryDirectory() as folder:
+                    path = client.download_artifacts(found, "label_doubts.csv", folder)
+                    return found, pd.read_csv(path, usecols=list(columns), dtype=columns, keep_default_na=False)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        which = f"run {run_id}" if run_id else "the latest cross-validation"
+        raise InputError(f"{which} cannot be read from {uri}: {str(error).splitlines()[0]}") from None
+    except ValueError as error:  # a parser's and a decoder's error are ValueErrors
+        raise InputError(f"label_doubts.csv of run {found} is damaged: {' '.join(str(error).split())}") from None
+    which = f"run {run_id} has" if run_id else f"no finished run in {uri} has"
+    raise InputError(f"{which} no label_doubts.csv; the parent run of a cross-validation has: {remedy}")
+
+
+def _pooled(client: mlflow.MlflowClient) -> Iterable[Any]:
+    """The finished sweeps over all folds, the latest first."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    query = "attributes.status = 'FINISHED' and metrics.`oof/n` > 0"
+    return client.search_runs(experiments, query, order_by=["attributes.end_time DESC"])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from kesikaran.errors import InputError
 
 _STATE = ".verified.json"
 _AHEAD = 64
+_EXTENSIONS = {".jpg": (".jpg", ".jpeg", ".jpe", ".jfif"), ".png": (".png",)}
 _SAVE_EVERY = 5000  # objects: what an interruption may cost
 
 
@@ -30,9 +31,10 @@ def verify(data: Path, everything: bool = False) -> Result:
     """Check `data/images` against its names, its decoder and `data/label.csv`.
 
     Wrong is: an object whose bytes have another SHA-1 than its name, that is no whole JPEG or PNG, whose
-    name is no SHA-1, that lies in another folder than its name says or in two, that has no row; a row
-    without an object. What was right at an earlier call and has the same size and modification time is
-    not read again, unless `everything` is asked for.
+    name is no SHA-1 or has the extension of another kind (a run goes by the content), that lies in another
+    folder than its name says or in two, that has no row; a row without an object. What was right at an
+    earlier call and has the same size and modification time is not read again, unless `everything` is asked
+    for.
 
     Raises:
         InputError: no such folder, no or a malformed label.csv, `data` is not writable or in use.
@@ -112,9 +114,12 @@ def _check(path: Path) -> str | None:
         encoded = imagefile.read(path)
         if hashlib.sha1(encoded, usedforsecurity=False).hexdigest() != dataset.sha1_of(path.name):
             return "its content has another SHA-1 than its name"
-        imagefile.decode(encoded, math.inf)
+        _, extension = imagefile.decode(encoded, math.inf)
     except imagefile.Refused as reason:
         return str(reason)
+    given = path.suffix.lower()
+    if given and given not in _EXTENSIONS[extension]:
+        return f"its content is {extension}, its name says {given}"
     return None
 
 

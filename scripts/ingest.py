@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from kesikaran import ingest, sources, terminal
-from kesikaran.errors import InputError
+from kesikaran.errors import InputError, printable
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def summary(report: ingest.Report, out: Path) -> str:
     if report.refused_files:
         kinds = ", ".join(f"{kind} {count}" for kind, count in report.refused.items())
         lines += [f"Refused {len(report.refused_files)} files: {kinds}"]
-        lines += [f"  {_printable(path)}: {_printable(reason)}" for path, reason in report.refused_files[:20]]
+        lines += [f"  {printable(path)}: {printable(reason)}" for path, reason in report.refused_files[:20]]
         if len(report.refused_files) > 20:
             lines += [f"  ... all of them in {out / 'ingest_report.json'}"]
     lines += [f"{out / 'label.csv'}: {report.rows[0]} images of label 0, {report.rows[1]} of label 1."]
@@ -75,10 +75,6 @@ def _override(key: str, path: Path) -> str:
         return f"{key}={value}"
     quoted = re.sub(r'(\\+)(?="|$)', r"\1\1", value).replace('"', r"\"")  # only these are special to Hydra
     return shlex.quote(f'{key}="{quoted}"')
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else ascii(text)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,11 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         labels = dataset.read_labels(arguments.labels)
-        pinned = dataset.read_split(arguments.pin) if arguments.pin else None
-        table = split.sha1_low_byte(labels.table, pinned=pinned)
+        earlier = {path: dataset.read_split(path) for path in (arguments.against, arguments.pin) if path}
+        table = split.sha1_low_byte(labels.table, pinned=earlier.get(arguments.pin))
         split.need_both_classes(table)
-        moved = [(path, split.moves(dataset.read_split(path), table)) for path in earlier(arguments)]
-        for path in (arguments.labels, *earlier(arguments)):
+        moved = {path: split.moves(old, table) for path, old in earlier.items()}
+        for path in (arguments.labels, *earlier):
             if arguments.out.exists() and arguments.out.samefile(path):
                 raise InputError(f"--out {arguments.out} is {path} itself; give another name")
         table = table[["object_id", "label", "split"]]
@@ -43,14 +43,10 @@ def main() -> None:
     if labels.repeated:
         print(f"{labels.repeated} repeated rows of {arguments.labels} are counted once.")
     print(split.counts(table).rename_axis(index="type", columns="label").to_string())
-    for path, sides in moved:
+    for path, sides in moved.items():
         print(f"\nImages by their side in {path} (rows) and now (columns):\n{sides.to_string()}")
         print(f"{sides.to_dict('index')['train']['test']} images that were trained on are now in test.")
     print(f"\nSplit {split.fingerprint(table)} written to {arguments.out}")
-
-
-def earlier(arguments: argparse.Namespace) -> list[Path]:
-    return list(dict.fromkeys(path for path in (arguments.against, arguments.pin) if path))
 
 
 def write(table: pd.DataFrame, out: Path) -> None:

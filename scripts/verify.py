@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kesikaran import terminal, verify
-from kesikaran.errors import InputError
+from kesikaran.errors import InputError, printable
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         print("Stopped. What was verified is kept: the same command goes on from there.", file=sys.stderr)
         raise
     for path, reason in result.wrong:
-        print(f"{path if path.isprintable() else ascii(path)}: {reason}")
+        print(f"{printable(path)}: {reason}")
     counts = f"{result.checked} objects read, {result.skipped} unchanged since they were verified"
     print(f"{words.data}: {len(result.wrong)} wrong; {counts}." if result.wrong else f"All is well: {counts}.")
     sys.exit(1 if result.wrong else 0)

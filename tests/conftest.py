@@ -6,6 +6,7 @@ Most tests run the real program in this process on made images and a toy backbon
 import hashlib
 import io
 import os
+import re
 import runpy
 import signal
 import sys
@@ -131,6 +132,38 @@ def make_images(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
 def write_labels(path: Path, labels: dict[str, int]) -> Path:
     path.write_text("objectId,value\n" + "".join(f"{name},{label}\n" for name, label in sorted(labels.items())))
     return path
+
+
+_PIECES = (b"\n", b",", b'"', b"\0", b"\r", b"\xff", b"../", b"\xef\xbb\xbf", b"1e9", b"objectId", b";", b"\t", b"=cmd",
+           b"\x1c", b"\x1b[31m", b"\xc2\xa0", b" ", b"\xe2\x80\xa8")  # fmt: skip
+
+
+def mutated(table: str, count: int) -> Iterator[bytes]:
+    """`count` CSV files, as other programs write `table` (BOM, CRLF, all in quotes, SHA-1s in upper case) and then
+    damaged once or twice: bytes lost, put in, said twice or changed."""
+    random = np.random.default_rng(0)
+    quoted = "".join('"' + line.replace(",", '","') + '"\n' for line in table.splitlines())
+    upper = re.sub("[0-9a-f]{40}", lambda found: found[0].upper(), table)
+    written = [table, "\ufeff" + table, table.replace("\n", "\r\n"), quoted, upper]
+    for number in range(count):
+        content = bytearray(written[number % len(written)].encode())
+        for _ in range(random.integers(1, 3)):
+            at, length = int(random.integers(0, len(content) + 1)), int(random.integers(0, 30))
+            match random.integers(0, 4):
+                case 0:
+                    del content[at : at + length]
+                case 1:
+                    content[at:at] = _PIECES[random.integers(0, len(_PIECES))]
+                case 2:
+                    content[at:at] = content[at : at + length]
+                case _:
+                    content[at : at + 1] = random.bytes(1)
+        yield bytes(content)
+
+
+def one_line(message: str) -> bool:
+    """Whether a message is one that a terminal may see."""
+    return message.isprintable() and len(message) < 1000
 
 
 def toy_backbone(folder: Path, width: int = 16, pool: bool = True) -> Path:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import mutated, one_line
 
-from kesikaran import dataset
+from kesikaran import dataset, split
 from kesikaran.errors import InputError
 
 A, B = "a" * 40, "b" * 40
@@ -23,6 +24,8 @@ A, B = "a" * 40, "b" * 40
         (f"objectId,value\n../{A}.jpg,1\n", "is not a SHA-1"),
         (f"objectId,value\n{A}.jpg,1\n{B}.jpg,1\n", "every row has label 1"),
         (f"objectId,value\n{A}.jpg,1\n{B}.jpg,1\n{A}.png,0\n", "label 1 on line 2 and label 0 on line 4"),
+        (f'objectId,value\n{A}.jpg,1\n"{B}.jpg\n",0\n', "line 3: objectId '\\w+.jpg..' is not a SHA-1"),
+        ("objectId,va\x1b\nlue\n", "no column value"),
         ("objectId,value\n\xff\xfe", "not a readable UTF-8 CSV"),
     ],
 )
@@ -31,7 +34,7 @@ def test_bad_label_files_are_one_line(tmp_path: Path, content: str, says: str) -
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=says) as caught:
         dataset.read_labels(path)
-    assert "\n" not in str(caught.value)
+    assert one_line(str(caught.value))
 
 
 def test_a_missing_label_file(tmp_path: Path) -> None:
@@ -63,42 +66,17 @@ def test_upper_case_names_the_same_image(tmp_path: Path) -> None:
     assert sorted(labels.table["object_id"].map(dataset.sha1_of)) == [A, B]
 
 
+NAMES = [np.random.default_rng(i).bytes(20).hex() for i in range(12)]
+WHOLE = "objectId,value,note\n" + "".join(f"{n}.jpg,{i % 2},{'note ' * 20}{i}\n" for i, n in enumerate(NAMES))
+SPLIT = "objectId,value,type,note\n" + "".join(
+    f"{n}.jpg,{i % 2},{split.SPLITS[i // 4]},{'note ' * 20}\n" for i, n in enumerate(NAMES)
+)
+
+
 def test_a_thousand_mutated_files_end_in_a_table_or_in_one_line(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    names = [random.bytes(20).hex() for _ in range(12)]
-    whole = (
-        "objectId,value,note\n" + "".join(f"{n}.jpg,{i % 2},{'note ' * 20}{i}\n" for i, n in enumerate(names))
-    ).encode()
-    pieces = [
-        b"\n",
-        b",",
-        b'"',
-        b"\0",
-        b"\r",
-        b"\xff",
-        b"../",
-        b"\xef\xbb\xbf",
-        b"1e9",
-        b"objectId",
-        b";",
-        b"\t",
-        b"=cmd",
-    ]
     path, tables = tmp_path / "label.csv", 0
     messages: list[str] = []
-    for _ in range(1000):
-        content = bytearray(whole)
-        for _ in range(random.integers(1, 3)):
-            at, length = int(random.integers(0, len(content) + 1)), int(random.integers(0, 30))
-            match random.integers(0, 4):
-                case 0:
-                    del content[at : at + length]
-                case 1:
-                    content[at:at] = pieces[random.integers(0, len(pieces))]
-                case 2:
-                    content[at:at] = content[at : at + length]
-                case _:
-                    content[at : at + 1] = random.bytes(1)
+    for content in mutated(WHOLE, 1000):
         path.write_bytes(content)
         try:
             table = dataset.read_labels(path).table
@@ -109,8 +87,39 @@ def test_a_thousand_mutated_files_end_in_a_table_or_in_one_line(tmp_path: Path) 
             assert set(table["label"]) == {0, 1}
             assert table["object_id"].str.fullmatch(r"[0-9a-fA-F]{40}(\.[A-Za-z0-9]+)*").all()
             assert table["object_id"].map(dataset.sha1_of).is_unique
-    assert all("\n" not in message and len(message) < 1000 for message in messages)
+    assert all(map(one_line, messages)), messages
     assert min(tables, len(messages)) > 100, "both ends are reached"
+
+
+@pytest.mark.parametrize("use", ["split=from_file", "--against", "--pin"])
+def test_a_thousand_mutated_splits_end_in_a_split_or_in_one_line(use: str, tmp_path: Path) -> None:
+    (tmp_path / "label.csv").write_text(WHOLE)
+    table = dataset.read_labels(tmp_path / "label.csv").table
+    path, done = tmp_path / "split.csv", 0
+    messages: list[str] = []
+    for content in mutated(SPLIT, 1000):
+        path.write_bytes(content)
+        try:
+            given = dataset.read_split(path)
+            if use == "split=from_file":
+                assert set(split.from_table(table, given)["object_id"]) == set(table["object_id"])
+            elif use == "--against":
+                assert split.moves(given, split.sha1_low_byte(table)).to_numpy().sum() >= len(table)
+            else:
+                assert len(split.sha1_low_byte(table, pinned=given)) == len(table)
+            done += 1
+        except InputError as error:
+            messages.append(str(error))
+    assert all(map(one_line, messages)), messages
+    assert min(done, len(messages)) > 100, "both ends are reached"
+
+
+@pytest.mark.parametrize("first", ["note,", "note,more,"])
+def test_fields_are_not_shifted_where_rows_are_longer_than_the_header(first: str, tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,value\n{first}{A}.jpg,1\n{first}{B}.jpg,0\n")
+    with pytest.raises(InputError, match="has rows with more fields than its header"):
+        dataset.read_labels(path)
 
 
 def test_repeated_rows_count_once_and_the_order_does_not_matter(tmp_path: Path) -> None:

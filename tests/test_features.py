@@ -60,6 +60,20 @@ def test_an_image_is_computed_once(made: Made, net: Any, config: Any, cache: Pat
     assert not list(cache.glob("features/*/*.tmp"))
 
 
+def test_an_image_is_read_by_its_content_whatever_its_extension_says(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    from kesikaran import features
+
+    names = sorted(os.listdir(made.images))[:10]
+    lies = [name.split(".")[0] + {".jpg": ".png", ".png": ".jpg"}[name[40:]] for name in names]
+    for name, lie in zip(names, lies, strict=True):
+        shutil.copy(made.images / name, tmp_path / lie)
+    found = features.extract(lies, tmp_path, net, config, 50)
+    assert (found.refused, found.computed) == ({}, 10)
+    np.testing.assert_array_equal(found.matrix, extract(made, net, config, names).matrix)
+
+
 def test_they_are_the_backbones_features_in_the_asked_order(made: Made, net: Any, config: Any, cache: Path) -> None:
     import tensorflow as tf
 

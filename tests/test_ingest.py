@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Done, Made, encoded
+from conftest import Done, Made, encoded, mutated, one_line
 from PIL import Image
 
-from kesikaran import imagefile, ingest
+from kesikaran import imagefile, ingest, sources
 from kesikaran.errors import InputError
 
 Script = Callable[..., Done]
@@ -414,6 +414,7 @@ def test_bad_sources_are_one_line_and_leave_nothing(given: Path, script: Script)
         "rowless": "path,label\n",
         "blank": "",
         "ragged": 'path,label\n"a.jpg,1\n',
+        "long": "path,label\nnote,a.jpg,1\nnote,b.jpg,0\n",
         "latin": "path,label\n\xff\xfe,1\n",
     }
     for name, content in lists.items():
@@ -436,6 +437,7 @@ def test_bad_sources_are_one_line_and_leave_nothing(given: Path, script: Script)
         ([given / "rowless.csv"], "has a header and no rows"),
         ([given / "blank.csv"], "blank.csv is not a readable UTF-8 CSV"),
         ([given / "ragged.csv"], "ragged.csv is not a readable UTF-8 CSV"),
+        ([given / "long.csv"], "has rows with more fields than its header"),
         ([given / "latin.csv"], "latin.csv is not a readable UTF-8 CSV"),
         ([f"{zero}=0", "--max-megapixels", "nan"], "--max-megapixels nan is not allowed"),
         ([f"{zero}=0", "--max-megapixels", "500"], "--max-megapixels 500 is not allowed"),
@@ -446,6 +448,24 @@ def test_bad_sources_are_one_line_and_leave_nothing(given: Path, script: Script)
     for out in (zero, zero / "sub" / "data", given / "alias" / "data"):
         refused_line(script("ingest", "--out", out, f"{one}=1", f"{zero}=0"), "is inside the source folder")
     assert not (zero / "sub" / "data").exists()
+
+
+def test_a_thousand_mutated_lists_end_in_files_or_in_one_line(tmp_path: Path) -> None:
+    path, lists = tmp_path / "list.csv", 0
+    messages: list[str] = []
+    for content in mutated("path,label\n" + "".join(f"folder/{i}.jpg,{i % 2}\n" for i in range(12)), 1000):
+        path.write_bytes(content)
+        try:
+            (source,) = sources.read([str(path)], tmp_path / "data")
+        except InputError as error:
+            messages.append(str(error))
+        else:
+            lists += 1
+            assert {label for _, label in source.files} <= {0, 1}
+            read = [ingest._Intake({}, {}, tmp_path, False, 50).take(file) for file in source.files]
+            assert all(isinstance(reason, str) for reason in read), "there is no such image"
+    assert all(map(one_line, messages)), messages
+    assert min(lists, len(messages)) > 100, "both ends are reached"
 
 
 def test_an_output_folder_that_cannot_be_written(given: Path, script: Script) -> None:

@@ -50,6 +50,22 @@ def test_an_image_twice_is_caught(labels: pd.DataFrame) -> None:
         split.sha1_low_byte(pd.concat([labels, labels.head(1)]))
 
 
+def test_an_image_lost_or_exchanged_is_caught(labels: pd.DataFrame) -> None:
+    ordered = labels.sort_values("object_id", ignore_index=True)
+    other = ordered.assign(object_id=["0" * 40, *ordered["object_id"][1:]])
+    for after in (ordered.iloc[1:], other):
+        with pytest.raises(AssertionError, match=r"the split holds \d+ images of 22640"):
+            split._partition(labels, after, np.full(len(after), "train", dtype=object))
+
+
+def test_an_earlier_split_may_name_its_images_in_upper_case(labels: pd.DataFrame) -> None:
+    new = split.sha1_low_byte(labels)
+    old = new.assign(object_id=new["object_id"].str.upper(), split=new["split"].to_numpy()[::-1])
+    assert split.moves(old, new)["absent"].sum() == 0
+    assert split.from_table(labels, old)["split"].tolist() == old["split"].tolist()
+    assert split.sha1_low_byte(labels, pinned=old)["split"].tolist() == old["split"].tolist()
+
+
 def test_a_split_without_a_class_is_refused(labels: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="split is left with"):
         split.apply(SplitConfig(Rule.sha1_low_byte), labels.head(20))

@@ -85,6 +85,25 @@ def encoded_noise() -> bytes:
     return encoded(np.random.default_rng(3).integers(0, 256, (40, 40, 3), np.uint8), "JPEG")
 
 
+def test_an_extension_that_lies_is_named(data: Path, script: Script) -> None:
+    jpeg, other, *_, png = sorted(objects(data), key=lambda path: path.suffix)
+    rows = (data / "label.csv").read_text()
+    names = {jpeg: jpeg.stem + ".PNG", other: other.stem + ".JPEG", png: png.stem + ".jpg"}
+    for path, name in names.items():
+        path.rename(path.with_name(name))
+        rows = rows.replace(path.name, name)
+    (data / "label.csv").write_text(rows)
+    for _ in range(2):
+        done = script("verify", data)
+        assert done.code == 1
+        assert sorted(done.out.splitlines()[:-1]) == sorted(
+            [
+                f"{jpeg.with_suffix('.PNG')}: its content is .jpg, its name says .png",
+                f"{png.with_suffix('.jpg')}: its content is .png, its name says .jpg",
+            ]
+        )
+
+
 @pytest.mark.parametrize("what", ["content", "time"])
 def test_a_change_is_seen_by_size_or_time(what: str, data: Path, script: Script) -> None:
     script("verify", data)

@@ -1,0 +1,68 @@
+"""The labels that a cross-validation doubts most, to look at: `python scripts/label_doubts.py [RUN_ID]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kesikaran import gallery, paths, terminal, train
+from kesikaran.config import DataConfig, DataSource
+from kesikaran.dataset import locate
+from kesikaran.errors import InputError
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, also where pictures are missing; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    parser = argparse.ArgumentParser(
+        description="Write one HTML file with thumbnails of the images whose labels the model doubts most, from "
+        "label_doubts.csv of an experiment=cv. It works offline and changes no label. Never inside the repository."
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN_ID", help="the sweep's run; default: the latest that finished")
+    parser.add_argument("--out", type=Path, metavar="FOLDER/page.html", help="default: label_doubts/RUN_ID.html in "
+                        "kesikaran's cache folder")  # fmt: skip
+    parser.add_argument("--top", type=int, default=100, metavar="N", help="images; default: %(default)s")
+    parser.add_argument("--blur", action="store_true", help="blurred thumbnails: the sharp ones are not in the file")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="default: the folder that the run read")
+    words = parser.parse_args()
+    terminal.stop_on_signals()
+    train.quiet()
+    try:
+        if words.top < 1:
+            raise InputError(f"--top {words.top} is not allowed: at least 1")
+        from kesikaran import tracking
+
+        run_id, table = tracking.label_doubts(words.run)
+        images = images_folder(words.images, run_id)
+        out = words.out or paths.cache_dir() / "label_doubts" / f"{run_id}.html"
+        missing = gallery.write(table, words.top, images, out, f"Label doubts of run {run_id}", words.blur)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except SystemExit:
+        print("Stopped. Nothing was written.", file=sys.stderr)
+        raise
+    print(f"{min(words.top, len(table))} of {len(table)} images, the most doubted of run {run_id}.")
+    if missing:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in missing.items())
+        print(f"{sum(missing.values())} without a picture ({kinds}) in {images}; --images FOLDER gives another folder.")
+    print(f"Look at it in a browser:  {out.absolute().as_uri()}")
+    print("What is wrong there, mend in your label file, and train again: nothing was changed.")
+
+
+def images_folder(given: Path | None, run_id: str) -> Path:
+    """The folder of images: as given, else as the run's jobs read it."""
+    from kesikaran import tracking
+
+    if given is None:
+        jobs = tracking.sweep_jobs(run_id)
+        if jobs.empty:
+            raise InputError(f"the jobs of run {run_id} are gone, and with them its folder of images; give --images")
+        if jobs["params.data.source"].iloc[0] == DataSource.elpv.name:
+            return locate(DataConfig(source=DataSource.elpv))[1]
+        given = Path(jobs["params.data.images"].iloc[0])
+    folder = given.expanduser().absolute()
+    if not folder.is_dir():
+        raise InputError(f"image folder {folder} does not exist; give --images FOLDER")
+    return folder
+
+
+if __name__ == "__main__":
+    main()
