@@ -101,7 +101,8 @@ class SplitConfig:
     test: list[int] = field(default_factory=lambda: [0, 25])  # [first, past the last) of the low byte
     validation: list[int] = field(default_factory=lambda: [25, 50])
     balance: Balance = Balance.minority  # of validation and test; the surplus goes to train
-    group: str | None = None  # a column of the label file: equal values stay together
+    group: str | None = None  # a column of the label file, or near_duplicate: equal values stay together
+    near_duplicate_similarity: float = 0.9  # the least cosine of near-duplicates, of centred features
     fold: int = 0  # 0 to folds - 1
     folds: int = 10
     block_size: int = 64  # neighbours kept together
@@ -121,6 +122,7 @@ _READ_BY_RULE = {
     Rule.stratified_random: {"test_size", "validation_size", "stratify", "seed"},
     Rule.from_file: {"file"},
 }
+_READ_BY_EVERY_RULE = {"rule", "near_duplicate_similarity"}  # the report of near-duplicates is every run's
 
 
 @dataclass
@@ -340,9 +342,11 @@ def check(e: Experiment) -> None:
 
 def _check_split(split: SplitConfig, need: Callable[[bool, str, object, str], None]) -> None:
     for f in dataclasses.fields(split):
+        if f.name in _READ_BY_EVERY_RULE:
+            continue
         rules = [rule.name for rule, read in _READ_BY_RULE.items() if f.name in read]
         value = getattr(split, f.name)
-        is_default = value == getattr(SplitConfig(), f.name) if f.name != "rule" else True
+        is_default = value == getattr(SplitConfig(), f.name)
         need(
             is_default or split.rule.name in rules,
             f"split.{f.name}",
@@ -357,6 +361,8 @@ def _check_split(split: SplitConfig, need: Callable[[bool, str, object, str], No
     need(no_overlap, "split.validation", split.validation, f"must not overlap split.test={[t0, t1]}")
     need(2 <= split.folds <= 64, "split.folds", split.folds, "2 to 64")
     need(0 <= split.fold < split.folds, "split.fold", split.fold, f"0 to {split.folds - 1}, below split.folds")
+    similarity = split.near_duplicate_similarity
+    need(0 < similarity < 1, "split.near_duplicate_similarity", similarity, "above 0 and below 1")
     need(split.block_size >= 1, "split.block_size", split.block_size, "at least 1")
     for name in ("test_size", "validation_size"):
         size = getattr(split, name)

@@ -4,6 +4,7 @@ import io
 import stat
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 _EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}  # MPO: a camera's JPEG with further pictures behind
@@ -90,3 +91,16 @@ def convert(image: Image.Image) -> tuple[bytes, str] | None:
     sink = io.BytesIO()
     flat.save(sink, "PNG")
     return sink.getvalue(), kind
+
+
+def perceptual_hash(image: Image.Image) -> np.ndarray:
+    """bool [128]: whether it gets brighter to the right, then downwards, at each place of an 8 x 8 grid.
+
+    The difference hash, both ways: of those tried (also by DCT and by mean, of 64 to 288 bits) the one that finds
+    most of the cropped copies without taking look-alikes for copies.
+    """
+    import imagehash
+
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip them, and all such images be white
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return np.concatenate([imagehash.dhash(image).hash.ravel(), imagehash.dhash_vertical(image).hash.ravel()])

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from kesikaran import crossval, figures, leak, scores, split, tracking
+from kesikaran import crossval, duplicates, figures, leak, scores, split, tracking
 from kesikaran.config import OnBadImage, Rule, SplitConfig
 from kesikaran.errors import InputError
 from kesikaran.tracking import Run
@@ -101,6 +101,27 @@ def leaks(run: Run, table: pd.DataFrame, features: np.ndarray, logits: np.ndarra
             )
     run.metrics(metrics)
     return lines
+
+
+def near_duplicates(run: Run, table: pd.DataFrame) -> list[str]:
+    """Log the clusters of near-duplicates that cross splits or labels; returns what is to be said of them.
+
+    Args:
+        table: columns object_id, label, split, near_duplicate.
+    """
+    apart = {column: duplicates.crossing(table, column) for column in ("split", "label")}
+    counts = {column: rows[duplicates.COLUMN].nunique() for column, rows in apart.items()}
+    run.metrics({f"leak/near_duplicates_across_{column}s": count for column, count in counts.items()})
+    if not any(counts.values()):
+        return []
+    rows = pd.concat(apart.values()).drop_duplicates("object_id").sort_values([duplicates.COLUMN, "object_id"])
+    listed = rows.rename(columns={duplicates.COLUMN: "cluster"})[["cluster", "object_id", "split", "label"]]
+    run.text(listed.to_csv(index=False), "near_duplicates.csv")
+    way_out = " split.group=near_duplicate, of the sha1 rules, keeps each on one side." if counts["split"] else ""
+    return [
+        f"Clusters of near-duplicates: {counts['split']} lie on several sides of the split, {counts['label']} hold "
+        f"both labels (near_duplicates.csv of the run).{way_out}"
+    ]
 
 
 def cross_validation(run: Run, jobs: pd.DataFrame) -> None:

@@ -56,7 +56,7 @@ def begin(cfg: DictConfig) -> vectorized.Job:
 def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     """Data, features, split, head, scores, model: each is one call into its room."""
     with terminal.quiet_start():
-        from kesikaran import backbone, dataset, device, features, fitting, imbalance, model, report, split
+        from kesikaran import backbone, dataset, device, duplicates, features, fitting, imbalance, model, report, split
 
     e = experiment
     device_name = device.choose(e.device)
@@ -73,7 +73,11 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     report.refused(run, found.refused, len(asked), e.data.on_bad_image)
 
     given = dataset.read_split(Path(e.split.file)) if e.split.file else None
-    table = split.apply(e.split, asked[asked["object_id"].isin(found.object_ids)], given)
+    table = asked[asked["object_id"].isin(found.object_ids)]
+    if duplicates.COLUMN not in table.columns:  # the label file's own goes first
+        pairs = duplicates.by_features(found.matrix, e.split.near_duplicate_similarity)
+        table = table.assign(**{duplicates.COLUMN: duplicates.clusters(found.object_ids, pairs)})
+    table = split.apply(e.split, table, given)
     if list(table["object_id"]) != found.object_ids:
         raise AssertionError("the rows of the features are not the rows of the split")
     identity = {
@@ -95,7 +99,7 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
 
     logits = fitting.predict(head, found.matrix)
     results = report.write(run, table, logits)
-    remarks = report.leaks(run, table, found.matrix, logits, e.split)
+    remarks = report.leaks(run, table, found.matrix, logits, e.split) + report.near_duplicates(run, table)
     if e.tracking.log_model:
         print("Saving the model ...")
         run.model(model.Classifier(net, e.backbone, head))

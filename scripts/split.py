@@ -18,6 +18,10 @@ def main() -> None:
     )
     parser.add_argument("labels", type=Path, help="CSV with the columns objectId (SHA-1 file name) and value (0 or 1)")
     parser.add_argument("--out", type=Path, default=Path("split_label.csv"), help="default: %(default)s")
+    parser.add_argument(
+        "--group", metavar="COLUMN", help="of the label file: images with equal values stay on one side, as with "
+        "split.group=COLUMN. near_duplicate is the one that scripts/near_duplicates.py writes"
+    )  # fmt: skip
     growth = parser.add_argument_group("when the label file has grown")
     growth.add_argument(
         "--against", type=Path, help="an earlier split: show how many images changed side, and where to"
@@ -29,8 +33,13 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         labels = dataset.read_labels(arguments.labels)
+        if arguments.group and arguments.pin:
+            raise InputError("--pin does not go with --group: a new image may come to another side than its group's")
+        if arguments.group and arguments.group not in labels.table.columns:
+            columns = ", ".join(labels.table.columns.drop(["object_id", "row"]))
+            raise InputError(f"--group {arguments.group} is no column of {arguments.labels}; it has: {columns}")
         earlier = {path: dataset.read_split(path) for path in (arguments.against, arguments.pin) if path}
-        table = split.sha1_low_byte(labels.table, pinned=earlier.get(arguments.pin))
+        table = split.sha1_low_byte(labels.table, group=arguments.group, pinned=earlier.get(arguments.pin))
         split.need_both_classes(table)
         moved = {path: split.moves(old, table) for path, old in earlier.items()}
         for path in (arguments.labels, *earlier):

@@ -11,7 +11,7 @@ from kesikaran import config, paths
 
 PACKAGE = Path(config.__file__).parent
 ROOMS = {path.stem: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"}
-HEADS = ("config", "split", "imbalance", "scores", "crossval", "leak", "figures")
+HEADS = ("config", "split", "imbalance", "scores", "crossval", "leak", "duplicates", "figures")
 HEAVY = ("tensorflow", "tf_keras", "keras", "tensorflow_hub", "mlflow", "hydra")
 
 
@@ -59,6 +59,7 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
         ("omegaconf", {"train", "sweep", "config"}),
         ("matplotlib", {"figures"}),
         ("pyarrow", {"features"}),
+        ("imagehash", {"imagefile"}),
     ],
 )
 def test_each_library_has_its_door(module: str, rooms: set[str]) -> None:
