@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,10 @@ def extract(
     store = paths.writable(paths.cache_dir() / "features" / key, "feature cache", "set KESIKARAN_CACHE to another")
     there = dataset.objects(folder)
     refused = {name: "missing" for name in object_ids if name not in there}
-    known = _read(store)
+    known = _read(_shards(store))
     todo = {name: there[name] for name in object_ids if name in there and sha1_of(name) not in known}
     fresh, bad = _pass(todo, backbone, config, max_megapixels, store)
-    known |= fresh
+    known = known | fresh  # not in place: it is shared
     refused |= bad
     good = [name for name in object_ids if name not in refused]
     matrix = np.empty((len(good), backbone.width), np.float32)
@@ -161,11 +162,17 @@ def _write(store: Path, rows: dict[str, np.ndarray]) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _read(store: Path) -> dict[str, np.ndarray]:
+def _shards(store: Path) -> tuple[tuple[Path, int, int], ...]:
+    """Path, size in bytes and time of change of each shard: what tells a changed folder from one that was read."""
+    return tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(store.glob("*.arrow")))
+
+
+@lru_cache(maxsize=1)  # the jobs of a sweep read them once
+def _read(shards: tuple[tuple[Path, int, int], ...]) -> dict[str, np.ndarray]:
     """SHA-1 -> features [width], as views into memory-mapped shards. A damaged shard is set aside and said."""
     known: dict[str, np.ndarray] = {}
-    for path in sorted(store.glob("*.arrow")):
-        mapped = pa.memory_map(str(path)) if path.stat().st_size else None
+    for path, size_bytes, _ in shards:
+        mapped = pa.memory_map(str(path)) if size_bytes else None
         content = mapped.read_buffer() if mapped else b""
         if _checksum(content) != path.stem:
             path.rename(path.with_suffix(".damaged"))

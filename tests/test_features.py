@@ -59,6 +59,26 @@ def test_an_image_is_computed_once(made: Made, net: Any, config: Any, cache: Pat
     assert not list(cache.glob("features/*/*.tmp"))
 
 
+def test_a_second_job_reads_no_shard_and_still_wants_the_files(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    from kesikaran import features
+
+    images = shutil.copytree(made.images, tmp_path / "images")
+    names = sorted(os.listdir(images))[:60]
+    first = features.extract(names, images, net, config, 50)
+    features.extract(names, images, net, config, 50)
+    reads = features._read.cache_info().misses
+    (images / names[0]).unlink()
+    again = features.extract(names, images, net, config, 50)
+    assert features._read.cache_info().misses == reads
+    assert again.refused == {names[0]: "missing"}
+    np.testing.assert_array_equal(again.matrix, first.matrix[1:])
+    for shard in shards(cache):
+        shard.unlink()
+    assert features.extract(names[1:], images, net, config, 50).computed == len(names) - 1
+
+
 def test_they_are_the_backbones_features_in_the_asked_order(made: Made, net: Any, config: Any, cache: Path) -> None:
     import tensorflow as tf
 
