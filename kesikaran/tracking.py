@@ -2,12 +2,14 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import filelock
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 from mlflow.data import pandas_dataset
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types.schema import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kesikaran import __version__, paths, terminal
 from kesikaran.errors import InputError
 
+SAVED_MODEL = "tf2model"  # where mlflow.tensorflow puts it within a model's folder
 SWEEP_TAG = "sweep_id"
 SWEEP_ENV = "KESIKARAN_SWEEP_ID"  # environment variables reach the jobs under every launcher
 
@@ -75,23 +78,41 @@ class Run:
             mlflow.log_artifact(str(path))
 
     @terminal.sheltered()
-    def model(self, classifier: Any) -> None:
-        """Log a `model.Classifier` as a SavedModel: encoded images in, probability of label 1 out."""
-        import tensorflow as tf
+    def model(self, template: Path, write: Callable[[Path], None]) -> None:
+        """Log a model made of `template`, a folder of `save_model`; `write(folder)` writes its SavedModel."""
+        pattern = Model.load(template)
 
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype("O"), (-1,))]),  # bytes: other dtypes refuse an object array
-            outputs=Schema([TensorSpec(np.dtype("float32"), (-1,))]),
-        )
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        # Requirements given, not inferred: MLflow would start a second process to find them.
-        mlflow.tensorflow.log_model(
-            classifier,
-            name="model",
-            signature=signature,
-            pip_requirements=[f"tensorflow=={tf.__version__}"],
-            saved_model_kwargs={"signatures": classifier.signatures(), "options": options},
-        )
+        def save(path: str, mlflow_model: Model) -> None:
+            shutil.copytree(template, path, ignore=shutil.ignore_patterns(SAVED_MODEL))
+            write(Path(path) / SAVED_MODEL)
+            mlflow_model.flavors, mlflow_model.signature = pattern.flavors, pattern.signature
+            mlflow_model.model_size_bytes = pattern.model_size_bytes
+            mlflow_model.save(str(Path(path) / "MLmodel"))
+
+        # As mlflow.tensorflow.log_model does, but for the saving.
+        Model.log(artifact_path=None, name="model", flavor=SimpleNamespace(save_model=save))
+
+
+def save_model(classifier: Any, folder: Path) -> None:
+    """Write a `model.Classifier` as an MLflow model: encoded images in, probability of label 1 out.
+
+    `folder` is made; the SavedModel is its `SAVED_MODEL`.
+    """
+    import tensorflow as tf
+
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("O"), (-1,))]),  # bytes: other dtypes refuse an object array
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1,))]),
+    )
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    # Requirements given, not inferred: MLflow would start a second process to find them.
+    mlflow.tensorflow.save_model(
+        classifier,
+        str(folder),
+        signature=signature,
+        pip_requirements=[f"tensorflow=={tf.__version__}"],
+        saved_model_kwargs={"signatures": classifier.signatures(), "options": options},
+    )
 
 
 @contextmanager

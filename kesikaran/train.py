@@ -47,7 +47,7 @@ def job(cfg: DictConfig) -> float:
 def steps(experiment: config.Experiment, run: Any) -> float:
     """Data, features, split, head, scores, model: each is one call into its room."""
     with terminal.quiet_start():
-        from kesikaran import backbone, dataset, device, features, fitting, imbalance, model, report, split
+        from kesikaran import backbone, dataset, device, export, features, fitting, imbalance, model, report, split
 
     e = experiment
     device_name = device.choose(e.device)
@@ -91,7 +91,7 @@ def steps(experiment: config.Experiment, run: Any) -> float:
     remarks = report.leaks(run, table, found.matrix, logits, e.split)
     if e.tracking.log_model:
         print("Saving the model ...")
-        run.model(model.Classifier(net, e.backbone, head))
+        export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights())
     fitting.forget()
     report.say(results, remarks, run)
     return results["validation"]["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"]
