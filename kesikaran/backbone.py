@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import filelock
 import tensorflow as tf
-import tensorflow_hub as hub
 
 from kesikaran import lite0, paths
 from kesikaran.errors import InputError
@@ -21,17 +20,25 @@ EMBEDDED = "embedded:efficientnet_lite0"
 
 @dataclass(frozen=True)
 class Backbone:
-    """layer: images float32 [n, size, size, 3] -> features float32 [n, width]. digest: of its files."""
+    """digest: of its files. width: of its features. folder: its SavedModel."""
 
     handle: str
     digest: str
     width: int
-    layer: Any
+    folder: Path
+
+    @property
+    def layer(self) -> Any:
+        """images float32 [n, size, size, 3] -> features float32 [n, width]. Loaded when it is first asked for: a
+        run that finds its features and its export template in the cache never asks, and is seconds quicker."""
+        return load_layer(self.handle, self.folder, self.digest)
 
 
-@lru_cache(maxsize=1)  # The jobs of a sweep share one: each further load would leak about 0.5 GB
+@lru_cache(maxsize=1)
 def load(handle: str, image_size: int) -> Backbone:
-    """Load a frozen feature-vector module in the TF-Hub format.
+    """A frozen feature-vector module in the TF-Hub format.
+
+    It is loaded and called here to see that it is one, unless a module of its digest has been seen before.
 
     Args:
         handle: a hub URL (downloaded once into `$TFHUB_CACHE_DIR`, else the cache folder), the
@@ -42,19 +49,41 @@ def load(handle: str, image_size: int) -> Backbone:
         InputError: nothing at the handle, or no feature vector.
     """
     folder = _folder(handle)
+    found = digest(folder)
+    seen = paths.cache_dir() / "backbones" / "seen"
+    # Empty files whose names say it all: there is no content that could be half written.
+    for mark in seen.glob(f"{found}-{image_size}px-*"):
+        return Backbone(handle, found, int(mark.name.rsplit("-", 1)[1]), folder)
     try:
-        layer = _load_layer(folder)
-    except Exception as error:
+        layer = load_layer(handle, folder, found)
+    except InputError:
         if not _is_url(handle):
-            raise InputError(f"{handle} is not a TF-Hub SavedModel: {_first_line(error)}") from None
+            raise
         # Downloads are renamed into place whole, yet a full disk or a copy by hand can leave a torn one.
         print(f"The cached module of {handle} is damaged: fetching it again.")
         folder = _download(handle, afresh=True)
-        try:
-            layer = _load_layer(folder)
-        except Exception as again:
-            raise InputError(f"{handle} is not a TF-Hub SavedModel: {_first_line(again)}") from None
-    return Backbone(handle, digest(folder), _feature_width(handle, layer, image_size), layer)
+        found = digest(folder)
+        layer = load_layer(handle, folder, found)
+    width = _feature_width(handle, layer, image_size)
+    paths.writable(seen, "cache folder", "set KESIKARAN_CACHE to one that is")
+    (seen / f"{found}-{image_size}px-{width}").touch()
+    return Backbone(handle, found, width, folder)
+
+
+@lru_cache(maxsize=1)  # The jobs of a sweep share one: each further load would leak about 0.5 GB
+def load_layer(handle: str, folder: Path, digest: str) -> Any:
+    """The SavedModel in `folder`, whose files have `digest`, as a tf_keras layer.
+
+    Raises:
+        InputError: there is none that TensorFlow can load.
+    """
+    import tensorflow_hub as hub
+
+    try:
+        # float32, or a mixed-precision policy would break it: the precision is fixed in the file.
+        return hub.KerasLayer(str(folder), trainable=False, dtype=tf.float32)
+    except Exception as error:
+        raise InputError(f"{handle} is not a TF-Hub SavedModel: {_first_line(error)}") from None
 
 
 def digest(folder: Path) -> str:
@@ -83,6 +112,8 @@ def _folder(handle: str) -> Path:
 
 
 def _download(url: str, afresh: bool = False) -> Path:
+    import tensorflow_hub as hub
+
     # A SavedModel is a program: over plain http anybody on the way could change it.
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
@@ -108,11 +139,6 @@ def _download(url: str, afresh: bool = False) -> Path:
             ) from None
         shutil.rmtree(aside, ignore_errors=True)
         return fetched
-
-
-def _load_layer(folder: Path) -> Any:
-    # float32, or a mixed-precision policy would break it: the precision is fixed in the file.
-    return hub.KerasLayer(str(folder), trainable=False, dtype=tf.float32)
 
 
 def _feature_width(handle: str, layer: Any, image_size: int) -> int:

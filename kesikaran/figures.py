@@ -1,6 +1,7 @@
 """Scores to matplotlib figures, about 300 px wide: MLflow's compare page clips what is wider than its panes."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn import metrics
 
@@ -9,8 +10,7 @@ from kesikaran.scores import Confusion
 
 def confusion_matrix(counts: Confusion, split: str) -> Figure:
     """Rows are true labels; a cell shows its count and its share of the row."""
-    figure = Figure(figsize=(3.0, 3.0), dpi=100, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _square(3.0)
     matrix = np.array(counts.matrix())
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -28,8 +28,7 @@ def confusion_matrix(counts: Confusion, split: str) -> Figure:
 
 def roc_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """by_split: split -> (labels [n], logits [n])."""
-    figure = Figure(figsize=(3.2, 3.2), dpi=100, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _square(3.2)
     for split, (labels, logits) in by_split.items():
         fpr, tpr, _ = metrics.roc_curve(labels, logits)
         axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(labels):,}")
@@ -41,8 +40,7 @@ def roc_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
 
 def precision_recall_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """by_split: split -> (labels [n], logits [n]). Dotted: the precision of chance, the share of label 1."""
-    figure = Figure(figsize=(3.2, 3.2), dpi=100, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _square(3.2)
     for split, (labels, logits) in by_split.items():
         precision, recall, _ = metrics.precision_recall_curve(labels, logits)
         area = metrics.average_precision_score(labels, logits)
@@ -51,3 +49,9 @@ def precision_recall_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) 
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.legend(fontsize=7, loc="lower left")
     return figure
+
+
+def _square(inches: float) -> tuple[Figure, Axes]:
+    # Their labels are known, so the margins are: a layout engine would draw each of them twice to find the same.
+    figure = Figure(figsize=(inches, inches), dpi=100)
+    return figure, figure.add_axes((0.18, 0.155, 0.765, 0.765))

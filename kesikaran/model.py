@@ -42,10 +42,12 @@ class Classifier(tf.Module):
     def __init__(self, backbone: Backbone, config: BackboneConfig, head: Any):
         super().__init__(name="classifier")
         # The variables, not the layers: Keras would trace every layer once more while saving.
-        self.kept = [*backbone.layer.variables, *head.variables]
+        self.backbone = list(backbone.layer.variables)
+        self.head = list(head.variables)  # export.py writes them by this name
         self._config = config
-        self._backbone = tf.autograph.experimental.do_not_convert(lambda x: backbone.layer(x, training=False))
-        self._head = lambda x: head(x, training=False)
+        layer = backbone.layer
+        self._features = tf.autograph.experimental.do_not_convert(lambda x: layer(x, training=False))
+        self._logits = lambda x: head(x, training=False)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
@@ -67,7 +69,7 @@ class Classifier(tf.Module):
         return self._classify(images.resize(pixels, self._config))
 
     def _classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        logit = tf.squeeze(self._head(self._backbone(pixels)), axis=1)
+        logit = tf.squeeze(self._logits(self._features(pixels)), axis=1)
         return {"probability": tf.sigmoid(logit), "label": tf.cast(logit >= 0, tf.int64), "logit": logit}
 
     def signatures(self) -> dict[str, Any]:

@@ -1,13 +1,17 @@
 """The one `import mlflow`. A run is a `with` block; nothing it does leaves a run RUNNING."""
 
 import logging
+import math
 import os
+import shutil
 import subprocess
 import tempfile
+import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import filelock
@@ -15,8 +19,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.data import pandas_dataset
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types.schema import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,30 +29,48 @@ from sqlalchemy.exc import SQLAlchemyError
 from kesikaran import __version__, paths, terminal
 from kesikaran.errors import InputError
 
+SAVED_MODEL = "tf2model"  # where mlflow.tensorflow puts it within a model's folder
 SWEEP_TAG = "sweep_id"
 SWEEP_ENV = "KESIKARAN_SWEEP_ID"  # environment variables reach the jobs under every launcher
+
+_PAUSE_SECONDS = 1.0  # between two writes of epochs
 
 # Read once: mlflow.set_tracking_uri writes the variable too.
 _uri_given = os.environ.get("MLFLOW_TRACKING_URI")
 
 
 class Run:
-    """An open run. Everything is written at once, so that a killed run keeps what it had."""
+    """An open run. Everything is written at once, so that a killed run keeps what it had; epochs once a second."""
 
     def __init__(self, run_id: str, experiment_id: str):
         self.run_id, self.experiment_id = run_id, experiment_id
+        self._unwritten: list[Metric] = []
+        self._written_seconds = -math.inf
 
     @terminal.sheltered()
     def tags(self, tags: dict[str, str]) -> None:
         mlflow.set_tags(tags)
 
-    @terminal.sheltered()
     def epoch(self, step: int, metrics: dict[str, float]) -> None:
-        mlflow.log_metrics(metrics, step=step)
+        """Metrics of an epoch. Several epochs share one write, which can take longer than an epoch."""
+        self._note(step, metrics)
+        if time.monotonic() - self._written_seconds >= _PAUSE_SECONDS:
+            self.flush()
+
+    def metrics(self, metrics: dict[str, float]) -> None:
+        self._note(0, metrics)
+        self.flush()
+
+    def _note(self, step: int, metrics: dict[str, float]) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        self._unwritten += [Metric(name, value, now_ms, step) for name, value in metrics.items()]
 
     @terminal.sheltered()
-    def metrics(self, metrics: dict[str, float]) -> None:
-        mlflow.log_metrics(metrics)
+    def flush(self) -> None:
+        """Write the epochs that are waiting."""
+        metrics, self._unwritten = self._unwritten, []
+        mlflow.MlflowClient().log_batch(self.run_id, metrics)
+        self._written_seconds = time.monotonic()
 
     @terminal.sheltered()
     def dataset(self, rows: pd.DataFrame, name: str, source: Path, digest: str, context: str) -> None:
@@ -75,23 +98,41 @@ class Run:
             mlflow.log_artifact(str(path))
 
     @terminal.sheltered()
-    def model(self, classifier: Any) -> None:
-        """Log a `model.Classifier` as a SavedModel: encoded images in, probability of label 1 out."""
-        import tensorflow as tf
+    def model(self, template: Path, write: Callable[[Path], None]) -> None:
+        """Log a model made of `template`, a folder of `save_model`; `write(folder)` writes its SavedModel."""
+        pattern = Model.load(template)
 
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype("O"), (-1,))]),  # bytes: other dtypes refuse an object array
-            outputs=Schema([TensorSpec(np.dtype("float32"), (-1,))]),
-        )
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        # Requirements given, not inferred: MLflow would start a second process to find them.
-        mlflow.tensorflow.log_model(
-            classifier,
-            name="model",
-            signature=signature,
-            pip_requirements=[f"tensorflow=={tf.__version__}"],
-            saved_model_kwargs={"signatures": classifier.signatures(), "options": options},
-        )
+        def save(path: str, mlflow_model: Model) -> None:
+            shutil.copytree(template, path, ignore=shutil.ignore_patterns(SAVED_MODEL))
+            write(Path(path) / SAVED_MODEL)
+            mlflow_model.flavors, mlflow_model.signature = pattern.flavors, pattern.signature
+            mlflow_model.model_size_bytes = pattern.model_size_bytes
+            mlflow_model.save(str(Path(path) / "MLmodel"))
+
+        # As mlflow.tensorflow.log_model does, but for the saving.
+        Model.log(artifact_path=None, name="model", flavor=SimpleNamespace(save_model=save))
+
+
+def save_model(classifier: Any, folder: Path) -> None:
+    """Write a `model.Classifier` as an MLflow model: encoded images in, probability of label 1 out.
+
+    `folder` is made; the SavedModel is its `SAVED_MODEL`.
+    """
+    import tensorflow as tf
+
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("O"), (-1,))]),  # bytes: other dtypes refuse an object array
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1,))]),
+    )
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    # Requirements given, not inferred: MLflow would start a second process to find them.
+    mlflow.tensorflow.save_model(
+        classifier,
+        str(folder),
+        signature=signature,
+        pip_requirements=[f"tensorflow=={tf.__version__}"],
+        saved_model_kwargs={"signatures": classifier.signatures(), "options": options},
+    )
 
 
 @contextmanager
@@ -104,17 +145,22 @@ def run(experiment: str, name: str | None, params: dict[str, str]) -> Iterator[R
     experiment_id = open_experiment(experiment)
     sweep_id = open_sweep_id()
     lineage = {"mlflow.parentRunId": sweep_id, SWEEP_TAG: sweep_id} if sweep_id else {}
+    opened = None
     try:
         with terminal.sheltered():
             active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**_origin(), **lineage})
             mlflow.log_params(params)
-        yield Run(active.info.run_id, experiment_id)
+            opened = Run(active.info.run_id, experiment_id)
+        yield opened
+        opened.flush()
         terminal.stop_if_asked()
     except BaseException as error:
         # What was raised may be what TensorFlow made of a signal to stop.
         killed = terminal.stop_asked() or isinstance(error, KeyboardInterrupt | SystemExit)
         with terminal.sheltered():
             try:
+                if opened:
+                    opened.flush()
                 if not killed and mlflow.active_run():
                     mlflow.log_text(traceback.format_exc(), "traceback.txt")
             finally:

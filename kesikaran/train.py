@@ -3,6 +3,7 @@
 Nothing heavy is imported before a job starts, so that --help and TAB answer at once.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -56,7 +57,12 @@ def begin(cfg: DictConfig) -> vectorized.Job:
 def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     """Data, features, split, head, scores, model: each is one call into its room."""
     with terminal.quiet_start():
-        from kesikaran import backbone, dataset, device, duplicates, features, fitting, imbalance, model, report, split
+        from kesikaran import (
+            backbone, dataset, device, duplicates, export, features, fitting, imbalance, model, report, split,
+        )  # fmt: skip
+    if not gc.get_freeze_count():
+        gc.freeze()  # what was imported stays: no collection, of which each job has one, looks at it again
+    gc.enable()
 
     e = experiment
     device_name = device.choose(e.device)
@@ -102,7 +108,7 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     remarks = report.leaks(run, table, found.matrix, logits, e.split) + report.near_duplicates(run, table)
     if e.tracking.log_model:
         print("Saving the model ...")
-        run.model(model.Classifier(net, e.backbone, head))
+        export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights())
     fitting.forget()
     report.say(results, remarks, run)
     return results["validation"]["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"]
@@ -112,6 +118,7 @@ def main() -> None:
     """The command line. Exit codes: 0 done, 1 an error, 130 Ctrl-C, 143 SIGTERM."""
     refuse_legacy_keras()
     quiet()
+    gc.disable()  # nothing of an import is garbage, and looking takes a fifth of the imports' time
     terminal.stop_on_signals()
     ConfigStore.instance().store(name="schema", node=config.Experiment)
     Plugins.instance().register(vectorized.launcher(begin))
@@ -134,6 +141,7 @@ def main() -> None:
             print("Stopped. Features computed so far are kept: the same command goes on from there.", file=sys.stderr)
         raise
     finally:
+        gc.enable()
         sweep.close(status)
 
 

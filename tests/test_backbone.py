@@ -213,6 +213,24 @@ def test_it_is_frozen(toy: Path) -> None:
     assert np.abs(net.layer(black) - net.layer(white)).max() > 0.1
 
 
+def test_a_module_that_was_seen_before_is_not_loaded(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = backbone.load(str(toy), 32)
+    backbone.load.cache_clear()  # as a new process would
+
+    def load_layer(*_: Any) -> Any:
+        raise InputError("it was loaded")
+
+    monkeypatch.setattr(backbone, "load_layer", load_layer)
+    assert backbone.load(str(toy), 32) == first
+    with pytest.raises(InputError, match="it was loaded"):
+        backbone.load(str(toy), 48)  # of another size nothing is known
+    (weights,) = (toy / "variables").glob("*.data*")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    backbone.load.cache_clear()
+    with pytest.raises(InputError, match="it was loaded"):
+        backbone.load(str(toy), 32)
+
+
 def test_an_image_size_the_module_cannot_take(tmp_path: Path) -> None:
     import tf_keras
 

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,33 @@ def test_a_store_that_cannot_be_read(fresh: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("raised", "status"),
-    [(ValueError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
-    ids=["exception", "Ctrl-C", "SIGTERM"],
+    [(None, "FINISHED"), (ValueError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
+    ids=["done", "exception", "Ctrl-C", "SIGTERM"],
 )
-def test_no_run_stays_running(raised: BaseException, status: str, fresh: str) -> None:
-    with pytest.raises(type(raised)), tracking.run("made", None, {"a": "1"}) as run:
-        raise raised
-    found = mlflow.MlflowClient(fresh).get_run(run.run_id)
+def test_no_run_stays_running_and_no_epoch_is_lost(
+    raised: BaseException | None, status: str, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "_PAUSE_SECONDS", 3600)
+    with pytest.raises(type(raised)) if raised else nullcontext(), tracking.run("made", None, {"a": "1"}) as run:
+        for epoch in range(600):  # more metrics than MLflow takes at once
+            run.epoch(epoch, {"train/loss": 1 / (epoch + 1), "validation/loss": 0.5})
+        if raised:
+            raise raised
+    client = mlflow.MlflowClient(fresh)
+    found = client.get_run(run.run_id)
     assert found.info.status == status
     assert found.data.params == {"a": "1"}
+    history = client.get_metric_history(run.run_id, "train/loss")
+    assert [(metric.step, metric.value) for metric in history] == [(n, 1 / (n + 1)) for n in range(600)]
+
+
+def test_epochs_share_a_write_when_they_are_quick(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracking.run("made", None, {}) as run:
+        for pause_seconds, epoch, expected in [(3600, 0, 1), (3600, 1, 1), (3600, 2, 1), (0, 3, 4), (0, 4, 5)]:
+            monkeypatch.setattr(tracking, "_PAUSE_SECONDS", pause_seconds)
+            run.epoch(epoch, {"train/loss": 1.0})
+            assert len(client.get_metric_history(run.run_id, "train/loss")) == expected, epoch
+        monkeypatch.setattr(tracking, "_PAUSE_SECONDS", 3600)
+        run.epoch(5, {"train/loss": 1.0})
+        run.metrics({"test/n": 1})
+        assert len(client.get_metric_history(run.run_id, "train/loss")) == 6

@@ -1,0 +1,101 @@
+"""The exported model: traced once for each backbone and shape of head, its variables written for each run.
+
+`tf.saved_model.save` takes seconds, yet of the runs on one backbone only the head's values differ. So the
+first of them leaves its model folder in the cache as a template, and every run copies it and writes its own
+variables, the backbone's included: a complete model that refers to nothing outside itself.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import filelock
+import numpy as np
+import tensorflow as tf
+
+from kesikaran import backbone, images, model, paths, terminal, tracking
+from kesikaran.backbone import Backbone
+from kesikaran.config import BackboneConfig, HeadConfig
+from kesikaran.tracking import Run
+
+# What writes the template, and what a model says of itself in its requirements.
+_WRITERS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow")
+
+
+def log(run: Run, net: Backbone, config: BackboneConfig, hidden_units: list[int], weights: list[np.ndarray]) -> None:
+    """Log the classifier of a run.
+
+    Args:
+        weights: `get_weights()` of its head.
+
+    Raises:
+        InputError: the cache is not writable.
+    """
+    pattern = template(net, config, hidden_units)
+    run.model(pattern, lambda folder: write(pattern / tracking.SAVED_MODEL, weights, folder))
+
+
+def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> Path:
+    """A folder as `tracking.save_model` writes it, with a head of `hidden_units` that has learned nothing.
+
+    Dropout and L2 leave no trace in a graph for inference. Several processes may ask at once: the first builds,
+    the others wait. One whose bytes are not as they were written is said, thrown away and built again.
+
+    Raises:
+        InputError: the cache is not writable.
+    """
+    what = {
+        "backbone": net.digest,
+        **images.preprocessing(config),
+        "hidden_units": list(hidden_units),
+        "versions": [platform.python_version(), *map(version, _WRITERS)],
+        "code": [
+            hashlib.sha256(Path(str(room.__file__)).read_bytes()).hexdigest() for room in (images, model, tracking)
+        ],
+    }
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+    folder = paths.writable(paths.cache_dir() / "models", "cache folder", "set KESIKARAN_CACHE to another") / key
+
+    def build(fresh: Path) -> None:
+        head = model.build_head(net.width, HeadConfig(hidden_units=list(hidden_units)), seed=0)
+        fresh.mkdir()
+        tracking.save_model(model.Classifier(net, config, head), fresh / "model")
+        (fresh / "digest").write_text(backbone.digest(fresh / "model"))
+
+    with filelock.FileLock(f"{folder}.lock"):
+        if folder.exists() and not _whole(folder):
+            print("The export template in the cache is damaged: building it again.")
+            shutil.rmtree(folder)
+        with terminal.sheltered():  # TensorFlow, where it traces, can swallow the exception of a signal
+            return paths.build_once(folder, "digest", build) / "model"
+
+
+def _whole(folder: Path) -> bool:
+    digest = folder / "digest"
+    return digest.is_file() and digest.read_text() == backbone.digest(folder / "model")
+
+
+def write(saved_model: Path, weights: list[np.ndarray], target: Path) -> None:
+    """Write a template's SavedModel once more, to the folder `target`, with `weights` for those of its head."""
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    shutil.copytree(saved_model, target, ignore=shutil.ignore_patterns("variables", "fingerprint.pb"))
+    (target / "variables").mkdir()
+    stored = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
+    values = {name: stored.get_tensor(name) for name in stored.get_variable_to_shape_map()}
+    for place, value in enumerate(weights):
+        name = f"head/{place}/.ATTRIBUTES/VARIABLE_VALUE"
+        if values[name].shape != value.shape:
+            raise AssertionError(f"{name} is {values[name].shape} in the template and {value.shape} in the head")
+        values[name] = value
+    with tf.device("cpu"):
+        tf.raw_ops.SaveV2(
+            prefix=str(target / "variables" / "variables"),
+            tensor_names=list(values),
+            shape_and_slices=[""] * len(values),
+            tensors=[tf.constant(value) for value in values.values()],
+        )
+    fingerprinting_utils.write_fingerprint(str(target))  # it holds a hash of the variables' index: a copy would lie

@@ -1,0 +1,194 @@
+"""One graph for all runs of a backbone and a shape of head; a complete model, and its own, for each of them."""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Done, Made
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KESIKARAN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def config(made: Made) -> Any:
+    from kesikaran.config import BackboneConfig
+
+    return BackboneConfig(handle=str(made.backbone), image_size=32)
+
+
+@pytest.fixture
+def net(config: Any, cache: Path) -> Any:
+    from kesikaran import backbone
+
+    return backbone.load(config.handle, config.image_size)
+
+
+def never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("not for this run")
+
+
+def head_of(saved_model: Path) -> list[np.ndarray]:
+    import tensorflow as tf
+
+    stored = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
+    names = sorted(name for name in stored.get_variable_to_shape_map() if name.startswith("head/"))
+    return [stored.get_tensor(name) for name in names]
+
+
+def test_the_second_run_of_a_shape_neither_traces_nor_loads(
+    train: Callable[..., Done],
+    made: Made,
+    cache: Path,
+    runs: Callable[[], list[Any]],
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import tensorflow as tf
+
+    from kesikaran import backbone
+
+    words = [*made.words, "head=hidden", "head.hidden_units=[8]"]
+    assert train(*words, "head.dropout=0").code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(backbone, "load_layer", never)
+        patched.setattr(tf.saved_model, "save", never)
+        backbone.load.cache_clear()  # as a new process would
+        done = train(*words, "head.dropout=0.3", "head.l2=1e-4", "seed=1")
+        assert done.code == 0, done.err
+
+    shutil.rmtree(cache)
+    models = []
+    for run in runs():
+        folder = Path(run.info.artifact_uri.removeprefix("file://"))
+        rows = pd.read_parquet(folder / "predictions.parquet").head(40)
+        encoded = [(made.images / name).read_bytes() for name in rows["object_id"]]
+        # Through MLflow, by the address that its page shows: it is the run's logged model
+        served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+        assert served.predict(np.array(encoded, object)) == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
+        assert served.metadata.run_id == run.info.run_id
+        (output,) = run.outputs.model_outputs
+        models.append(Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://")))
+        loaded = mlflow.tensorflow.load_model(str(models[-1]))
+        assert loaded(tf.constant(encoded)).numpy() == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
+
+    first, second = (head_of(model / "tf2model") for model in models)
+    assert [value.shape for value in first] == [(16, 8), (8,), (8, 1), (1,)]
+    assert not np.array_equal(first[0], second[0])
+    files = [sorted(path.relative_to(model) for path in model.rglob("*")) for model in models]
+    assert files[0] == files[1]
+
+
+def test_the_fingerprint_is_of_these_variables(net: Any, config: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from kesikaran import export, tracking
+
+    saved_model = export.template(net, config, []) / tracking.SAVED_MODEL
+    export.write(saved_model, [np.ones((16, 1), np.float32), np.ones(1, np.float32)], tmp_path / "model")
+    read = tf.saved_model.experimental.read_fingerprint
+    ours, theirs = read(str(tmp_path / "model")), read(str(saved_model))
+    assert ours.saved_object_graph_hash == theirs.saved_object_graph_hash
+    for folder, found in ((tmp_path / "model", ours), (saved_model, theirs)):
+        index = (folder / "variables" / "variables.index").read_bytes()
+        farm = int.from_bytes(tf.fingerprint(tf.constant([index])).numpy().tobytes(), "little")
+        assert found.checkpoint_hash == farm
+    assert ours.checkpoint_hash != theirs.checkpoint_hash
+
+
+def test_a_head_of_another_shape_is_a_defect(net: Any, config: Any, tmp_path: Path) -> None:
+    from kesikaran import export, tracking
+
+    saved_model = export.template(net, config, []) / tracking.SAVED_MODEL
+    with pytest.raises(AssertionError, match="in the template and"):
+        export.write(saved_model, [np.ones((8, 1), np.float32)], tmp_path / "model")
+
+
+@pytest.mark.parametrize("damage", ["flip a byte", "cut short", "a file is gone", "no digest"])
+def test_a_damaged_template_is_built_again(
+    damage: str, net: Any, config: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kesikaran import export
+
+    folder = export.template(net, config, [])
+    graph = folder / "tf2model" / "saved_model.pb"
+    content = graph.read_bytes()
+    if damage == "flip a byte":
+        graph.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "cut short":
+        graph.write_bytes(b"")
+    elif damage == "a file is gone":
+        (folder / "MLmodel").unlink()
+    else:
+        (folder.parent / "digest").unlink()
+    capsys.readouterr()
+    assert export.template(net, config, []) == folder
+    assert "damaged: building it again" in capsys.readouterr().out
+    assert mlflow.tensorflow.load_model(str(folder))
+    export.template(net, config, [])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def saves(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Templates with nothing in them; the folders that were made."""
+    from kesikaran import tracking
+
+    made: list[Path] = []
+
+    def save(_: Any, folder: Path) -> None:
+        folder.mkdir()
+        made.append(folder)
+
+    monkeypatch.setattr(tracking, "save_model", save)
+    return made
+
+
+def test_what_changes_the_graph_is_another_template(
+    net: Any, config: Any, saves: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran import export
+    from kesikaran.config import ResizeMethod
+
+    first = export.template(net, config, [])
+    assert export.template(net, replace(config, batch_size=8), []) == first
+    assert len(saves) == 1
+    others = [
+        export.template(net, config, [8]),
+        export.template(net, config, [8, 8]),
+        export.template(net, replace(config, image_size=48), []),
+        export.template(net, replace(config, resize_method=ResizeMethod.bicubic), []),
+        export.template(net, replace(config, antialias=False), []),
+        export.template(net, replace(config, value_range=[-1.0, 1.0]), []),
+        # It is asked for by the digest, so one and the same module under two digests will do.
+        export.template(replace(net, digest="0" * 32), config, []),
+    ]
+    monkeypatch.setattr(export, "version", lambda name: "99")
+    others.append(export.template(net, config, []))
+    assert len({first, *others}) == len(saves) == 9
+
+
+def test_two_at_once_build_one(net: Any, config: Any, saves: list[Path]) -> None:
+    from kesikaran import export
+
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(export.template(net, config, []))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(saves) == 1
+    assert found[0] == found[1]
+    key = found[0].parent
+    assert sorted(os.listdir(key.parent)) == [key.name, f"{key.name}.lock"], "nothing half built stays"
