@@ -58,7 +58,17 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     """Data, features, split, head, scores, model: each is one call into its room."""
     with terminal.quiet_start():
         from kesikaran import (
-            backbone, dataset, device, duplicates, export, features, fitting, imbalance, model, report, split,
+            backbone,
+            dataset,
+            device,
+            duplicates,
+            export,
+            features,
+            fitting,
+            imbalance,
+            model,
+            report,
+            split,
         )  # fmt: skip
     if not gc.get_freeze_count():
         gc.freeze()  # what was imported stays: no collection, of which each job has one, looks at it again
@@ -81,8 +91,7 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     given = dataset.read_split(Path(e.split.file)) if e.split.file else None
     table = asked[asked["object_id"].isin(found.object_ids)]
     if duplicates.COLUMN not in table.columns:  # the label file's own goes first
-        pairs = duplicates.by_features(found.matrix, e.split.near_duplicate_similarity)
-        table = table.assign(**{duplicates.COLUMN: duplicates.clusters(found.object_ids, pairs)})
+        table = table.assign(**{duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
     table = split.apply(e.split, table, given)
     if list(table["object_id"]) != found.object_ids:
         raise AssertionError("the rows of the features are not the rows of the split")

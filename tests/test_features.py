@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from kesikaran.errors import InputError
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KESIKARAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("kesikaran.features._last", None)
     return tmp_path / "cache"
 
 
@@ -38,8 +40,10 @@ def net(config: Any) -> Any:
 
 
 def extract(made: Made, net: Any, config: Any, names: list[str] | None = None) -> Any:
+    """As in a process of its own."""
     from kesikaran import features
 
+    features._last = None
     return features.extract(names or sorted(os.listdir(made.images)), made.images, net, config, 50)
 
 
@@ -72,6 +76,28 @@ def test_an_image_is_read_by_its_content_whatever_its_extension_says(
     found = features.extract(lies, tmp_path, net, config, 50)
     assert (found.refused, found.computed) == ({}, 10)
     np.testing.assert_array_equal(found.matrix, extract(made, net, config, names).matrix)
+
+
+def test_a_second_job_reads_no_shard_and_still_wants_the_files(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran import features
+
+    images = shutil.copytree(made.images, tmp_path / "images")
+    names = sorted(os.listdir(images))[:60]
+    first = features.extract(names, images, net, config, 50)
+    with monkeypatch.context() as patched:
+        patched.setattr(features, "Shards", None)
+        again = features.extract(names, images, net, config, 50)
+    assert again.matrix is first.matrix
+    assert again.near_duplicates(0.9) is first.near_duplicates(0.9)
+    assert (first.computed, again.computed) == (60, 0)
+    assert features.extract(names[1:], images, net, config, 50).object_ids == names[1:]
+    features.extract(names, images, net, config, 50)
+    (images / names[0]).unlink()
+    fewer = features.extract(names, images, net, config, 50)
+    assert fewer.refused == {names[0]: "missing"}
+    np.testing.assert_array_equal(fewer.matrix, first.matrix[1:])
 
 
 def test_they_are_the_backbones_features_in_the_asked_order(made: Made, net: Any, config: Any, cache: Path) -> None:
@@ -192,7 +218,7 @@ def test_features_do_not_depend_on_their_batch(made: Made, net: Any, config: Any
         sizes.append(len(images))
         return net.layer(images)
 
-    counted = dataclasses.replace(net, layer=layer)
+    counted = SimpleNamespace(handle=net.handle, digest=net.digest, width=net.width, layer=layer)
     names = sorted(os.listdir(made.images))
     one = extract(made, counted, config, names[:1]).matrix
     shutil.rmtree(cache)
