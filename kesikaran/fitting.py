@@ -181,7 +181,8 @@ class _Heads:
         self._tasks = tasks
         self._layout = streams([(task.seed, task.head.dropout) for task in tasks])
         self._leaders = [tasks[n] for n in self._layout[:, 0]]
-        self._rows, self._batch_size = len(train.labels), tasks[0].fit.batch_size
+        self._rows = len(train.labels)
+        self._batch_size = min(tasks[0].fit.batch_size, self._rows)
         self._steps = -(-self._rows // self._batch_size)
         has_dropout = any(task.head.dropout for task in tasks)
         self._program = descent.program(tasks[0].optimizer.name, self._batch_size, has_dropout)

@@ -88,6 +88,12 @@ def test_without_patience_the_last_epoch_stays() -> None:
     assert (fitted.epoch, fitted.epochs, len(history)) == (11, 12, 12)
 
 
+def test_a_batch_larger_than_the_data_is_all_of_them() -> None:
+    _, _, whole = fit(epochs=2, batch_size=400)
+    _, _, larger = fit(epochs=2, batch_size=2**40)
+    assert larger == whole
+
+
 def test_learning_rates_by_schedule() -> None:
     _, _, constant = fit(optimizer=OptimizerConfig(OptimizerName.sgd, lr=0.1), epochs=4)
     assert [epoch["learning_rate"] for epoch in constant] == pytest.approx([0.1] * 4)
