@@ -57,6 +57,10 @@ def refused(done: Done, says: str) -> str:
         ("optimizer.momentum=0.9", "optimizer.momentum=0.9 is not allowed: 0, or optimizer=sgd or rmsprop"),
         ("optimizer.weight_decay=0.1", "optimizer.weight_decay=0.1 is not allowed: 0, or optimizer=adamw"),
         ("fit.patience=0", "fit.patience=0 is not allowed: null or at least 1"),
+        (
+            "split.near_duplicate_similarity=1",
+            "split.near_duplicate_similarity=1.0 is not allowed: above 0 and below 1",
+        ),
         ("fit.batch_size=0", "fit.batch_size=0 is not allowed"),
         ("fit.label_smoothing=1", "fit.label_smoothing=1.0 is not allowed: 0 to below 1"),
         ("seed=-1", "seed=-1 is not allowed"),
