@@ -17,7 +17,10 @@ from conftest import Done, Made
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from kesikaran import backbone
+
     monkeypatch.setenv("KESIKARAN_CACHE", str(tmp_path / "cache"))
+    backbone.load.cache_clear()  # or the new cache would lack its mark
     return tmp_path / "cache"
 
 
