@@ -106,7 +106,8 @@ class Run:
             shutil.copytree(template, path, ignore=shutil.ignore_patterns(SAVED_MODEL))
             write(Path(path) / SAVED_MODEL)
             mlflow_model.flavors, mlflow_model.signature = pattern.flavors, pattern.signature
-            mlflow_model.model_size_bytes = pattern.model_size_bytes
+            files = [file for file in (Path(path) / SAVED_MODEL).rglob("*") if file.is_file()]
+            mlflow_model.model_size_bytes = sum(file.stat().st_size for file in files)
             mlflow_model.save(str(Path(path) / "MLmodel"))
 
         # As mlflow.tensorflow.log_model does, but for the saving.

@@ -86,6 +86,9 @@ def test_the_second_run_of_a_shape_neither_traces_nor_loads(
         loaded = mlflow.tensorflow.load_model(str(models[-1]))
         assert loaded(tf.constant(encoded)).numpy() == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
 
+        size = sum(path.stat().st_size for path in (models[-1] / "tf2model").rglob("*") if path.is_file())
+        assert served.metadata.model_size_bytes == size
+
     first, second = (head_of(model / "tf2model") for model in models)
     assert [value.shape for value in first] == [(16, 8), (8,), (8, 1), (1,)]
     assert not np.array_equal(first[0], second[0])
