@@ -54,6 +54,16 @@ class JpegDecode(Enum):
     reduced = "reduced"
 
 
+class Engine(Enum):
+    tensorflow = "tensorflow"
+    openvino = "openvino"
+
+
+class Precision(Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 class OptimizerName(Enum):
     adam = "adam"
     adamw = "adamw"
@@ -133,6 +143,8 @@ class BackboneConfig:
     resize_method: ResizeMethod = ResizeMethod.bilinear
     antialias: bool = True
     jpeg_decode: JpegDecode = JpegDecode.full  # reduced: large JPEGs at 1/2, 1/4 or 1/8, faster, other features
+    engine: Engine = Engine.tensorflow  # what computes the features; openvino is quicker on a CPU
+    precision: Precision = Precision.float32  # of openvino
     batch_size: int | None = None  # images a forward pass; null: 32 on a CPU, 256 on a GPU
 
 
@@ -309,6 +321,12 @@ def check(e: Experiment) -> None:
     need(len(low_high) == 2 and low_high[0] < low_high[1], "backbone.value_range", low_high, "[low, high]")
     batch_size = e.backbone.batch_size
     need(batch_size is None or batch_size >= 1, "backbone.batch_size", batch_size, "null or at least 1")
+    need(
+        e.backbone.precision is Precision.float32 or e.backbone.engine is Engine.openvino,
+        "backbone.precision",
+        e.backbone.precision.name,
+        "float32, or backbone.engine=openvino: TensorFlow computes in the precision that the module's file has",
+    )
     need(
         all(u >= 1 for u in e.head.hidden_units),
         "head.hidden_units",

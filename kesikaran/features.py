@@ -7,12 +7,13 @@ says what that was, and shards of (SHA-1 of the image's bytes, features): see `s
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kesikaran import dataset, duplicates, parallel, paths, shards, terminal
-from kesikaran.config import BackboneConfig
+from kesikaran.config import BackboneConfig, Engine
 from kesikaran.dataset import sha1_of
 from kesikaran.errors import InputError
 from kesikaran.shards import Shards
@@ -41,6 +42,7 @@ class Features:
     refused: dict[str, str]
     key: str
     computed: int  # images that had to go through the backbone now
+    deviation: float | None  # the largest from what TensorFlow computes, of a batch, where another engine did
     shared: dict[Any, Any] = field(default_factory=dict)  # what was found from them, for the next job of a sweep
 
     def near_duplicates(self, similarity: float) -> np.ndarray:
@@ -56,10 +58,11 @@ _last: tuple[Any, Features] | None = None  # the jobs of a sweep share it
 
 
 def describe(backbone: "Backbone", config: BackboneConfig) -> dict[str, object]:
-    """What makes a feature what it is: the backbone's digest and the preprocessing."""
-    from kesikaran import images
+    """What makes a feature what it is: the backbone's digest, the preprocessing, and an engine of its own."""
+    from kesikaran import engine, images
 
-    return {"backbone": backbone.digest, **images.preprocessing(config)}
+    other = engine.name(config)
+    return {"backbone": backbone.digest, **images.preprocessing(config)} | ({"engine": other} if other else {})
 
 
 def cache_key(backbone: "Backbone", config: BackboneConfig) -> str:
@@ -95,9 +98,29 @@ def extract(
     good = [name for name in object_ids if name not in refused]
     matrix = _matrix(len(good), backbone.width, store)
     known.gather([_key(name) for name in good], matrix)
-    found = Features(matrix, good, refused, key, computed)
+    deviation = _deviation(matrix, [there[name] for name in good], backbone, config, store)
+    found = Features(matrix, good, refused, key, computed, deviation)
     _last = asked, found
     return found
+
+
+def _deviation(
+    matrix: np.ndarray, files: list[Path], backbone: "Backbone", config: BackboneConfig, store: Path
+) -> float | None:
+    """Measured once a key, on the first images, and kept in its `backbone.json`."""
+    if config.engine is Engine.tensorflow:
+        return None
+    note = json.loads((store / "backbone.json").read_text())
+    if "largest_deviation" not in note:
+        import tensorflow as tf
+
+        prepare = _decoder({path.name: path for path in files}, config, math.inf)
+        decoded = [prepare(path.name) for path in files[:32]]
+        usable = [row for row, image in enumerate(decoded) if not isinstance(image, str)]
+        reference = backbone.layer(tf.stack([decoded[row] for row in usable])).numpy()
+        note["largest_deviation"] = float(np.abs(matrix[usable] - reference).max())
+        _write_note(store, note)
+    return float(note["largest_deviation"])
 
 
 def _use(store: Path, what: dict[str, object]) -> None:
@@ -105,7 +128,12 @@ def _use(store: Path, what: dict[str, object]) -> None:
     note = store / "backbone.json"
     if note.exists():
         os.utime(note)
-        return
+    else:
+        _write_note(store, what)
+
+
+def _write_note(store: Path, what: dict[str, object]) -> None:
+    note = store / "backbone.json"
     aside = note.with_suffix(f".{os.getpid()}.tmp")
     aside.write_text(json.dumps(what))
     os.replace(aside, note)
@@ -144,10 +172,13 @@ def _pass(
         return 0, {}
     import tensorflow as tf
 
+    from kesikaran import engine
+
     refused: dict[str, str] = {}
     computed = batches = 0
     batch: dict[bytes, Any] = {}
     batch_size = config.batch_size or (256 if tf.config.list_logical_devices("GPU") else 32)
+    compute = engine.forward(backbone, config, batch_size)
     decoded = _decoder(todo, config, max_megapixels)
     ready = parallel.ordered(decoded, _drawn(todo, batch_size, known), 4 * batch_size)
     with terminal.progress(None, "features", "image", len(todo)) as bar:
@@ -158,11 +189,11 @@ def _pass(
             else:
                 batch[_key(name)] = image
             if len(batch) == batch_size:
-                computed += _forward(batch, backbone, batch_size, known)
+                computed += _forward(batch, compute, batch_size, known)
                 batches += 1
                 if batches % _MERGE_EVERY == 0:
                     known.merge()
-        computed += _forward(batch, backbone, batch_size, known)
+        computed += _forward(batch, compute, batch_size, known)
     if computed:
         known.merge()
     known.look()
@@ -180,7 +211,7 @@ def _drawn(todo: dict[str, Path], batch_size: int, known: Shards) -> Iterator[st
                 yield name
 
 
-def _forward(batch: dict[bytes, Any], backbone: "Backbone", batch_size: int, known: Shards) -> int:
+def _forward(batch: dict[bytes, Any], compute: Callable[[Any], np.ndarray], batch_size: int, known: Shards) -> int:
     """The images of `batch` through the backbone and to the disk; empties it and returns how many they were.
 
     Always `batch_size` images, filled up with black ones: a convolution may be computed another way for a batch of
@@ -195,7 +226,7 @@ def _forward(batch: dict[bytes, Any], backbone: "Backbone", batch_size: int, kno
         return 0
     pixels = list(missing.values())
     filled = pixels + [tf.zeros_like(pixels[0])] * (batch_size - len(pixels))
-    known.append(dict(zip(missing, backbone.layer(tf.stack(filled)).numpy(), strict=False)))
+    known.append(dict(zip(missing, compute(tf.stack(filled)), strict=False)))
     return len(missing)
 
 

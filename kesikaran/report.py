@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.special import expit
 
 from kesikaran import crossval, duplicates, figures, leak, scores, split, tracking
-from kesikaran.config import OnBadImage, Rule, SplitConfig
+from kesikaran.config import BackboneConfig, OnBadImage, Rule, SplitConfig
 from kesikaran.errors import InputError
 from kesikaran.tracking import Run
 
@@ -39,6 +39,16 @@ def refused(run: Run, reasons: dict[str, str], asked: int, policy: OnBadImage) -
         raise InputError(
             f"{len(reasons)} of {asked} images were refused (the first: {name}: {why}) and data.on_bad_image=fail; "
             "mend them, or data.on_bad_image=quarantine trains on the others"
+        )
+
+
+def engine(run: Run, config: BackboneConfig, deviation: float | None) -> None:
+    """Log and say how far another engine's features are from TensorFlow's, which the exported model computes with."""
+    if deviation is not None:
+        run.metrics({"features/largest_deviation": deviation})
+        print(
+            f"{config.engine.name} in {config.precision.name}: its features differ from TensorFlow's by up to "
+            f"{deviation:.2g} on 32 images. The exported model computes with TensorFlow."
         )
 
 

@@ -86,6 +86,7 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     net = backbone.load(e.backbone.handle, e.backbone.image_size)
     found = features.extract(list(asked["object_id"]), images_folder, net, e.backbone, e.data.max_megapixels)
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
+    report.engine(run, e.backbone, found.deviation)
     report.refused(run, found.refused, len(asked), e.data.on_bad_image)
 
     given = dataset.read_split(Path(e.split.file)) if e.split.file else None

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import Made, encoded
 
-from kesikaran.config import JpegDecode, ResizeMethod
+from kesikaran.config import Engine, JpegDecode, Precision, ResizeMethod
 from kesikaran.errors import InputError
 
 
@@ -447,3 +447,31 @@ def test_a_nested_store_gives_what_a_flat_one_gives(
     flat = extract(made, net, config, names)
     assert flat.computed == 0
     np.testing.assert_array_equal(nested.matrix, flat.matrix)
+
+
+# ---- another engine
+
+
+def test_openvino_computes_nearly_the_same_under_a_key_of_its_own(
+    made: Made, net: Any, config: Any, cache: Path
+) -> None:
+    plain = extract(made, net, config)
+    other = extract(made, net, dataclasses.replace(config, engine=Engine.openvino))
+    assert plain.deviation is None
+    assert other.key != plain.key
+    assert other.computed == plain.computed
+    np.testing.assert_allclose(other.matrix, plain.matrix, atol=1e-4)
+    assert other.deviation == pytest.approx(np.abs(other.matrix[:32] - plain.matrix[:32]).max(), abs=1e-6)
+    short = extract(made, net, dataclasses.replace(config, engine=Engine.openvino, precision=Precision.bfloat16))
+    assert short.key not in (plain.key, other.key)
+    assert short.deviation is not None
+    again = extract(made, net, dataclasses.replace(config, engine=Engine.openvino))
+    assert (again.computed, again.deviation) == (0, other.deviation)
+
+
+def test_an_engine_that_is_not_installed_is_named(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r"needs the package openvino: pip install"):
+        extract(made, net, dataclasses.replace(config, engine=Engine.openvino))
