@@ -18,8 +18,9 @@ import filelock
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow import entities
 from mlflow.data import pandas_dataset
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
@@ -34,6 +35,7 @@ SWEEP_TAG = "sweep_id"
 SWEEP_ENV = "KESIKARAN_SWEEP_ID"  # environment variables reach the jobs under every launcher
 
 _PAUSE_SECONDS = 1.0  # between two writes of epochs
+_BATCH_METRICS = 1000  # MLflow's limit for one call
 
 # Read once: mlflow.set_tracking_uri writes the variable too.
 _uri_given = os.environ.get("MLFLOW_TRACKING_URI")
@@ -44,12 +46,13 @@ class Run:
 
     def __init__(self, run_id: str, experiment_id: str):
         self.run_id, self.experiment_id = run_id, experiment_id
+        self._client = mlflow.MlflowClient()  # not MLflow's one active run: several may be open at once
         self._unwritten: list[Metric] = []
         self._written_seconds = -math.inf
 
     @terminal.sheltered()
     def tags(self, tags: dict[str, str]) -> None:
-        mlflow.set_tags(tags)
+        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def epoch(self, step: int, metrics: dict[str, float]) -> None:
         """Metrics of an epoch. Several epochs share one write, which can take longer than an epoch."""
@@ -69,33 +72,36 @@ class Run:
     def flush(self) -> None:
         """Write the epochs that are waiting."""
         metrics, self._unwritten = self._unwritten, []
-        mlflow.MlflowClient().log_batch(self.run_id, metrics)
+        for start in range(0, len(metrics), _BATCH_METRICS):
+            self._client.log_batch(self.run_id, metrics[start : start + _BATCH_METRICS])
         self._written_seconds = time.monotonic()
 
     @terminal.sheltered()
     def dataset(self, rows: pd.DataFrame, name: str, source: Path, digest: str, context: str) -> None:
         """Log `rows` (column `label`) as an input of the run. digest: at most 36 characters that name them."""
         data = pandas_dataset.from_pandas(rows, source=str(source), name=name, targets="label", digest=digest)
-        mlflow.log_input(data, context=context)
+        entity = entities.Dataset(**data.to_dict())
+        tag = entities.InputTag("mlflow.data.context", context)
+        self._client.log_inputs(self.run_id, [entities.DatasetInput(entity, [tag])])
 
     @terminal.sheltered()
     def figure(self, figure: Any, name: str) -> None:
-        mlflow.log_figure(figure, name)
+        self._client.log_figure(self.run_id, figure, name)
 
     @terminal.sheltered()
     def json(self, content: dict[str, Any], name: str) -> None:
-        mlflow.log_dict(content, name)
+        self._client.log_dict(self.run_id, content, name)
 
     @terminal.sheltered()
     def text(self, content: str, name: str) -> None:
-        mlflow.log_text(content, name)
+        self._client.log_text(self.run_id, content, name)
 
     @terminal.sheltered()
     def parquet(self, table: pd.DataFrame, name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             table.to_parquet(path, index=False)
-            mlflow.log_artifact(str(path))
+            self._client.log_artifact(self.run_id, str(path))
 
     @terminal.sheltered()
     def model(self, template: Path, write: Callable[[Path], None]) -> None:
@@ -111,7 +117,7 @@ class Run:
             mlflow_model.save(str(Path(path) / "MLmodel"))
 
         # As mlflow.tensorflow.log_model does, but for the saving.
-        Model.log(artifact_path=None, name="model", flavor=SimpleNamespace(save_model=save))
+        Model.log(artifact_path=None, name="model", flavor=SimpleNamespace(save_model=save), run_id=self.run_id)
 
 
 def save_model(classifier: Any, folder: Path) -> None:
@@ -146,30 +152,31 @@ def run(experiment: str, name: str | None, params: dict[str, str]) -> Iterator[R
     experiment_id = open_experiment(experiment)
     sweep_id = open_sweep_id()
     lineage = {"mlflow.parentRunId": sweep_id, SWEEP_TAG: sweep_id} if sweep_id else {}
+    client = mlflow.MlflowClient()
     opened = None
     try:
         with terminal.sheltered():
-            active = mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**_origin(), **lineage})
-            mlflow.log_params(params)
-            opened = Run(active.info.run_id, experiment_id)
+            tags = {**resolve_tags(), **_origin(), **lineage}
+            opened = Run(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id, experiment_id)
+            client.log_batch(opened.run_id, params=[Param(key, value) for key, value in params.items()])
         yield opened
         opened.flush()
         terminal.stop_if_asked()
     except BaseException as error:
         # What was raised may be what TensorFlow made of a signal to stop.
         killed = terminal.stop_asked() or isinstance(error, KeyboardInterrupt | SystemExit)
-        with terminal.sheltered():
-            try:
-                if opened:
+        if opened:
+            with terminal.sheltered():
+                try:
                     opened.flush()
-                if not killed and mlflow.active_run():
-                    mlflow.log_text(traceback.format_exc(), "traceback.txt")
-            finally:
-                mlflow.end_run("KILLED" if killed else "FAILED")
+                    if not killed:
+                        opened.text(traceback.format_exc(), "traceback.txt")
+                finally:
+                    client.set_terminated(opened.run_id, "KILLED" if killed else "FAILED")
         terminal.stop_if_asked()
         raise
     with terminal.sheltered():
-        mlflow.end_run("FINISHED")
+        client.set_terminated(opened.run_id, "FINISHED")
 
 
 @terminal.sheltered()
@@ -325,17 +332,17 @@ def closing_sweep(sweep_id: str, status: str) -> Iterator[tuple[Run, pd.DataFram
     It ends as `status`; as FAILED if something is raised, or where FINISHED is said and a job is not.
     """
     with terminal.sheltered():
-        parent = mlflow.start_run(run_id=sweep_id)
+        client = mlflow.MlflowClient()
         try:
             jobs = sweep_jobs(sweep_id)
             if status == "FINISHED" and (jobs["status"] != "FINISHED").any():
                 status = "FAILED"
-            yield Run(sweep_id, parent.info.experiment_id), jobs
+            yield Run(sweep_id, client.get_run(sweep_id).info.experiment_id), jobs
         except BaseException:
             status = "FAILED"
             raise
         finally:
-            mlflow.end_run(status)
+            client.set_terminated(sweep_id, status)
 
 
 def _origin() -> dict[str, str]:

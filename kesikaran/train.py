@@ -14,7 +14,6 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -131,7 +130,6 @@ def main() -> None:
     gc.disable()  # nothing of an import is garbage, and looking takes a fifth of the imports' time
     terminal.stop_on_signals()
     ConfigStore.instance().store(name="schema", node=config.Experiment)
-    Plugins.instance().register(vectorized.launcher(begin))
     OmegaConf.register_new_resolver("kesikaran_cache", lambda: str(paths.cache_dir()), replace=True)
     status = "KILLED"
     try:

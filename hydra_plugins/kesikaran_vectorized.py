@@ -1,0 +1,42 @@
+"""The launcher behind `hydra/launcher=vectorized`. Hydra takes plugins from this namespace only, and imports it at
+every start: the work is in `kesikaran.vectorized`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+class VectorizedLauncher(Launcher):
+    """Runs the jobs of a sweep in one process, the training of those that are alike as one."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._context, self._config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from kesikaran import train, vectorized
+
+        setup_globals()
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        with vectorized.Sweep(train.begin) as sweep:
+            for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+                sweep.started(self._run(sweep.start, list(overrides), number))
+            return sweep.train()
+
+    def _run(self, task: TaskFunction, overrides: list[str], number: int) -> JobReturn:
+        config = self._context.config_loader.load_sweep_config(self._config, overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        result = run_job(
+            hydra_context=self._context,
+            task_function=task,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        return result
