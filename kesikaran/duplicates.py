@@ -1,9 +1,9 @@
 """Near-duplicates: re-encoded, resized or slightly cropped copies of one image. Images in, clusters out.
 
 From features or perceptual hashes come pairs of images, from pairs clusters. In a set whose images all look alike
-no distance alone tells a copy: the one that suits photographs chains CHAINED of 2,624 solar cells into one cluster.
-So a pair must also stand out, be nearer than what is around it (the ratio by which Lowe 2004, IJCV 60, tells a
-match from a chance neighbour); then the largest cluster of cells has 10.
+no distance alone tells a copy: 32 bits of 128, right for photographs, chain 2,349 of 2,624 solar cells into one
+cluster. So a pair must also stand out, be nearer than what is around it (the ratio by which Lowe 2004, IJCV 60, tells
+a match from a chance neighbour); then the largest cluster of cells has 10.
 """
 
 import numpy as np

@@ -173,7 +173,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory, made: Made) -> tuple[Made,
             sink = io.BytesIO()
             Image.fromarray(pixels).save(sink, "PNG", compress_level=1)
             copies[store(root / "images", sink.getvalue(), ".png")] = name
-            labels[list(copies)[-1]] = int(label) if len(copies) > 3 else 1 - int(label)
+            labels[list(copies)[-1]] = int(label) if len(copies) > 12 else 1 - int(label)
     return Made(write_labels(root / "label.csv", labels), root / "images", made.backbone), copies
 
 
@@ -205,16 +205,18 @@ def test_a_run_reports_clusters_that_cross_and_keeps_them_whole_when_asked(
     _, copies = planted
     done, run, split_of, listed = sides(EXACT)
     apart = {copy for copy, original in copies.items() if split_of[copy] != split_of[original]}
-    mislabelled = set(list(copies)[:3])
+    mislabelled = set(list(copies)[:12])
     assert len(apart) > 5
     assert run.data.metrics["leak/near_duplicates_across_splits"] == len(apart)
-    assert run.data.metrics["leak/near_duplicates_across_labels"] == 3
-    said = f"Clusters of near-duplicates: {len(apart)} lie on several sides of the split, 3 hold both labels"
+    assert run.data.metrics["leak/near_duplicates_across_labels"] == 12
+    said = f"Clusters of near-duplicates: {len(apart)} lie on several sides of the split, 12 hold both labels"
     assert said in done.out
     assert "split.group=near_duplicate, of the sha1 rules, keeps each on one side" in done.out
     assert listed is not None
     assert list(listed.columns) == ["cluster", "object_id", "split", "label"]
     crossing = apart | mislabelled
+    assert apart & mislabelled
+    assert listed["object_id"].is_unique
     assert set(listed["object_id"]) == crossing | {copies[copy] for copy in crossing}
     assert (listed.groupby("cluster")["object_id"].min() == listed["cluster"].unique()).all()
 
@@ -222,7 +224,7 @@ def test_a_run_reports_clusters_that_cross_and_keeps_them_whole_when_asked(
     assert all(split_of[copy] == split_of[original] for copy, original in copies.items())
     assert run.data.metrics["leak/near_duplicates_across_splits"] == 0
     assert listed is not None
-    assert len(listed) == 6, "both labels, on one side"
+    assert len(listed) == 24, "both labels, on one side"
     assert "keeps each on one side" not in done.out
 
 
