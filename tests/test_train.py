@@ -1,5 +1,6 @@
 """The main job as a person runs it: what a run leaves in MLflow, and a model that works elsewhere."""
 
+import gc
 import json
 import os
 import sqlite3
@@ -232,3 +233,23 @@ def test_the_seed_counts_and_zero_is_one(train: Callable[..., Done], made: Made,
     first, again, other = (run.data.metrics["train/log_loss"] for run in runs())
     assert first == pytest.approx(again, rel=1e-4)
     assert first != pytest.approx(other, rel=1e-4)
+
+
+def test_garbage_is_collected_once_the_imports_are_done(
+    train: Callable[..., Done], made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran import dataset
+
+    read_labels = dataset.read_labels
+    during: list[bool] = []
+
+    def reads(path: Path) -> Any:
+        during.append(gc.isenabled())
+        return read_labels(path)
+
+    monkeypatch.setattr(dataset, "read_labels", reads)
+    assert train(*made.words, "head.dropout=0.1", "tracking.log_model=false").code == 0
+    assert during == [True]
+    assert gc.get_freeze_count() > 0
+    assert train(*made.words, "head.dropout=2").code == 1
+    assert gc.isenabled()
