@@ -65,7 +65,7 @@ def sha1_low_byte(
 
     Args:
         group: a column whose equal values stay together: the smallest object id of a group decides for
-            all of it. Balancing moves whole groups of the commoner label alone, so the commoner label
+            all of it; a blank is no group. Balancing moves whole groups of the commoner label alone, so the commoner label
             can end below the rarer one, and above it only by images that share groups with the rarer.
         pinned: an earlier split (`object_id`, `split`): its images stay where they were, so that none
             that was trained on comes into test; `balance` counts them and chooses among the new ones.
@@ -218,9 +218,16 @@ def _sha1(object_ids: pd.Series) -> pd.Series:
     return object_ids.str.slice(0, 40).str.lower()
 
 
+def _groups(result: pd.DataFrame, group: str) -> pd.Series:
+    """The group of each image; where the column is blank, which says nothing, the image alone."""
+    names = result[group].astype(str)
+    return names.where(names.str.strip() != "", result["object_id"])
+
+
 def _low_byte(result: pd.DataFrame, group: str | None) -> pd.Series:
     """0-255, of the image or of the smallest object id of its group."""
-    decides = result["object_id"] if group is None else result["object_id"].groupby(result[group]).transform("min")
+    ids = result["object_id"]
+    decides = ids if group is None else ids.groupby(_groups(result, group)).transform("min")
     return _sha1(decides).str[-2:].map(lambda digits: int(digits, 16))
 
 
@@ -243,7 +250,7 @@ def _balanced(result: pd.DataFrame, inside: np.ndarray, pinned: np.ndarray, grou
         if group is None:
             kept &= ~mine | (np.cumsum(mine) <= budget)
             continue
-        groups = result[group]
+        groups = _groups(result, group)
         pure = mine & ~groups.isin(set(groups[inside & ~label])).to_numpy()
         budget -= int((mine & ~pure).sum())
         fit = set()
