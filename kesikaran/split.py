@@ -26,11 +26,7 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
     Raises:
         InputError: a named column is missing, or a split is left without an image of some class.
     """
-    for setting in ("group", "stratify", "order"):
-        column = getattr(config, setting)
-        if column is not None and column not in table.columns:
-            others = [printable(c) for c in table.columns if c != "object_id"]
-            raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
+    need_columns(config, list(table.columns))
     if config.rule is Rule.sha1_low_byte:
         (t0, t1), (v0, v1) = config.test, config.validation
         result = sha1_low_byte(table, (t0, t1), (v0, v1), config.balance is Balance.minority, config.group)
@@ -46,6 +42,15 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
         result = from_table(table, given)
     need_both_classes(result)
     return result
+
+
+def need_columns(config: SplitConfig, columns: list[str]) -> None:
+    """Raises InputError where the rule names a column that is not among `columns`."""
+    for setting in ("group", "stratify", "order"):
+        column = getattr(config, setting)
+        if column is not None and column not in columns:
+            others = [printable(c) for c in columns if c != "object_id"]
+            raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
 
 
 def sha1_low_byte(
@@ -65,8 +70,9 @@ def sha1_low_byte(
 
     Args:
         group: a column whose equal values stay together: the smallest object id of a group decides for
-            all of it; a blank is no group. Balancing moves whole groups of the commoner label alone, so the commoner label
-            can end below the rarer one, and above it only by images that share groups with the rarer.
+            all of it; a blank is no group. Balancing moves whole groups of the commoner label alone, so the
+            commoner label can end below the rarer one, and above it only by images that share groups with
+            the rarer.
         pinned: an earlier split (`object_id`, `split`): its images stay where they were, so that none
             that was trained on comes into test; `balance` counts them and chooses among the new ones.
     """

@@ -82,6 +82,7 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     if labels.repeated:
         print(f"{labels.repeated} repeated rows of {labels_path} are counted once.")
     asked = labels.table.head(e.data.limit or len(labels.table))
+    split.need_columns(e.split, [*asked.columns, duplicates.COLUMN])  # before the features, which take time
     net = backbone.load(e.backbone.handle, e.backbone.image_size)
     found = features.extract(list(asked["object_id"]), images_folder, net, e.backbone, e.data.max_megapixels)
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
