@@ -206,8 +206,8 @@ class _Heads:
         if (self._rows + len(validation.labels)) * width * 4 <= _HELD_BYTES:
             self._held = [tf.constant(train.features), _floats(train.labels), tf.constant(validation.features)]
         else:
-            step_bytes = self._layout.shape[0] * self._batch_size * width * 4
-            chunks = -(-self._steps * step_bytes // _HELD_BYTES)
+            most_steps = max(_HELD_BYTES // (len(self._layout) * self._batch_size * width * 4), 1)
+            chunks = -(-self._steps // most_steps)
             self._chunk_steps = -(-self._steps // chunks)
         weights = [task.class_weights or {0: 1.0, 1: 1.0} for task in tasks]
         self._numbers = descent.Numbers(

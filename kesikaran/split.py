@@ -10,6 +10,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from kesikaran import duplicates
 from kesikaran.config import Balance, Rule, SplitConfig
 from kesikaran.errors import InputError, printable
 
@@ -28,6 +29,12 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
     """
     for setting in ("group", "stratify", "order"):
         column = getattr(config, setting)
+        if column == duplicates.COLUMN and column not in table.columns:
+            raise InputError(
+                f"split.{setting}={column}: a run looks for near-duplicates among at most {duplicates.MOST_IMAGES:,} "
+                f"images, and here are {len(table):,}; give a label file with a column {column} "
+                "(scripts/near_duplicates.py writes one)"
+            )
         if column is not None and column not in table.columns:
             others = [printable(c) for c in table.columns if c != "object_id"]
             raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")

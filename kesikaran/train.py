@@ -90,7 +90,8 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
 
     given = dataset.read_split(Path(e.split.file)) if e.split.file else None
     table = asked[asked["object_id"].isin(found.object_ids)]
-    if duplicates.COLUMN not in table.columns:  # the label file's own goes first
+    looks = duplicates.COLUMN not in table.columns and len(table) <= duplicates.MOST_IMAGES
+    if looks:  # the label file's own goes first
         table = table.assign(**{duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
     table = split.apply(e.split, table, given)
     if list(table["object_id"]) != found.object_ids:
