@@ -10,6 +10,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from kesikaran import duplicates
 from kesikaran.config import Balance, Rule, SplitConfig
 from kesikaran.errors import InputError, printable
 
@@ -26,7 +27,7 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
     Raises:
         InputError: a named column is missing, or a split is left without an image of some class.
     """
-    need_columns(config, list(table.columns))
+    need_columns(config, table)
     if config.rule is Rule.sha1_low_byte:
         (t0, t1), (v0, v1) = config.test, config.validation
         result = sha1_low_byte(table, (t0, t1), (v0, v1), config.balance is Balance.minority, config.group)
@@ -44,13 +45,20 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
     return result
 
 
-def need_columns(config: SplitConfig, columns: list[str]) -> None:
-    """Raises InputError where the rule names a column that is not among `columns`."""
+def need_columns(config: SplitConfig, table: pd.DataFrame) -> None:
+    """Raises InputError where the rule names a column that `table` lacks."""
     for setting in ("group", "stratify", "order"):
         column = getattr(config, setting)
-        if column is not None and column not in columns:
-            others = [printable(c) for c in columns if c != "object_id"]
-            raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
+        if column is None or column in table.columns:
+            continue
+        if column == duplicates.COLUMN:
+            raise InputError(
+                f"split.{setting}={column}: a run looks for near-duplicates among at most {duplicates.MOST_IMAGES:,} "
+                f"images, and here are {len(table):,}; give a label file with a column {column} "
+                "(scripts/near_duplicates.py writes one)"
+            )
+        others = [printable(c) for c in table.columns if c != "object_id"]
+        raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
 
 
 def sha1_low_byte(
