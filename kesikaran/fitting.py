@@ -14,7 +14,6 @@ from kesikaran import descent, scores, terminal
 from kesikaran.config import FitConfig, HeadConfig, Monitor, OptimizerConfig
 from kesikaran.errors import InputError
 
-
 _HELD_BYTES = 2**28  # features above it stay where they are, and come to the device by so much at a time
 
 
