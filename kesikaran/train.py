@@ -89,9 +89,9 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     report.refused(run, found.refused, len(asked), e.data.on_bad_image)
 
     given = dataset.read_split(Path(e.split.file)) if e.split.file else None
-    table = asked[asked["object_id"].isin(found.object_ids)]
-    looks = duplicates.COLUMN not in table.columns and len(table) <= duplicates.MOST_IMAGES
-    if looks:  # the label file's own goes first
+    table = asked[~asked["object_id"].isin(list(found.refused))]
+    # The label file's own goes first.
+    if duplicates.COLUMN not in table.columns and len(table) <= duplicates.MOST_IMAGES:
         table = table.assign(**{duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
     table = split.apply(e.split, table, given)
     if list(table["object_id"]) != found.object_ids:
