@@ -18,7 +18,7 @@ _NEIGHBOURS = 10  # a cluster of up to ten copies is found whole
 _RATIO = 0.5  # at most this share of the distance to the tenth nearest image, for either image of a pair
 _IDENTICAL = 0.1  # a pair nearer than this share of the largest distance need not stand out
 _COMPONENTS = 256  # principal components: as good as all 1,280 features, in a fifth of the time
-_ROWS, _DISTANCES = 512, 2**24  # the most of the matrix of all distances, at a time: 64 MB
+_ROWS, _DISTANCES = 512, 2**26  # the most of the matrix of all distances, at a time: 256 MB
 
 
 def by_features(features: np.ndarray, similarity: float) -> np.ndarray:

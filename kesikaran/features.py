@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kesikaran.backbone import Backbone
 
 _MERGE_EVERY = 128  # batches, each a shard of its own until then
-_IN_MEMORY_BYTES = 2**30  # a larger matrix lies in a file and is memory-mapped
+_IN_MEMORY_BYTES = 2**28  # a larger matrix lies in a file and is memory-mapped
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,15 @@ def _key(object_id: str) -> bytes:
 
 def _matrix(images: int, width: int, store: Path) -> np.ndarray:
     """An empty float32 [images, width]; a large one in a file without a name, which goes with the process."""
-    if images * width * 4 <= _IN_MEMORY_BYTES:
+    size_bytes, free_bytes = images * width * 4, shutil.disk_usage(store).free
+    if size_bytes <= _IN_MEMORY_BYTES:
         return np.empty((images, width), np.float32)
+    if size_bytes > free_bytes:  # a hole in the file that finds no room when it is written to kills the process
+        raise InputError(
+            f"{store} has no room for the matrix of {images} images: it needs {size_bytes / 2**30:.1f} GiB while the "
+            f"run lasts and {free_bytes / 2**30:.1f} GiB are free; free some space or set KESIKARAN_CACHE to another "
+            "folder"
+        )
     path = store / f"matrix.{os.getpid()}.tmp"
     try:
         matrix = np.lib.format.open_memmap(path, "w+", np.float32, (images, width))

@@ -14,7 +14,8 @@ from kesikaran import descent, scores, terminal
 from kesikaran.config import FitConfig, HeadConfig, Monitor, OptimizerConfig
 from kesikaran.errors import InputError
 
-_HELD_BYTES = 2**28  # features above it stay where they are, and come to the device by so much at a time
+_HELD_BYTES = 2**28  # of features; what is larger stays where it is and comes to the device chunk by chunk
+_CHUNK_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class _Heads:
         if (self._rows + len(validation.labels)) * width * 4 <= _HELD_BYTES:
             self._held = [tf.constant(train.features), _floats(train.labels), tf.constant(validation.features)]
         else:
-            most_steps = max(_HELD_BYTES // (len(self._layout) * self._batch_size * width * 4), 1)
+            most_steps = max(_CHUNK_BYTES // (len(self._layout) * self._batch_size * width * 4), 1)
             chunks = -(-self._steps // most_steps)
             self._chunk_steps = -(-self._steps // chunks)
         weights = [task.class_weights or {0: 1.0, 1: 1.0} for task in tasks]
@@ -266,7 +267,7 @@ class _Heads:
 
     def _validation_logits(self) -> np.ndarray:
         """float32 [stream, member, n], chunk by chunk."""
-        rows, size = np.arange(len(self._validation.labels)), _HELD_BYTES // (4 * self._validation.matrix.shape[1])
+        rows, size = np.arange(len(self._validation.labels)), _CHUNK_BYTES // (4 * self._validation.matrix.shape[1])
         parts = [self._validation.take(rows[i : i + size]).features for i in range(0, len(rows), size)]
         return np.concatenate([descent.predicted(tf.constant(part), self._weights) for part in parts], axis=-1)
 

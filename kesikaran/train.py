@@ -93,7 +93,7 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     report.refused(run, found.refused, len(asked), e.data.on_bad_image)
 
     given = dataset.read_split(Path(e.split.file)) if e.split.file else None
-    table = asked[asked["object_id"].isin(found.object_ids)]
+    table = asked[~asked["object_id"].isin(list(found.refused))]
     if looks:
         table = table.assign(**{duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
     table = split.apply(e.split, table, given)

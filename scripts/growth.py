@@ -48,13 +48,12 @@ def grow(images: int, epochs: int, root: Path) -> dict[str, float]:
         RuntimeError: the run failed; what it said on stderr.
     """
     make(images, root)
-    words = ["data=label_csv", f"data.labels={root / 'label.csv'}", f"data.images={root / 'images'}", "data.name=growth",
-             "backbone=efficientnet_b0", f"backbone.handle={root / 'backbone'}", "backbone.image_size=32",
-             f"fit.epochs={epochs}"]  # fmt: skip
+    data = ["data=label_csv", f"data.labels={root / 'label.csv'}", f"data.images={root / 'images'}", "data.name=growth"]
+    module = ["backbone=efficientnet_b0", f"backbone.handle={root / 'backbone'}", "backbone.image_size=32"]
     store = {"KESIKARAN_CACHE": str(root / "cache"), "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}"}
     with (root / "log").open("w+") as log:
         began = time.monotonic()
-        command = [sys.executable, "-m", "kesikaran.train", *words]
+        command = [sys.executable, "-m", "kesikaran.train", *data, *module, f"fit.epochs={epochs}"]
         with subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | store) as run:
             peak = resident = 0
             while run.poll() is None:
@@ -85,7 +84,8 @@ def make(images: int, root: Path) -> None:
     with (root / "label.csv").open("w") as labels:
         labels.write("objectId,value\n")
         for first in range(0, images, _SHARD_IMAGES):
-            sha1s = [hashlib.sha1(str(n).encode()) for n in range(first, min(first + _SHARD_IMAGES, images))]
+            numbers = range(first, min(first + _SHARD_IMAGES, images))
+            sha1s = [hashlib.sha1(str(n).encode(), usedforsecurity=False) for n in numbers]
             value = (random.random(len(sha1s)) < 1 / 3).astype(np.float32)
             made = random.standard_normal((len(sha1s), _WIDTH), np.float32) + value[:, None] * direction
             shards.append(dict(zip([sha1.digest() for sha1 in sha1s], made, strict=True)))

@@ -180,7 +180,8 @@ def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch
     for mine, one in zip(rows, both, strict=True):
         matrix[mine], labels[mine] = one.features, one.labels
     outcomes = []
-    for held_bytes, chosen in ((2**20, both), (4000, [fitting.Sample(matrix, labels).take(mine) for mine in rows])):
+    monkeypatch.setattr(fitting, "_CHUNK_BYTES", 4000)
+    for held_bytes, chosen in ((2**20, both), (14_399, [fitting.Sample(matrix, labels).take(mine) for mine in rows])):
         monkeypatch.setattr(fitting, "_HELD_BYTES", held_bytes)
         descent.program.cache_clear()
         cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
