@@ -103,7 +103,7 @@ class Place:
 
     def train(self, *words: str) -> float:
         """`python -m kesikaran.train WORDS` as a process of its own; its seconds."""
-        return self.timed("-m", "kesikaran.train", *self.words, *words)
+        return self.timed("-m", "kesikaran.train", *words, *self.words)
 
     def timed(self, *words: str) -> float:
         began = time.perf_counter()
@@ -536,7 +536,9 @@ def memory(place: Place, size: Size) -> list[Measure]:
 
 def peak_mib(path: Path, rows: int, width: int) -> tuple[float, float]:
     """This process's most anonymous and most resident memory, training for an epoch from a memory-mapped matrix."""
-    from kesikaran import config, fitting, model, vectorized
+    train.quiet()
+    with terminal.quiet_start():
+        from kesikaran import config, fitting, model, vectorized
 
     shape = (rows, width)
     written = np.lib.format.open_memmap(path, "w+", np.float32, shape)
@@ -551,7 +553,7 @@ def peak_mib(path: Path, rows: int, width: int) -> tuple[float, float]:
     optimizer = config.OptimizerConfig(name=config.OptimizerName.adam, lr=1e-3)
     network = model.build_head(width, head, 0)
     task = fitting.Task(network, head, optimizer, fit, None, 0, lambda epoch, metrics: None)
-    train, validation = np.arange(rows // 10, rows), np.arange(rows // 10)
+    chosen, validation = np.arange(rows // 10, rows), np.arange(rows // 10)
     most, done = {"RssAnon": 0.0, "VmRSS": 0.0}, threading.Event()
 
     def watch() -> None:
@@ -563,7 +565,7 @@ def peak_mib(path: Path, rows: int, width: int) -> tuple[float, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    (outcome,) = vectorized.fit([fitting.Training(task, fitting.Sample(matrix, labels), train, validation)])
+    (outcome,) = vectorized.fit([fitting.Training(task, fitting.Sample(matrix, labels), chosen, validation)])
     done.set()
     watcher.join()
     if isinstance(outcome, BaseException):
@@ -585,7 +587,7 @@ def kill(place: Place, size: Size) -> list[Measure]:
     def started(store: Path) -> Any:
         log.write_bytes(b"")
         with using(store):
-            child = spawn.Process(target=noted_pass, args=(ids, folder, net, config, log))
+            child = spawn.Process(target=noted_pass, args=(ids, folder, dataclasses.astuple(net), config, log))
             child.start()
         while child.is_alive() and not log.stat().st_size:
             time.sleep(0.005)
@@ -636,9 +638,11 @@ def kill(place: Place, size: Size) -> list[Measure]:
     ]  # fmt: skip
 
 
-def noted_pass(ids: list[str], folder: Path, net: Any, config: Any, log: Path) -> None:
-    """A pass that adds a byte to `log` when a batch begins, and merges its shards often."""
-    from kesikaran import engine, features
+def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, log: Path) -> None:
+    """A pass that adds a byte to `log` when a batch begins, and merges its shards often. net: a Backbone's fields."""
+    train.quiet()
+    with terminal.quiet_start():
+        from kesikaran import backbone, engine, features
 
     forward = engine.forward
 
@@ -654,7 +658,7 @@ def noted_pass(ids: list[str], folder: Path, net: Any, config: Any, log: Path) -
 
     engine.forward = noted  # type: ignore[assignment]
     features._MERGE_EVERY = 2
-    features.extract(ids, folder, net, config, max_megapixels=math.inf)
+    features.extract(ids, folder, backbone.Backbone(*net), config, max_megapixels=math.inf)
 
 
 def machine(size: str) -> dict[str, Any]:
