@@ -245,14 +245,14 @@ def files(place: Place) -> tuple[Any, Path, Any]:
 
 def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...]) -> Callable[[], list[Any]]:
     """A function that makes the trainings of a sweep anew: a head of fresh weights for each of the settings."""
+    table, images, net = files(place)
     from kesikaran import features, fitting, model, split
 
     e = place.experiment()
-    table, images, net = files(place)
     found = features.extract(list(table["object_id"]), images, net, e.backbone, e.data.max_megapixels)
     table = split.apply(e.split, table, None)
     every = fitting.Sample(found.matrix, table["label"].to_numpy())
-    train, validation = (np.flatnonzero(split.rows(table, side)) for side in ("train", "validation"))
+    train, validation = (split.rows(table, side) for side in ("train", "validation"))
 
     def make() -> list[Any]:
         made = []
