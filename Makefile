@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint ui lock clean
+.PHONY: help train test bench lint ui lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -24,6 +24,9 @@ train: $(VENV)/.stamp ## train on the embedded demo; overrides: make train ARGS=
 
 test: $(VENV)/.stamp ## the whole test suite; a part: make test ARGS="tests/test_split.py -x"
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.stamp ## measure this machine, ten minutes; the article's size, hours: make bench ARGS="--size article"
+	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
 lint: $(VENV)/.stamp ## ruff and mypy over package, scripts and tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

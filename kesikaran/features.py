@@ -243,7 +243,7 @@ def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: floa
 
     from kesikaran import images
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)  # it has nothing to convert
     def prepare(encoded: tf.Tensor) -> tf.Tensor:
         return images.resize(images.decode(encoded, config), config)
 

@@ -1,0 +1,740 @@
+"""What kesikaran is worth, each figure against its peer on the same images: `make bench`."""
+
+import argparse
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import io
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import platform
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kesikaran import paths, terminal, train
+from kesikaran.errors import InputError
+
+BATCH = 32  # images a forward pass and rows a step, everywhere
+DROPOUTS, RATES = (0.0, 0.1, 0.3, 0.5), (1e-4, 3e-4, 1e-3, 3e-3)
+LIBRARIES = ("kesikaran", "tensorflow", "tf_keras", "tensorflow-hub", "openvino", "scikit-learn", "numpy", "mlflow",
+             "hydra-core", "pyarrow")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    images: made-up JPEGs; None: the demo's own 2,624 photographs.
+    kill_images: a subset of them, whose pass is killed `kills` times.
+    rows, width, epochs: of the made-up features of the head's epoch.
+    memory_rows: of the made-up features in a file, few and many; None: not measured.
+    """
+
+    rounds: int
+    images: int | None = None
+    kills: int = 5
+    kill_images: int = 320
+    rows: int = 19658
+    width: int = 1280
+    epochs: int = 6
+    memory_rows: tuple[int, int] | None = None
+
+
+SIZES = {"demo": Size(rounds=3), "article": Size(rounds=3, images=22640, kills=50, memory_rows=(10**4, 10**6))}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure and its peer, a value a round; both in `unit`.
+
+    goal: of the ratio, the least (`at_least`) or the most; None: the figure is only shown. The ratio is figure / peer,
+        but of seconds of which few are wanted peer / figure: how many times quicker.
+    """
+
+    name: str
+    values: list[float]
+    against: str
+    against_values: list[float]
+    goal: float | None
+    at_least: bool = True
+    unit: str = "s"
+
+    def row(self) -> dict[str, Any]:
+        """As it is written; `ratio` is of the medians, `low` and `high` are the least and the most of the rounds."""
+        mine, other = statistics.median(self.values), statistics.median(self.against_values)
+        above, below = (other, mine) if self.at_least and self.unit == "s" else (mine, other)
+        ratio = above / below if below else math.inf
+        reached = None if self.goal is None else ratio >= self.goal if self.at_least else ratio <= self.goal
+        return {
+            "measure": self.name, "unit": self.unit, "rounds": len(self.values),
+            "median": mine, "low": min(self.values), "high": max(self.values), "against": self.against,
+            "against_median": other, "against_low": min(self.against_values), "against_high": max(self.against_values),
+            "ratio": ratio, "goal": self.goal, "at_least": self.at_least, "reached": reached,
+        }  # fmt: skip
+
+
+@dataclass
+class Place:
+    """A cache and a store of runs of the benchmark's own, and the words that train on its images."""
+
+    root: Path
+    words: list[str]
+    filled: bool = False
+
+    def train(self, *words: str) -> float:
+        """`python -m kesikaran.train WORDS` as a process of its own; its seconds."""
+        return self.timed("-m", "kesikaran.train", *words, *self.words)
+
+    def timed(self, *words: str) -> float:
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, *words], cwd=self.root, capture_output=True, text=True)
+        seconds = time.perf_counter() - began
+        if done.returncode:
+            raise RuntimeError(f"python {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return seconds
+
+    def fill(self) -> None:
+        """One run: from now on the features and the export template are cached."""
+        if not self.filled:
+            say("a first run, which fills the cache")
+            self.train()
+            self.filled = True
+
+    def experiment(self, *words: str) -> Any:
+        """The `config.Experiment` of its words and these."""
+        from hydra import compose, initialize_config_dir
+        from hydra.core.config_store import ConfigStore
+
+        from kesikaran import config
+
+        ConfigStore.instance().store(name="schema", node=config.Experiment)
+        with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
+            return config.parse(compose("config", [*self.words, *words]))
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, also where a goal is missed; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    shown = "\n".join(f"  {name:8} {(function.__doc__ or '').splitlines()[0]}" for name, function in FIGURES.items())
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Measure kesikaran on this machine, each figure against its peer in the same run, round by round,\n"
+        "and write benchmark.md, benchmark.json and benchmark.png. Nothing else should\n"
+        "run meanwhile. It works in a temporary cache and store: your runs and features are not touched.",
+        epilog=f"figures:\n{shown}",
+    )  # fmt: skip
+    parser.add_argument("--size", choices=SIZES, default="demo", help="demo: ten minutes on two cores; article: 22,640 "
+                        "generated JPEGs, 50 kills and a million features, hours; default: %(default)s")  # fmt: skip
+    parser.add_argument("--only", choices=FIGURES, action="append", metavar="NAME", help="one figure; may be repeated")
+    parser.add_argument("--rounds", type=int, help="of each figure; default: 3")
+    parser.add_argument("--out", type=Path, default=paths.cache_dir() / "benchmark", metavar="FOLDER",
+                        help="default: %(default)s")  # fmt: skip
+    words = parser.parse_args()
+    train.quiet()
+    terminal.stop_on_signals()
+    try:
+        if words.rounds is not None and words.rounds < 1:
+            raise InputError(f"--rounds {words.rounds} is not allowed: 1 or more")
+        paths.writable(words.out, "folder of --out", "give another as --out FOLDER")
+        size = dataclasses.replace(SIZES[words.size], **({"rounds": words.rounds} if words.rounds else {}))
+        rows: list[dict[str, Any]] = []
+        with working_place(size) as place:
+            for name in words.only or FIGURES:
+                rows += [measure.row() for measure in FIGURES[name](place, size)]
+        write(rows, machine(words.size), words.out)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    print((words.out / "benchmark.md").read_text())
+    print(f"Written to {words.out}")
+
+
+def say(what: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {what}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def working_place(size: Size) -> Iterator[Place]:
+    """A temporary folder; in it a cache that borrows the user's backbone and demo images where they are there."""
+    users = paths.cache_dir()
+    with tempfile.TemporaryDirectory(prefix="kesikaran-benchmark-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder)
+        with using(root / "cache"), environment(MLFLOW_TRACKING_URI=f"sqlite:///{root / 'mlflow.db'}"):
+            if (users / "backbones").is_dir():
+                shutil.copytree(users / "backbones", root / "cache" / "backbones")
+            if size.images is None:
+                if (users / "elpv").is_dir():
+                    (root / "cache" / "elpv").symlink_to(users / "elpv")
+                yield Place(root, [])
+            else:
+                say(f"making {size.images} JPEGs")
+                yield Place(root, made_up(root, size.images))
+
+
+@contextlib.contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def using(cache: Path) -> contextlib.AbstractContextManager[None]:
+    """Within it `cache` is the cache folder, also of child processes."""
+    cache.mkdir(exist_ok=True)
+    return environment(KESIKARAN_CACHE=str(cache))
+
+
+def made_up(root: Path, count: int) -> list[str]:
+    """`count` JPEGs of clouds, 300 px square, one in three brighter; the words that train on them."""
+    from PIL import Image
+
+    images = root / "images"
+    images.mkdir()
+    draw = np.random.default_rng(0)
+    lines = ["objectId,value"]
+    for number in range(count):
+        label = int(number % 3 == 0)
+        coarse = Image.fromarray(draw.integers(30 * label, 256, (24, 24, 3), dtype=np.uint8))
+        grain = draw.integers(-12, 13, (300, 300, 1), dtype=np.int16)
+        pixels = np.asarray(coarse.resize((300, 300), Image.Resampling.BICUBIC)) + grain
+        sink = io.BytesIO()
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(sink, "JPEG", quality=90)
+        name = f"{hashlib.sha1(sink.getvalue(), usedforsecurity=False).hexdigest()}.jpg"
+        (images / name).write_bytes(sink.getvalue())
+        lines.append(f"{name},{label}")
+    labels = root / "label.csv"
+    labels.write_text("\n".join(lines) + "\n")
+    return ["data=label_csv", f"data.labels={labels}", f"data.images={images}", "data.name=benchmark"]
+
+
+def files(place: Place) -> tuple[Any, Path, Any]:
+    """(table of labels, folder of images, backbone) of the place's experiment."""
+    with terminal.quiet_start():
+        from kesikaran import backbone, dataset
+
+    experiment = place.experiment()
+    labels, images = dataset.locate(experiment.data)
+    net = backbone.load(experiment.backbone.handle, experiment.backbone.image_size)
+    return dataset.read_labels(labels).table, images, net
+
+
+def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...]) -> Callable[[], list[Any]]:
+    """A function that makes the trainings of a sweep anew: a head of fresh weights for each of the settings."""
+    table, images, net = files(place)
+    from kesikaran import features, fitting, model, split
+
+    e = place.experiment()
+    found = features.extract(list(table["object_id"]), images, net, e.backbone, e.data.max_megapixels)
+    table = split.apply(e.split, table, None)
+    every = fitting.Sample(found.matrix, table["label"].to_numpy())
+    train, validation = (split.rows(table, side) for side in ("train", "validation"))
+
+    def make() -> list[Any]:
+        made = []
+        for dropout, rate in itertools.product(dropouts, rates):
+            head = dataclasses.replace(e.head, dropout=dropout)
+            optimizer = dataclasses.replace(e.optimizer, lr=rate)
+            network = model.build_head(net.width, head, e.seed)
+            task = fitting.Task(network, head, optimizer, e.fit, None, e.seed, lambda epoch, metrics: None)
+            made.append(fitting.Training(task, every, train, validation))
+        return made
+
+    return make
+
+
+def trained(trainings: list[Any], together: bool) -> tuple[float, int]:
+    """Train, all as one or one after another, compilation included; (seconds, epochs run in all)."""
+    from kesikaran import descent, fitting, vectorized
+
+    descent.program.cache_clear()
+    began = time.perf_counter()
+    groups = [trainings] if together else [[one] for one in trainings]
+    outcomes = [outcome for group in groups for outcome in vectorized.fit(group)]
+    seconds = time.perf_counter() - began
+    epochs = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        epochs.append(outcome.epochs)
+    fitting.forget()
+    return seconds, sum(epochs)
+
+
+def keras_epochs(place: Place, rounds: int) -> list[float]:
+    """Seconds of an epoch of the plain Keras loop: images from the disk, through the frozen layer, into the head."""
+    import tensorflow as tf
+    import tf_keras
+
+    from kesikaran import images, split
+
+    e = place.experiment()
+    table, folder, net = files(place)
+    table = split.apply(e.split, table, None)
+
+    def batches(side: str) -> Any:
+        rows = table[table["split"] == side]
+        data = tf.data.Dataset.from_tensor_slices(([str(folder / name) for name in rows["object_id"]], rows["label"]))
+        if side == "train":
+            data = data.shuffle(len(rows))
+        data = data.map(lambda path, label: (decoded(path), label), num_parallel_calls=tf.data.AUTOTUNE)
+        return data.batch(e.fit.batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def decoded(path: Any) -> Any:
+        return images.resize(images.decode(tf.io.read_file(path), e.backbone), e.backbone)
+
+    layers = [tf_keras.Input((e.backbone.image_size, e.backbone.image_size, 3)), net.layer]
+    network = tf_keras.Sequential([*layers, tf_keras.layers.Dropout(0.1), tf_keras.layers.Dense(1)])
+    network.compile("adam", tf_keras.losses.BinaryCrossentropy(from_logits=True))
+    train, validation = batches("train"), batches("validation")
+    network.fit(train.take(1), validation_data=validation.take(1), verbose=0)  # traces
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        network.fit(train, validation_data=validation, verbose=0)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def sweep(place: Place, size: Size) -> list[Measure]:
+    """16 jobs, one after another and as one model, against the plain Keras loop"""
+    place.fill()
+    grid = [f"head.dropout={','.join(map(str, DROPOUTS))}", f"optimizer.lr={','.join(map(str, RATES))}"]
+    whole: dict[str, list[float]] = {"basic": [], "vectorized": []}
+    for number in range(size.rounds):
+        for launcher, seconds in whole.items():
+            say(f"sweep of 16 jobs, launcher {launcher}, round {number + 1}")
+            seconds.append(place.train("-m", f"hydra/launcher={launcher}", *grid))
+    say("sweep, the training part")
+    make = trainings(place, DROPOUTS, RATES)
+    parts: dict[bool, list[float]] = {False: [], True: []}
+    for together in [False, True] * size.rounds:
+        part, epochs = trained(make(), together)
+        parts[together].append(part)
+    say("an epoch of the plain Keras loop")
+    # Its spread is small, an epoch of it long.
+    keras = [epoch * epochs for epoch in keras_epochs(place, min(2, size.rounds))]
+    peer = f"plain Keras loop: an epoch of one job x {epochs}, the epochs that the 16 jobs ran"
+    return [
+        Measure("sweep of 16 jobs, whole process", whole["basic"], peer, keras, 100),
+        Measure("the same, vectorized", whole["vectorized"], peer, keras, 200),
+        Measure("its training part, vectorized", parts[True], "one job after another", parts[False], 8),
+    ]
+
+
+def jobs(place: Place, size: Size) -> list[Measure]:
+    """the training part of 100 jobs against that of 10, both as one model"""
+    place.fill()
+    say("100 jobs and 10")
+    few = trainings(place, (0.1, 0.4), tuple(np.geomspace(1e-4, 3e-3, 5)))
+    many = trainings(place, tuple(np.linspace(0.05, 0.5, 10)), tuple(np.geomspace(1e-4, 3e-3, 10)))
+    seconds: dict[str, list[float]] = {"few": [], "many": []}
+    for _ in range(size.rounds):
+        seconds["few"].append(trained(few(), together=True)[0])
+        seconds["many"].append(trained(many(), together=True)[0])
+    return [Measure("100 jobs, training part", seconds["many"], "10 jobs", seconds["few"], 3, at_least=False)]
+
+
+def passes(place: Place, size: Size) -> list[Measure]:
+    """a cold pass against its physical limits, between the engines, and 1 % more images"""
+    import tensorflow as tf
+
+    from kesikaran import engine, features, images
+    from kesikaran.shards import Shards
+
+    table, folder, net = files(place)
+    ids = list(table["object_id"])
+    configs = {"tensorflow": place.experiment().backbone}
+    if importlib.util.find_spec("openvino"):
+        for precision in ("float32", "bfloat16"):
+            words = ("backbone.engine=openvino", f"backbone.precision={precision}")
+            configs[f"openvino {precision}"] = place.experiment(*words).backbone
+    else:
+        say("openvino is not installed: its figures are left out")
+    plain = configs["tensorflow"]
+
+    def decoded(path: Any) -> Any:
+        return images.resize(images.decode(tf.io.read_file(path), plain), plain)
+
+    data = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in ids])
+    data = data.map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
+    batch = next(iter(data.batch(BATCH)))
+    net.layer(batch)  # loaded and traced
+
+    def extracted(names: list[str], cache: Path, config: Any) -> float:
+        with using(cache):
+            began = time.perf_counter()
+            features.extract(names, folder, net, config, max_megapixels=math.inf)
+            return time.perf_counter() - began
+
+    cold: dict[str, list[float]] = {name: [] for name in configs}
+    limit: dict[str, list[float]] = {name: [] for name in configs}
+    more: list[float] = []
+    for number in range(size.rounds):
+        say(f"decoding only, round {number + 1}")
+        began = time.perf_counter()
+        for _ in data.batch(BATCH).prefetch(2):
+            pass
+        decode_seconds = time.perf_counter() - began
+        for name, config in configs.items():
+            say(f"{name}, forward only and cold pass, round {number + 1}")
+            compute = engine.forward(net, config, BATCH)
+            compute(batch)
+            few = min(20, len(ids) // BATCH)
+            began = time.perf_counter()
+            for _ in range(few):
+                compute(batch)
+            forward_seconds = (time.perf_counter() - began) * len(ids) / (few * BATCH)
+            limit[name].append(decode_seconds + forward_seconds)
+            cold[name].append(extracted(ids, place.root / f"cold {name} {number}", config))
+        grown = place.root / f"grown {number}"
+        left_out = set(random.Random(number).sample(ids, len(ids) // 100))  # noqa: S311 - no secret
+        full, kept = place.root / f"cold tensorflow {number}", keys([name for name in ids if name not in left_out])
+        matrix = np.empty((len(kept), net.width), np.float32)
+        stores = [cache / "features" / features.cache_key(net, plain) for cache in (full, grown)]
+        stores[1].mkdir(parents=True)
+        Shards(stores[0]).gather(kept, matrix)
+        Shards(stores[1]).append(dict(zip(kept, matrix, strict=True)))
+        seconds = extracted(ids, grown, plain)
+        more.append(seconds - extracted(ids, full, plain))
+    rates, limits = (
+        {name: [len(ids) / seconds for seconds in each] for name, each in of.items()} for of in (cold, limit)
+    )
+    why = "1/(1/decode-only + 1/forward-only), same engine"
+    measures = [
+        Measure(f"cold pass, {name}", rates[name], why, limits[name], 0.95, unit="images/s") for name in configs
+    ]
+    for name in list(configs)[1:]:
+        goal = 1.5 if "bfloat16" in name else None
+        measures.append(Measure(f"pass, {name}", rates[name], "pass, tensorflow", rates["tensorflow"], goal,
+                                unit="images/s"))  # fmt: skip
+    added = f"adding {len(ids) // 100} images, beyond a pass that finds all cached"
+    return [*measures, Measure(added, more, f"pass of all {len(ids)}", cold["tensorflow"], 0.02, at_least=False)]
+
+
+def keys(names: list[str]) -> list[bytes]:
+    from kesikaran.dataset import sha1_of
+
+    return [bytes.fromhex(sha1_of(name)) for name in names]
+
+
+def epoch(place: Place, size: Size) -> list[Measure]:
+    """an epoch of the head at the article's size against Keras fit; its whole fit against LogisticRegression"""
+    import tf_keras
+    from sklearn.linear_model import LogisticRegression
+
+    from kesikaran import fitting, model
+
+    say(f"the head on {size.rows} x {size.width} made-up features")
+    e = place.experiment()
+    train, validation = planted(size.rows, size.width), planted(size.rows // 8, size.width)
+    stamps: list[float] = []
+
+    def task(fit: Any) -> Any:
+        def on_epoch(*_: object) -> None:
+            stamps.append(time.perf_counter())
+
+        network = model.build_head(size.width, e.head, e.seed)
+        return fitting.Task(network, e.head, e.optimizer, fit, None, e.seed, on_epoch)
+
+    def laps() -> list[float]:
+        """Seconds between the stamps: all epochs but the first, which compiles."""
+        seconds = np.diff(stamps).tolist()
+        stamps.clear()
+        return seconds
+
+    fitting.fit([task(dataclasses.replace(e.fit, epochs=size.epochs, patience=None))], train, validation)
+    ours = laps()
+    network = model.build_head(size.width, e.head, e.seed)
+    network.compile("adam", tf_keras.losses.BinaryCrossentropy(from_logits=True))
+    stamp = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: stamps.append(time.perf_counter()))
+    network.fit(train.features, train.labels, e.fit.batch_size, epochs=size.epochs, verbose=0, callbacks=[stamp],
+                validation_data=(validation.features, validation.labels))  # fmt: skip
+    keras = laps()
+    say("the head's whole fit and LogisticRegression")
+    whole, regression = [], []
+    for _ in range(size.rounds):
+        began = time.perf_counter()
+        fitting.fit([task(e.fit)], train, validation)
+        whole.append(time.perf_counter() - began)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it has not converged after its 100 iterations
+            began = time.perf_counter()
+            LogisticRegression().fit(train.features, train.labels)
+            regression.append(time.perf_counter() - began)
+    shape = f"{size.rows} x {size.width}"
+    return [
+        Measure(f"an epoch of the head, {shape}, batch {e.fit.batch_size}", ours, "Keras fit, an epoch", keras, 10),
+        Measure("its whole fit with early stopping", whole, "scikit-learn's LogisticRegression", regression, None),
+    ]
+
+
+def planted(rows: int, width: int) -> Any:
+    """Features at random, labels by a direction in them and noise."""
+    from kesikaran import fitting
+
+    draw = np.random.default_rng(rows)
+    features = draw.standard_normal((rows, width), np.float32)
+    direction = np.random.default_rng(0).standard_normal(width) / math.sqrt(width)
+    return fitting.Sample(features, (features @ direction + draw.standard_normal(rows) > 0).astype(int))
+
+
+def run(place: Place, size: Size) -> list[Measure]:
+    """a run with everything cached against the imports alone, both as whole processes"""
+    place.fill()
+    seconds: list[float] = []
+    imports: list[float] = []
+    for number in range(size.rounds):
+        say(f"a cached run and the imports alone, round {number + 1}")
+        imports.append(place.timed("-c", "import tensorflow, mlflow, hydra"))
+        seconds.append(place.train())
+    peer = 'python -c "import tensorflow, mlflow, hydra"'
+    return [Measure("a run with everything cached, whole process", seconds, peer, imports, 2, at_least=False)]
+
+
+def memory(place: Place, size: Size) -> list[Measure]:
+    """peak memory of training from many features in a file against few (only --size article)"""
+    if size.memory_rows is None:
+        say("memory: only with --size article")
+        return []
+    peaks = []
+    for rows in size.memory_rows:
+        say(f"training from {rows} features in a file")
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # a peak is of a process
+            peaks.append(pool.submit(peak_mib, place.root / "features.npy", rows, size.width).result())
+    few, many = size.memory_rows
+    return [
+        Measure(f"{kind} at its peak, {many} images' features beyond {few}", [most - least], "1 GiB", [1024.0], 1,
+                at_least=False, unit="MiB")
+        for kind, least, most in zip(("anonymous memory", "memory, page cache included"), *peaks, strict=True)
+    ]  # fmt: skip
+
+
+def peak_mib(path: Path, rows: int, width: int) -> tuple[float, float]:
+    """This process's most anonymous and most resident memory, training for an epoch from a memory-mapped matrix."""
+    train.quiet()
+    with terminal.quiet_start():
+        from kesikaran import config, fitting, model, vectorized
+
+    shape = (rows, width)
+    written = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    draw = np.random.default_rng(0)
+    for start in range(0, rows, 10000):
+        written[start : start + 10000] = draw.standard_normal((min(10000, rows - start), width), np.float32)
+    written.flush()
+    del written
+    matrix = np.load(path, mmap_mode="r")
+    labels = draw.integers(0, 2, rows)
+    head, fit = config.HeadConfig(), config.FitConfig(epochs=1, batch_size=BATCH)
+    optimizer = config.OptimizerConfig(name=config.OptimizerName.adam, lr=1e-3)
+    network = model.build_head(width, head, 0)
+    task = fitting.Task(network, head, optimizer, fit, None, 0, lambda epoch, metrics: None)
+    chosen, validation = np.arange(rows // 10, rows), np.arange(rows // 10)
+    most, done = {"RssAnon": 0.0, "VmRSS": 0.0}, threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                name, _, value = line.partition(":")
+                if name in most:
+                    most[name] = max(most[name], int(value.split()[0]) / 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    (outcome,) = vectorized.fit([fitting.Training(task, fitting.Sample(matrix, labels), chosen, validation)])
+    done.set()
+    watcher.join()
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return most["RssAnon"], most["VmRSS"]
+
+
+def kill(place: Place, size: Size) -> list[Measure]:
+    """kill -9 at random moments of a pass, then resume: the same features, and what was lost"""
+    from kesikaran import features
+    from kesikaran.shards import Shards
+
+    config = place.experiment().backbone
+    table, folder, net = files(place)
+    ids = list(table["object_id"])[: size.kill_images]
+    draw, spawn = random.Random(0), multiprocessing.get_context("spawn")  # noqa: S311 - no secret
+    log = place.root / "batches"
+
+    def started(store: Path) -> Any:
+        log.write_bytes(b"")
+        with using(store):
+            child = spawn.Process(target=noted_pass, args=(ids, folder, dataclasses.astuple(net), config, log))
+            child.start()
+        while child.is_alive() and not log.stat().st_size:
+            time.sleep(0.005)
+        return child
+
+    def found(store: Path) -> Shards:
+        cache = store / "features" / features.cache_key(net, config)
+        cache.mkdir(parents=True, exist_ok=True)
+        return Shards(cache)
+
+    def matrix(store: Path) -> np.ndarray:
+        out = np.empty((len(ids), net.width), np.float32)
+        found(store).gather(keys(ids), out)
+        return out
+
+    say("an undisturbed pass")
+    store = place.root / "undisturbed"
+    child = started(store)
+    began = time.perf_counter()
+    child.join()
+    seconds, expected = time.perf_counter() - began, matrix(store)
+    lost: list[float] = []
+    differ, finished = 0, 0
+    while True:
+        store = place.root / f"killed {finished}"
+        before = len(found(store))
+        child = started(store)
+        if len(lost) < size.kills:
+            time.sleep(draw.uniform(0, seconds / 2))
+            child.kill()
+        child.join()
+        if child.exitcode == -signal.SIGKILL:
+            lost.append(log.stat().st_size - math.ceil((len(found(store)) - before) / BATCH))
+            say(f"kill {len(lost)} of {size.kills} after {log.stat().st_size} batches, {lost[-1]} lost")
+            continue
+        if child.exitcode:
+            raise RuntimeError(f"a pass ended with {child.exitcode}")
+        differ += int((matrix(store) != expected).any(1).sum())
+        finished += 1
+        if len(lost) == size.kills:
+            break
+    peer = f"an undisturbed pass, {finished} times"
+    return [
+        Measure(f"features that differ after {size.kills} kill -9 and resumes", [differ], peer,
+                [finished * len(ids)], 0, at_least=False, unit="images"),
+        Measure("batches lost by a kill -9, the most", [max(lost)], "the open one", [1], 1, at_least=False,
+                unit="batches"),
+    ]  # fmt: skip
+
+
+def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, log: Path) -> None:
+    """A pass that adds a byte to `log` when a batch begins, and merges its shards often. net: a Backbone's fields."""
+    train.quiet()
+    with terminal.quiet_start():
+        from kesikaran import backbone, engine, features
+
+    forward = engine.forward
+
+    def noted(*given: Any) -> Callable[[Any], np.ndarray]:
+        compute = forward(*given)
+
+        def one(images: Any) -> np.ndarray:
+            with log.open("ab") as file:
+                file.write(b"+")
+            return compute(images)
+
+        return one
+
+    engine.forward = noted  # type: ignore[assignment]
+    features._MERGE_EVERY = 2
+    features.extract(ids, folder, backbone.Backbone(*net), config, max_megapixels=math.inf)
+
+
+def machine(size: str) -> dict[str, Any]:
+    """What the figures depend on, apart from the code."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    installed = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return {
+        "size": size, "date": time.strftime("%Y-%m-%d"), "cpu": cpu, "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(), "python": platform.python_version(), "libraries": installed,
+    }  # fmt: skip
+
+
+def write(rows: list[dict[str, Any]], where: dict[str, Any], folder: Path) -> None:
+    """benchmark.md, benchmark.json and benchmark.png, each whole or not at all.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    try:
+        paths.replace(folder / "benchmark.json", json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
+        paths.replace(folder / "benchmark.md", markdown(rows, where))
+        aside = folder / ".benchmark.aside.png"
+        chart(rows).savefig(aside, dpi=120)
+        os.replace(aside, folder / "benchmark.png")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}; give another as --out") from None
+
+
+def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
+    """The table, and below it the machine."""
+
+    def spread(row: dict[str, Any], prefix: str) -> str:
+        median, low, high = (row[f"{prefix}{name}"] for name in ("median", "low", "high"))
+        return f"{median:.3g} {row['unit']}" + (f" ({low:.3g} - {high:.3g})" if low != high else "")
+
+    lines = ["| measure | median (low - high) | against | median (low - high) | ratio | goal | |", "|---" * 7 + "|"]
+    for row in rows:
+        goal = f"{'at least' if row['at_least'] else 'at most'} {row['goal']:g}" if row["goal"] is not None else ""
+        reached = {True: "reached", False: "**missed**", None: ""}[row["reached"]]
+        cells = (row["measure"], spread(row, ""), row["against"], spread(row, "against_"), f"{row['ratio']:.3g}")
+        lines.append("| " + " | ".join((*cells, goal, reached)) + " |")
+    libraries = ", ".join(f"{name} {number}" for name, number in where["libraries"].items())
+    lines += [
+        "", f"{where['cpu']}, {where['cores']} cores, {where['system']}; Python {where['python']}, {libraries}; "
+        f"--size {where['size']}, {where['date']}. A ratio is of the medians.",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def chart(rows: list[dict[str, Any]]) -> Any:
+    """A bar a ratio, on a log scale, and a mark where its goal is. Ratios of 0 have no place on it."""
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if row["goal"] and row["ratio"] > 0][::-1]
+    figure = Figure(figsize=(9, 1 + 0.4 * len(shown)), layout="constrained")
+    axes = figure.add_subplot()
+    colours = ["tab:green" if row["reached"] else "tab:red" for row in shown]
+    axes.barh(range(len(shown)), [row["ratio"] for row in shown], color=colours, log=True)
+    axes.scatter([row["goal"] for row in shown], range(len(shown)), marker="|", s=300, color="black", label="goal")
+    names = [f"{row['measure']}\n(goal: at {'least' if row['at_least'] else 'most'} {row['goal']:g})" for row in shown]
+    axes.set_yticks(range(len(shown)), names, fontsize=7)
+    axes.set_xlabel("ratio to the peer")
+    axes.legend(loc="lower right")
+    return figure
+
+
+FIGURES: dict[str, Callable[[Place, Size], list[Measure]]] = {
+    "sweep": sweep, "jobs": jobs, "passes": passes, "epoch": epoch, "run": run, "memory": memory, "kill": kill,
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
