@@ -96,9 +96,11 @@ def extract(
     computed, bad = _pass(todo, backbone, config, max_megapixels, known)
     refused |= bad
     good = [name for name in object_ids if name not in refused]
+    first_files = [there[name] for name in good[:32]]
+    del there  # of a million images a quarter of a gigabyte
     matrix = _matrix(len(good), backbone.width, store)
     known.gather([_key(name) for name in good], matrix)
-    deviation = _deviation(matrix, [there[name] for name in good], backbone, config, store)
+    deviation = _deviation(matrix, first_files, backbone, config, store)
     found = Features(matrix, good, refused, key, computed, deviation)
     _last = asked, found
     return found
@@ -107,7 +109,7 @@ def extract(
 def _deviation(
     matrix: np.ndarray, files: list[Path], backbone: "Backbone", config: BackboneConfig, store: Path
 ) -> float | None:
-    """Measured once a key, on the first images, and kept in its `backbone.json`."""
+    """Measured once a key, on the first images (`files`), and kept in its `backbone.json`."""
     if config.engine is Engine.tensorflow:
         return None
     note = json.loads((store / "backbone.json").read_text())
@@ -115,7 +117,7 @@ def _deviation(
         import tensorflow as tf
 
         prepare = _decoder({path.name: path for path in files}, config, math.inf)
-        decoded = [prepare(path.name) for path in files[:32]]
+        decoded = [prepare(path.name) for path in files]
         usable = [row for row, image in enumerate(decoded) if not isinstance(image, str)]
         reference = backbone.layer(tf.stack([decoded[row] for row in usable])).numpy()
         note["largest_deviation"] = float(np.abs(matrix[usable] - reference).max())
