@@ -35,10 +35,12 @@ def test_no_column_lines_the_images_up() -> None:
     assert leak.order(pd.DataFrame({"label": [0, 1], "module": ["a", "b"], "same": [1, 1]})) is None
 
 
-def test_a_copy_in_train_is_as_near_as_can_be() -> None:
+@pytest.mark.parametrize("rows_at_once", [700, leak._ROWS])
+def test_a_copy_in_train_is_as_near_as_can_be(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leak, "_ROWS", rows_at_once)
     random = np.random.default_rng(0)
     train, test = (random.random((n, 50), dtype=np.float32) + 3 for n in (3000, 1500))
-    test[7] = train[11]
+    test[7] = train[2911]
     test[8] = train[12] + random.normal(0, 0.01, 50).astype(np.float32)
     found = leak.nearest(np.concatenate([test, train]), np.arange(1500, 4500), np.arange(1500))
     assert found.shape == (1500,)
