@@ -88,20 +88,14 @@ def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Any
         validation: float32 [n_validation, width].
         numbers: Numbers.
         order, keys: int32 [stream, steps, batch_size], uint32 [stream, steps, layers]: see `draws`.
+        rows: int32, how many of a stream's rows in `order` are there; steps without any are not made.
         rates: float32 [steps, stream, member, 1, 1], the learning rates.
-        done: int32, the steps of the epochs before.
+        done: int32, the steps before.
         weights, slots: lists of Weights and of what the optimizer keeps for each, two of its shape, 0 at first.
 
     It returns weights and slots after the epoch, the loss of each step (float32 [steps, stream, member]: the mean
     over its rows, with L2, before the step), and the validation logits, float32 [stream, member, n_validation].
     """
-
-    def logits(first: tf.Tensor, weights: Weights, drop: Callable[[tf.Tensor, int], tf.Tensor]) -> tf.Tensor:
-        """first: the first layer before its bias, [stream, member, rows, out] -> [stream, member, rows, 1]."""
-        x = first + weights[1]
-        for n in range(2, len(weights), 2):
-            x = tf.matmul(drop(tf.nn.relu(x), n // 2), weights[n], transpose_b=True) + weights[n + 1]
-        return x
 
     def epoch(
         features: tf.Tensor,
@@ -110,6 +104,7 @@ def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Any
         numbers: Numbers,
         order: tf.Tensor,
         keys: tf.Tensor,
+        rows: tf.Tensor,
         rates: tf.Tensor,
         done: tf.Tensor,
         weights: Weights,
@@ -121,11 +116,11 @@ def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Any
             def drop(x: tf.Tensor, layer: int) -> tf.Tensor:
                 return dropped(x, numbers.dropout, keys[:, i, layer]) if has_dropout else x
 
-            rows = order[:, i]
-            x = drop(tf.gather(features, rows)[:, None], 0)[:, 0]
-            z = logits(tf.einsum("sri,smoi->smro", x, weights[0]), weights, drop)
-            y = tf.gather(labels, rows)[:, None, :, None]
-            is_there = tf.cast(i * batch_size + tf.range(batch_size) < features.shape[0], tf.float32)[:, None]
+            batch = order[:, i]
+            x = drop(tf.gather(features, batch)[:, None], 0)[:, 0]
+            z = _logits(tf.einsum("sri,smoi->smro", x, weights[0]), weights, drop)
+            y = tf.gather(labels, batch)[:, None, :, None]
+            is_there = tf.cast(i * batch_size + tf.range(batch_size) < rows, tf.float32)[:, None]
             target = y * (1 - numbers.label_smoothing) + 0.5 * numbers.label_smoothing
             weight = tf.where(y == 1, numbers.weight_of_1, numbers.weight_of_0) * is_there
             losses_by_row = weight * tf.nn.sigmoid_cross_entropy_with_logits(target, z)
@@ -143,11 +138,25 @@ def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Any
 
         losses = tf.TensorArray(tf.float32, steps, element_shape=rates.shape[1:3])
         start = (0, weights, slots, losses)
-        _, weights, slots, losses = tf.while_loop(lambda i, *_: i < steps, step, start, maximum_iterations=steps)
-        after = logits(tf.einsum("ri,smoi->smro", validation, weights[0]), weights, lambda x, _: x)
-        return weights, slots, losses.stack(), after[..., 0]
+        _, weights, slots, losses = tf.while_loop(
+            lambda i, *_: i * batch_size < rows, step, start, maximum_iterations=steps
+        )
+        return weights, slots, losses.stack(), predicted(validation, weights)
 
     return tf.function(epoch, jit_compile=True, autograph=False)
+
+
+def predicted(features: tf.Tensor, weights: Weights) -> tf.Tensor:
+    """The logits of every head, float32 [stream, member, n], from features float32 [n, width]."""
+    return _logits(tf.einsum("ri,smoi->smro", features, weights[0]), weights, lambda x, _: x)[..., 0]
+
+
+def _logits(first: tf.Tensor, weights: Weights, drop: Callable[[tf.Tensor, int], tf.Tensor]) -> tf.Tensor:
+    """first: the first layer before its bias, [stream, member, rows, out] -> [stream, member, rows, 1]."""
+    x = first + weights[1]
+    for n in range(2, len(weights), 2):
+        x = tf.matmul(drop(tf.nn.relu(x), n // 2), weights[n], transpose_b=True) + weights[n + 1]
+    return x
 
 
 def _updated(

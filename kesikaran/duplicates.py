@@ -12,12 +12,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 COLUMN = "near_duplicate"  # of a table: the name of the image's cluster
+MOST_IMAGES = 50_000  # in which a run looks for them: all pairs are compared, about a minute on two cores
 
 _NEIGHBOURS = 10  # a cluster of up to ten copies is found whole
 _RATIO = 0.5  # at most this share of the distance to the tenth nearest image, for either image of a pair
 _IDENTICAL = 0.1  # a pair nearer than this share of the largest distance need not stand out
 _COMPONENTS = 256  # principal components: as good as all 1,280 features, in a fifth of the time
-_ROWS = 512  # of the matrix of all distances, at a time: 46 MB for 22,640 images
+_ROWS, _DISTANCES = 512, 2**26  # the most of the matrix of all distances, at a time: 256 MB
 
 
 def by_features(features: np.ndarray, similarity: float) -> np.ndarray:
@@ -82,8 +83,9 @@ def _pairs(unit: np.ndarray, limit: float, power: int) -> np.ndarray:
     """
     reach = np.zeros(len(unit), np.float32)  # how far off an image's copies may be
     found = []
-    for first in range(0, len(unit), _ROWS):
-        distance = 1 - unit[first : first + _ROWS] @ unit.T
+    rows_at_once = min(_ROWS, max(_DISTANCES // len(unit), 1))
+    for first in range(0, len(unit), rows_at_once):
+        distance = 1 - unit[first : first + rows_at_once] @ unit.T
         own = np.arange(len(distance))
         distance[own, first + own] = np.inf
         rows = np.flatnonzero(distance.min(axis=1) <= limit)  # the others need no sorting

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kesikaran.backbone import Backbone
 
 _MERGE_EVERY = 128  # batches, each a shard of its own until then
-_IN_MEMORY_BYTES = 2**30  # a larger matrix lies in a file and is memory-mapped
+_IN_MEMORY_BYTES = 2**28  # a larger matrix lies in a file and is memory-mapped
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,11 @@ def extract(
     computed, bad = _pass(todo, backbone, config, max_megapixels, known)
     refused |= bad
     good = [name for name in object_ids if name not in refused]
+    first_files = [there[name] for name in good[:32]]
+    del there  # of a million images a quarter of a gigabyte
     matrix = _matrix(len(good), backbone.width, store)
     known.gather([_key(name) for name in good], matrix)
-    deviation = _deviation(matrix, [there[name] for name in good], backbone, config, store)
+    deviation = _deviation(matrix, first_files, backbone, config, store)
     found = Features(matrix, good, refused, key, computed, deviation)
     _last = asked, found
     return found
@@ -107,7 +109,7 @@ def extract(
 def _deviation(
     matrix: np.ndarray, files: list[Path], backbone: "Backbone", config: BackboneConfig, store: Path
 ) -> float | None:
-    """Measured once a key, on the first images, and kept in its `backbone.json`."""
+    """Measured once a key, on the first images (`files`), and kept in its `backbone.json`."""
     if config.engine is Engine.tensorflow:
         return None
     note = json.loads((store / "backbone.json").read_text())
@@ -115,7 +117,7 @@ def _deviation(
         import tensorflow as tf
 
         prepare = _decoder({path.name: path for path in files}, config, math.inf)
-        decoded = [prepare(path.name) for path in files[:32]]
+        decoded = [prepare(path.name) for path in files]
         usable = [row for row, image in enumerate(decoded) if not isinstance(image, str)]
         reference = backbone.layer(tf.stack([decoded[row] for row in usable])).numpy()
         note["largest_deviation"] = float(np.abs(matrix[usable] - reference).max())
@@ -145,8 +147,15 @@ def _key(object_id: str) -> bytes:
 
 def _matrix(images: int, width: int, store: Path) -> np.ndarray:
     """An empty float32 [images, width]; a large one in a file without a name, which goes with the process."""
-    if images * width * 4 <= _IN_MEMORY_BYTES:
+    size_bytes, free_bytes = images * width * 4, shutil.disk_usage(store).free
+    if size_bytes <= _IN_MEMORY_BYTES:
         return np.empty((images, width), np.float32)
+    if size_bytes > free_bytes:  # a hole in the file that finds no room when it is written to kills the process
+        raise InputError(
+            f"{store} has no room for the matrix of {images} images: it needs {size_bytes / 2**30:.1f} GiB while the "
+            f"run lasts and {free_bytes / 2**30:.1f} GiB are free; free some space or set KESIKARAN_CACHE to another "
+            "folder"
+        )
     path = store / f"matrix.{os.getpid()}.tmp"
     try:
         matrix = np.lib.format.open_memmap(path, "w+", np.float32, (images, width))

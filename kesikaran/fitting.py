@@ -14,17 +14,27 @@ from kesikaran import descent, scores, terminal
 from kesikaran.config import FitConfig, HeadConfig, Monitor, OptimizerConfig
 from kesikaran.errors import InputError
 
+_HELD_BYTES = 2**28  # of features; what is larger stays where it is and comes to the device chunk by chunk
+_CHUNK_BYTES = 2**26
+
 
 @dataclass(frozen=True)
 class Sample:
-    """features: float32 [n, width]; labels: int [n] of 0 and 1; both in the same order."""
+    """matrix: float32 [m, width]; rows: numbers of the sample's rows in it, int [n] (None: all, as they come);
+    labels: int [n] of 0 and 1."""
 
-    features: np.ndarray
+    matrix: np.ndarray
     labels: np.ndarray
+    rows: np.ndarray | None = None
 
-    def take(self, rows: np.ndarray) -> "Sample":
-        """The chosen rows: bool [n], or row numbers [m]."""
-        return Sample(self.features[rows], self.labels[rows])
+    @property
+    def features(self) -> np.ndarray:
+        """float32 [n, width]; a copy where rows are chosen."""
+        return self.matrix if self.rows is None else self.matrix[self.rows]
+
+    def take(self, chosen: np.ndarray) -> "Sample":
+        """The chosen rows, by their numbers, int [k]. Their features are not copied yet."""
+        return Sample(self.matrix, self.labels[chosen], chosen if self.rows is None else self.rows[chosen])
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class Training:
         """Equal for trainings that `fit` takes together."""
         shapes = tuple(tuple(weight.shape) for weight in self.task.model.weights)
         rows = (self.train.tobytes(), self.validation.tobytes(), self.every.labels.tobytes())
-        return id(self.every.features), *rows, self.task.optimizer.name, self.task.fit.batch_size, shapes
+        return id(self.every.matrix), *rows, self.task.optimizer.name, self.task.fit.batch_size, shapes
 
 
 @dataclass(frozen=True)
@@ -175,10 +185,14 @@ class _Watch:
 
 
 class _Heads:
-    """The tasks' heads on the device, trained together."""
+    """The tasks' heads on the device, trained together.
+
+    Features that are too many to be held there too come chunk by chunk, a chunk the rows of some steps. Every chunk
+    has one shape, so that the program is compiled once: steps are added to the last that have no rows.
+    """
 
     def __init__(self, tasks: Sequence[Task], train: Sample, validation: Sample):
-        self._tasks = tasks
+        self._tasks, self._train, self._validation = tasks, train, validation
         self._layout = streams([(task.seed, task.head.dropout) for task in tasks])
         self._leaders = [tasks[n] for n in self._layout[:, 0]]
         self._rows = len(train.labels)
@@ -186,8 +200,15 @@ class _Heads:
         self._steps = -(-self._rows // self._batch_size)
         has_dropout = any(task.head.dropout for task in tasks)
         self._program = descent.program(tasks[0].optimizer.name, self._batch_size, has_dropout)
-        labels = tf.constant(train.labels, tf.float32)
-        self._data = [tf.constant(train.features), labels, tf.constant(validation.features)]
+        width = train.matrix.shape[1]
+        self._held: list[tf.Tensor] | None = None
+        self._chunk_steps = self._steps
+        if (self._rows + len(validation.labels)) * width * 4 <= _HELD_BYTES:
+            self._held = [tf.constant(train.features), _floats(train.labels), tf.constant(validation.features)]
+        else:
+            most_steps = max(_CHUNK_BYTES // (len(self._layout) * self._batch_size * width * 4), 1)
+            chunks = -(-self._steps // most_steps)
+            self._chunk_steps = -(-self._steps // chunks)
         weights = [task.class_weights or {0: 1.0, 1: 1.0} for task in tasks]
         self._numbers = descent.Numbers(
             l2=self._laid_out([task.head.l2 for task in tasks]),
@@ -208,19 +229,47 @@ class _Heads:
         """One epoch of all heads, the stopped ones as well: they cost little and nobody looks."""
         layers = len(self._weights) // 2
         random = [descent.draws(lead.seed, epoch, self._rows, self._batch_size, layers) for lead in self._leaders]
-        order, keys = (tf.constant(np.stack(each)) for each in zip(*random, strict=True))
+        order, keys = (np.stack(each) for each in zip(*random, strict=True))
         rates = [descent.learning_rates(t.optimizer, epoch, t.fit.epochs, self._steps) for t in self._tasks]
-        rates_by_step = tf.constant(np.stack(rates, 1)[:, self._layout, None, None])
-        done = tf.constant(epoch * self._steps)
-        self._weights, self._slots, losses, logits = self._program(
-            *self._data, self._numbers, order, keys, rates_by_step, done, self._weights, self._slots
-        )
+        rates_by_step = np.stack(rates, 1)[:, self._layout, None, None]
+        losses = []
+        for first in range(0, self._steps, self._chunk_steps):
+            steps = slice(first, first + self._chunk_steps)
+            data, local_order = self._data(self._filled(order[:, steps], 1))
+            self._weights, self._slots, losses_by_step, logits = self._program(
+                *data, self._numbers, local_order, self._filled(keys[:, steps], 1),
+                tf.constant(self._rows - first * self._batch_size), self._filled(rates_by_step[steps], 0),
+                tf.constant(epoch * self._steps + first), self._weights, self._slots,
+            )  # fmt: skip
+            losses.append(losses_by_step.numpy())
+        losses_by_task = self._by_task(np.moveaxis(np.concatenate(losses)[: self._steps], 0, -1))
         sizes = np.full(self._steps, self._batch_size)
         sizes[-1] = self._rows - (self._steps - 1) * self._batch_size
-        losses = self._by_task(np.moveaxis(losses.numpy(), 0, -1))
-        means = np.average(losses, axis=1, weights=sizes)
+        means = np.average(losses_by_task, axis=1, weights=sizes).tolist()
+        logits_by_task = self._by_task(logits.numpy() if self._held else self._validation_logits())
         last = [float(each[-1]) for each in rates]
-        return [_Epoch(*each) for each in zip(losses, means.tolist(), self._by_task(logits.numpy()), last, strict=True)]
+        return [_Epoch(*each) for each in zip(losses_by_task, means, logits_by_task, last, strict=True)]
+
+    def _data(self, order: tf.Tensor) -> tuple[Sequence[Any], tf.Tensor]:
+        """(features, labels and validation features for the program, the order as row numbers in these)."""
+        if self._held:
+            return self._held, order
+        part = self._train.take(order.numpy().ravel())
+        nothing = tf.zeros((0, self._train.matrix.shape[1]))
+        local = tf.reshape(tf.range(len(part.labels)), order.shape)
+        return [tf.constant(part.features), _floats(part.labels), nothing], local
+
+    def _filled(self, by_step: np.ndarray, axis: int) -> tf.Tensor:
+        """A chunk's part of what is given by step, with zeros for the steps that the last chunk lacks."""
+        lacking = np.zeros((by_step.ndim, 2), int)
+        lacking[axis, 1] = self._chunk_steps - by_step.shape[axis]
+        return tf.constant(np.pad(by_step, lacking) if lacking.any() else by_step)
+
+    def _validation_logits(self) -> np.ndarray:
+        """float32 [stream, member, n], chunk by chunk."""
+        rows, size = np.arange(len(self._validation.labels)), _CHUNK_BYTES // (4 * self._validation.matrix.shape[1])
+        parts = [self._validation.take(rows[i : i + size]).features for i in range(0, len(rows), size)]
+        return np.concatenate([descent.predicted(tf.constant(part), self._weights) for part in parts], axis=-1)
 
     def keep(self, which: Sequence[bool]) -> None:
         """Keep the present weights of some heads, by task, as their best."""
@@ -243,6 +292,10 @@ class _Heads:
     def _by_task(self, laid_out: np.ndarray) -> np.ndarray:
         """[stream, member, ...] -> [task, ...]."""
         return laid_out.reshape(-1, *laid_out.shape[2:])[np.argsort(self._layout, axis=None)]
+
+
+def _floats(labels: np.ndarray) -> tf.Tensor:
+    return tf.constant(labels, tf.float32)
 
 
 def streams(likes: Sequence[Any]) -> np.ndarray:

@@ -11,6 +11,9 @@ from kesikaran import scores
 # that the order means something. A random order exceeds the first once in three million.
 _STANDARD_ERRORS, _DIFFERENCE = 5.0, 0.05
 
+_PAIRS = 2**30  # of a training and a test image: half a minute on two cores
+_ROWS = 4096  # at a time: 21 MB of 1,280 features, 67 MB of similarities
+
 
 @dataclass(frozen=True)
 class Order:
@@ -47,25 +50,43 @@ def order(table: pd.DataFrame) -> Order | None:
     return max(found, key=lambda each: each.agreement, default=None)
 
 
-def nearest(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+def sample(test: np.ndarray, trained: int) -> np.ndarray:
+    """Those of `test` (int [n]) that the gauge looks at beside `trained` training images, in their order.
+
+    All of them, or where that is too much to compute as many as are not, drawn at random, always the same. Drawing
+    from the training images would be no way out: it would lose the nearest one.
+    """
+    most = max(_PAIRS // trained, 1)
+    return test if len(test) <= most else np.sort(np.random.default_rng(0).choice(test, most, replace=False))
+
+
+def nearest(features: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Each test image's cosine similarity to its nearest training image, float32 [n_test] in [-1, 1].
 
     Features are centred on the training mean, so that 0 is what unrelated images have: the backbone's
     features are all positive, and without it every pair looks alike.
 
     Args:
-        train, test: float32 [n, width].
+        features: float32 [n, width]; no more than some blocks of its rows are copied.
+        train, test: row numbers, int [n_train] and [n_test].
     """
-    centre = train.mean(axis=0)
+    centre = sum(features[rows].sum(axis=0, dtype=np.float64) for rows in _blocks(train)) / len(train)
+    centre = centre.astype(np.float32)
 
-    def unit(features: np.ndarray) -> np.ndarray:
-        moved = features - centre
+    def unit(rows: np.ndarray) -> np.ndarray:
+        moved = features[rows] - centre
         length = np.linalg.norm(moved, axis=1, keepdims=True)
         return np.divide(moved, length, out=np.zeros_like(moved), where=length > 0)
 
-    against = unit(train)
-    chunks = [(unit(test[i : i + 1024]) @ against.T).max(axis=1) for i in range(0, len(test), 1024)]
-    return np.clip(np.concatenate(chunks), -1, 1)
+    found = []
+    for some in _blocks(test):
+        against = unit(some).T
+        found.append(np.max([(unit(rows) @ against).max(axis=0) for rows in _blocks(train)], axis=0))
+    return np.clip(np.concatenate(found), -1, 1)
+
+
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[i : i + _ROWS] for i in range(0, len(rows), _ROWS)]
 
 
 def halves(similarity: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

@@ -91,12 +91,14 @@ def leaks(run: Run, table: pd.DataFrame, features: np.ndarray, logits: np.ndarra
             float32 [n]; row by row of the same image.
         rule: how it was split.
     """
-    rows = {name: (table["split"] == name).to_numpy() for name in ("train", "test")}
-    similarity = leak.nearest(features[rows["train"]], features[rows["test"]])
-    halves = leak.halves(similarity, table["label"].to_numpy()[rows["test"]], logits[rows["test"]])
+    train, test = (split.rows(table, side) for side in ("train", "test"))
+    looked_at = leak.sample(test, len(train))
+    similarity = leak.nearest(features, train, looked_at)
+    halves = leak.halves(similarity, table["label"].to_numpy()[looked_at], logits[looked_at])
     median = float(np.median(similarity))
     metrics = {"leak/nearest_cosine": median} | {f"leak/roc_auc_{half}": area for half, area in halves.items()}
-    said = f"Leak gauge: the nearest training image of a test image has cosine {median:.2f} in the median"
+    drawn = f" ({len(looked_at):,} of {len(test):,}, drawn at random)" if len(looked_at) < len(test) else ""
+    said = f"Leak gauge: the nearest training image of a test image{drawn} has cosine {median:.2f} in the median"
     if halves:
         said += f"; ROC AUC {halves['near']:.3f} on the nearer half, {halves['far']:.3f} on the farther"
     lines = [said + "."]
@@ -117,8 +119,13 @@ def near_duplicates(run: Run, table: pd.DataFrame) -> list[str]:
     """Log the clusters of near-duplicates that cross splits or labels; returns what is to be said of them.
 
     Args:
-        table: columns object_id, label, split, near_duplicate.
+        table: columns object_id, label, split, near_duplicate; the last is missing where nobody looked.
     """
+    if duplicates.COLUMN not in table.columns:
+        return [
+            f"Near-duplicates were not looked for: {len(table):,} images are too many for that "
+            f"({duplicates.MOST_IMAGES:,} at most). scripts/near_duplicates.py finds them, in hours."
+        ]
     apart = {column: duplicates.crossing(table, column) for column in ("split", "label")}
     counts = {column: rows[duplicates.COLUMN].nunique() for column, rows in apart.items()}
     run.metrics({f"leak/near_duplicates_across_{column}s": count for column, count in counts.items()})

@@ -28,7 +28,9 @@ class Shards:
         self.folder = folder
         self.damaged = 0  # shards that were set aside
         self._matrices: list[np.ndarray] = []  # views into memory-mapped files
-        self._place: dict[bytes, tuple[int, int]] = {}
+        self._starts: list[int] = []  # the number of each matrix's first row, counted through all of them
+        self._place: dict[bytes, int] = {}  # SHA-1 -> number of its row
+        self._rows = 0
         self._names: set[str] = set()
         self.look()
 
@@ -69,10 +71,11 @@ class Shards:
         Raises:
             KeyError: one is not there.
         """
-        places = np.array([self._place[sha1] for sha1 in sha1s], np.int64).reshape(-1, 2)
-        for shard in np.unique(places[:, 0]):
-            (rows,) = np.nonzero(places[:, 0] == shard)
-            out[rows] = self._matrices[shard][places[rows, 1]]
+        places = np.fromiter((self._place[sha1] for sha1 in sha1s), np.int64, len(sha1s))
+        shards = np.searchsorted(self._starts, places, side="right") - 1
+        for shard in np.unique(shards):
+            (rows,) = np.nonzero(shards == shard)
+            out[rows] = self._matrices[shard][places[rows] - self._starts[shard]]
 
     def append(self, rows: dict[bytes, np.ndarray]) -> None:
         """Write one shard of SHA-1 -> float32 [width]. Without fsync: what a power cut tears its checksum tells.
@@ -132,7 +135,9 @@ class Shards:
         for batch in pa.ipc.open_file(content).read_all().to_batches():
             ids, matrix = _decode(batch)
             self._matrices.append(matrix)
-            self._place.update((sha1, (len(self._matrices) - 1, row)) for row, sha1 in enumerate(ids))
+            self._starts.append(self._rows)
+            self._place.update(zip(ids, range(self._rows, self._rows + len(ids)), strict=True))
+            self._rows += len(ids)
 
     def _write(self, content: bytes) -> Path:
         shard = self.folder / f"{_checksum(content)}.arrow"

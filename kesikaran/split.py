@@ -10,6 +10,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from kesikaran import duplicates
 from kesikaran.config import Balance, Rule, SplitConfig
 from kesikaran.errors import InputError, printable
 
@@ -26,11 +27,7 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
     Raises:
         InputError: a named column is missing, or a split is left without an image of some class.
     """
-    for setting in ("group", "stratify", "order"):
-        column = getattr(config, setting)
-        if column is not None and column not in table.columns:
-            others = [printable(c) for c in table.columns if c != "object_id"]
-            raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
+    need_columns(config, table)
     if config.rule is Rule.sha1_low_byte:
         (t0, t1), (v0, v1) = config.test, config.validation
         result = sha1_low_byte(table, (t0, t1), (v0, v1), config.balance is Balance.minority, config.group)
@@ -46,6 +43,22 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
         result = from_table(table, given)
     need_both_classes(result)
     return result
+
+
+def need_columns(config: SplitConfig, table: pd.DataFrame) -> None:
+    """Raises InputError where the rule names a column that `table` lacks."""
+    for setting in ("group", "stratify", "order"):
+        column = getattr(config, setting)
+        if column is None or column in table.columns:
+            continue
+        if column == duplicates.COLUMN:
+            raise InputError(
+                f"split.{setting}={column}: a run looks for near-duplicates among at most {duplicates.MOST_IMAGES:,} "
+                f"images, and here are {len(table):,}; give a label file with a column {column} "
+                "(scripts/near_duplicates.py writes one)"
+            )
+        others = [printable(c) for c in table.columns if c != "object_id"]
+        raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
 
 
 def sha1_low_byte(
@@ -65,8 +78,9 @@ def sha1_low_byte(
 
     Args:
         group: a column whose equal values stay together: the smallest object id of a group decides for
-            all of it. Balancing moves whole groups of the commoner label alone, so the commoner label
-            can end below the rarer one, and above it only by images that share groups with the rarer.
+            all of it; a blank is no group. Balancing moves whole groups of the commoner label alone, so the
+            commoner label can end below the rarer one, and above it only by images that share groups with
+            the rarer.
         pinned: an earlier split (`object_id`, `split`): its images stay where they were, so that none
             that was trained on comes into test; `balance` counts them and chooses among the new ones.
     """
@@ -218,9 +232,16 @@ def _sha1(object_ids: pd.Series) -> pd.Series:
     return object_ids.str.slice(0, 40).str.lower()
 
 
+def _groups(result: pd.DataFrame, group: str) -> pd.Series:
+    """The group of each image; where the column is blank, which says nothing, the image alone."""
+    names = result[group].astype(str)
+    return names.where(names.str.strip() != "", result["object_id"])
+
+
 def _low_byte(result: pd.DataFrame, group: str | None) -> pd.Series:
     """0-255, of the image or of the smallest object id of its group."""
-    decides = result["object_id"] if group is None else result["object_id"].groupby(result[group]).transform("min")
+    ids = result["object_id"]
+    decides = ids if group is None else ids.groupby(_groups(result, group)).transform("min")
     return _sha1(decides).str[-2:].map(lambda digits: int(digits, 16))
 
 
@@ -243,7 +264,7 @@ def _balanced(result: pd.DataFrame, inside: np.ndarray, pinned: np.ndarray, grou
         if group is None:
             kept &= ~mine | (np.cumsum(mine) <= budget)
             continue
-        groups = result[group]
+        groups = _groups(result, group)
         pure = mine & ~groups.isin(set(groups[inside & ~label])).to_numpy()
         budget -= int((mine & ~pure).sum())
         fit = set()

@@ -116,8 +116,16 @@ class Run:
             mlflow_model.model_size_bytes = sum(file.stat().st_size for file in files)
             mlflow_model.save(str(Path(path) / "MLmodel"))
 
-        # As mlflow.tensorflow.log_model does, but for the saving.
-        Model.log(artifact_path=None, name="model", flavor=SimpleNamespace(save_model=save), run_id=self.run_id)
+        # As mlflow.tensorflow.log_model does, but for the saving; and the model is made here, or without an active
+        # run it would belong to another experiment.
+        model = self._client.create_logged_model(
+            self.experiment_id,
+            "model",
+            source_run_id=self.run_id,
+            params=self._client.get_run(self.run_id).data.params,
+        )
+        flavor = SimpleNamespace(save_model=save)
+        Model.log(artifact_path=None, name="model", flavor=flavor, run_id=self.run_id, model_id=model.model_id)
 
 
 def save_model(classifier: Any, folder: Path) -> None:

@@ -82,6 +82,10 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     if labels.repeated:
         print(f"{labels.repeated} repeated rows of {labels_path} are counted once.")
     asked = labels.table.head(e.data.limit or len(labels.table))
+    looks = duplicates.COLUMN not in asked.columns and len(asked) <= duplicates.MOST_IMAGES
+    if looks:  # the label file's own goes first
+        asked = asked.assign(**{duplicates.COLUMN: ""})
+    split.need_columns(e.split, asked)  # before the features, which take time
     net = backbone.load(e.backbone.handle, e.backbone.image_size)
     found = features.extract(list(asked["object_id"]), images_folder, net, e.backbone, e.data.max_megapixels)
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
@@ -89,8 +93,8 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     report.refused(run, found.refused, len(asked), e.data.on_bad_image)
 
     given = dataset.read_split(Path(e.split.file)) if e.split.file else None
-    table = asked[asked["object_id"].isin(found.object_ids)]
-    if duplicates.COLUMN not in table.columns:  # the label file's own goes first
+    table = asked[~asked["object_id"].isin(list(found.refused))]
+    if looks:
         table = table.assign(**{duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
     table = split.apply(e.split, table, given)
     if list(table["object_id"]) != found.object_ids:

@@ -26,7 +26,9 @@ def features_with_copies(random: np.random.Generator) -> tuple[np.ndarray, set[t
     return features.astype(np.float32), {(i, 640 + i) for i in range(60)}
 
 
-def test_planted_copies_are_the_pairs() -> None:
+@pytest.mark.parametrize("distances", [duplicates._DISTANCES, 7000], ids=["few", "many"])
+def test_planted_copies_are_the_pairs(distances: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_DISTANCES", distances)
     random = np.random.default_rng(0)
     features, planted = features_with_copies(random)
     found = duplicates.by_features(features, 0.9)

@@ -83,7 +83,9 @@ def test_the_second_run_of_a_shape_neither_traces_nor_loads(
         assert served.predict(np.array(encoded, object)) == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
         assert served.metadata.run_id == run.info.run_id
         (output,) = run.outputs.model_outputs
-        models.append(Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://")))
+        logged = client.get_logged_model(output.model_id)
+        assert (str(logged.status), logged.experiment_id) == ("READY", run.info.experiment_id)
+        models.append(Path(logged.artifact_location.removeprefix("file://")))
         loaded = mlflow.tensorflow.load_model(str(models[-1]))
         assert loaded(tf.constant(encoded)).numpy() == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
 

@@ -336,6 +336,10 @@ def test_a_large_matrix_lies_in_a_file(
     assert isinstance(large.matrix, np.memmap)
     np.testing.assert_array_equal(large.matrix, small.matrix)
     assert not list(cache.glob("features/*/*.tmp"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(InputError, match="has no room for the matrix of 240 images: it needs"):
+        extract(made, net, config)
+    assert not list(cache.glob("features/*/*.tmp"))
 
 
 # ---- the command line

@@ -152,3 +152,47 @@ def test_predict_takes_any_number_of_rows() -> None:
     assert (logits.shape, logits.dtype) == ((10_000,), np.float32)
     kernel, bias = net.get_weights()
     np.testing.assert_allclose(logits, features @ kernel[:, 0] + bias, atol=1e-5)
+
+
+class Watched(np.ndarray):
+    """A matrix that notes how many bytes of it are copied at once."""
+
+    copied: list[int]
+
+    def __getitem__(self, rows: Any) -> Any:
+        part = np.asarray(self)[rows]
+        self.copied.append(part.nbytes)
+        return part
+
+
+@pytest.mark.parametrize("head", [HeadConfig(l2=0.01), HeadConfig([5, 4], dropout=0.3)], ids=["linear", "hidden"])
+def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two orders at once, 13 steps an epoch, the last of them of 16 rows, in chunks of 2 steps; the rows lie elsewhere
+    in a larger matrix. Every loss, every weight; compiled once, and never more than a chunk copied."""
+    from kesikaran import descent, fitting
+
+    both = sample(400, 1), sample(200, 2)
+    order = np.random.default_rng(0).permutation(700)
+    matrix = np.zeros((700, 6), np.float32).view(Watched)
+    matrix.copied = []
+    labels = np.zeros(700, int)
+    rows = order[:400], order[400:600]
+    for mine, one in zip(rows, both, strict=True):
+        matrix[mine], labels[mine] = one.features, one.labels
+    outcomes = []
+    monkeypatch.setattr(fitting, "_CHUNK_BYTES", 4000)
+    for held_bytes, chosen in ((2**20, both), (14_399, [fitting.Sample(matrix, labels).take(mine) for mine in rows])):
+        monkeypatch.setattr(fitting, "_HELD_BYTES", held_bytes)
+        descent.program.cache_clear()
+        cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
+        tasks = [task(head, cosine, {0: 2.0, 1: 0.7}, seed, epochs=4) for seed in (0, 7)]
+        fitted = fitting.fit([one for one, _ in tasks], *chosen)
+        assert descent.program(cosine.name, 32, head.dropout > 0).experimental_get_tracing_count() == 1
+        outcomes.append((fitted, tasks))
+    (expected, held), (found, streamed) = outcomes
+    assert found == expected
+    for (one, history), (other, its) in zip(held, streamed, strict=True):
+        assert [epoch == pytest.approx(mine, rel=1e-5) for epoch, mine in zip(its, history, strict=True)] == [True] * 4
+        for weight, same in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
+            np.testing.assert_allclose(same, weight, rtol=1e-5, atol=1e-6)
+    assert max(matrix.copied) <= 4000

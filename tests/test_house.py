@@ -55,10 +55,11 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
     [
         ("mlflow", {"tracking"}),
         ("tensorflow_hub", {"backbone"}),
-        ("hydra", {"train", "sweep"}),
-        ("omegaconf", {"train", "sweep", "config"}),
+        ("hydra", {"train", "sweep", "vectorized"}),
+        ("omegaconf", {"train", "sweep", "vectorized", "config"}),
         ("matplotlib", {"figures"}),
-        ("pyarrow", {"features"}),
+        ("pyarrow", {"shards"}),
+        ("openvino", {"engine"}),
         ("imagehash", {"imagefile"}),
     ],
 )

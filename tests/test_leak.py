@@ -1,5 +1,6 @@
 """The leak gauge sees planted leaks, and is silent where there are none."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def test_a_copy_in_train_is_as_near_as_can_be() -> None:
     train, test = (random.random((n, 50), dtype=np.float32) + 3 for n in (3000, 1500))
     test[7] = train[11]
     test[8] = train[12] + random.normal(0, 0.01, 50).astype(np.float32)
-    found = leak.nearest(train, test)
+    found = leak.nearest(np.concatenate([test, train]), np.arange(1500, 4500), np.arange(1500))
     assert found.shape == (1500,)
     assert set(np.argsort(found)[-2:]) == {7, 8}
     assert found[7] == pytest.approx(1, abs=1e-5)
@@ -50,7 +51,31 @@ def test_a_copy_in_train_is_as_near_as_can_be() -> None:
 
 
 def test_constant_features_are_no_division_by_zero() -> None:
-    assert leak.nearest(np.ones((3, 2), np.float32), np.ones((2, 2), np.float32)).tolist() == [0, 0]
+    assert leak.nearest(np.ones((5, 2), np.float32), np.arange(3), np.arange(3, 5)).tolist() == [0, 0]
+
+
+def test_the_gauge_copies_blocks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(0).random((40_000, 100), np.float32)
+    monkeypatch.setattr(leak, "_ROWS", 512)
+    tracemalloc.start()
+    try:
+        leak.nearest(features, np.arange(1000, 40_000), np.arange(1000))
+        assert tracemalloc.get_traced_memory()[1] < features.nbytes / 3
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_too_many_test_images_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = np.arange(5, 1000, 5)
+    assert leak.sample(test, 2**30 // len(test)) is test
+    monkeypatch.setattr(leak, "_PAIRS", 1000)
+    drawn = leak.sample(test, 20)
+    assert len(np.unique(drawn)) == 50
+    assert set(drawn) < set(test)
+    assert (np.diff(drawn) > 0).all()
+    assert drawn.max() > 500, "not the first ones"
+    assert (leak.sample(test, 20) == drawn).all()
+    assert len(leak.sample(test, 10**6)) == 1
 
 
 def test_halves_by_hand() -> None:

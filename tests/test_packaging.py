@@ -67,7 +67,7 @@ def test_the_wheel_brings_every_option_and_nothing_else(site: Path) -> None:
     assert REPOSITORY is not None
     options = {path.relative_to(REPOSITORY / "conf") for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert {path.relative_to(site / "kesikaran/conf") for path in (site / "kesikaran/conf").rglob("*.yaml")} == options
-    assert {path.name.split("-")[0] for path in site.iterdir()} == {"kesikaran"}
+    assert {path.name.split("-")[0] for path in site.iterdir()} == {"kesikaran", "hydra_plugins"}
 
 
 def test_the_wheel_trains_from_any_folder(site: Path, made: Made, tmp_path: Path) -> None:

@@ -96,6 +96,15 @@ def test_validation_is_the_window_behind_test(labels: pd.DataFrame) -> None:
 # ---- groups
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+def test_blanks_of_a_group_column_are_no_group(blank: str, labels: pd.DataFrame) -> None:
+    table = labels.assign(session=blank)
+    grouped = split.sha1_low_byte(table, group="session")
+    assert split.fingerprint(grouped) == split.fingerprint(split.sha1_low_byte(labels))
+    folded = split.sha1_fold(table, 1, 5, group="session")
+    assert split.fingerprint(folded) == split.fingerprint(split.sha1_fold(labels, 1, 5))
+
+
 def test_groups_of_one_agree_with_the_article_exactly(labels: pd.DataFrame) -> None:
     alone = labels.assign(cluster=[f"c{i % 7}-{i}" for i in range(len(labels))])
     expected = split.sha1_low_byte(labels)

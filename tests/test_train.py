@@ -235,6 +235,32 @@ def test_the_seed_counts_and_zero_is_one(train: Callable[..., Done], made: Made,
     assert first != pytest.approx(other, rel=1e-4)
 
 
+def test_what_compares_all_pairs_is_left_out_of_a_large_set(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    from kesikaran import duplicates, leak
+
+    monkeypatch.setattr(duplicates, "MOST_IMAGES", 100)
+    monkeypatch.setattr(leak, "_PAIRS", 1000)
+    words = [*made.words, "tracking.log_model=false"]
+    done = train(*words)
+    assert done.code == 0, done.err
+    assert "Near-duplicates were not looked for: 240 images are too many for that (100 at most)" in done.out
+    metrics = runs()[-1].data.metrics
+    assert f"image (4 of {metrics['test/n']:.0f}, drawn at random) has cosine" in done.out
+    assert not [name for name in metrics if name.startswith("leak/near_duplicates")]
+    done = train(*words, "split.group=near_duplicate")
+    assert done.code == 1
+    assert done.err.startswith("error: split.group=near_duplicate: a run looks for near-duplicates among at most 100")
+    assert done.err.count("\n") == 1
+    table = pd.read_csv(made.labels)
+    table.assign(near_duplicate=table["objectId"]).to_csv(tmp_path / "label.csv", index=False)
+    done = train(*words, "split.group=near_duplicate", f"data.labels={tmp_path / 'label.csv'}")
+    assert done.code == 0, done.err
+    assert runs()[-1].data.metrics["leak/near_duplicates_across_splits"] == 0
+
+
 def test_garbage_is_collected_once_the_imports_are_done(
     train: Callable[..., Done], made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:

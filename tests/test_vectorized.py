@@ -42,17 +42,17 @@ def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_each_job_is_what_it_would_be_alone(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], together: list[int]
 ) -> None:
-    words = [*made.words, "fit.epochs=12", "fit.patience=2", "optimizer.schedule=cosine", "head.l2=0,0.01"]
-    words += ["seed=0,1", "optimizer.lr=0.3,0.003", "head.dropout=0,0.4", "imbalance=none,class_weight"]
+    words = [*made.words, "fit.epochs=12", "fit.patience=2", "optimizer.schedule=cosine", "head.l2=0.001"]
+    words += ["head.dropout=0.4", "seed=0,1", "optimizer.lr=0.3,0.003", "imbalance=none,class_weight"]
     done = train(*VECTORIZED, *words)
     assert done.code == 0, done.err
-    assert "32 jobs, 0 not finished" in done.out
-    assert together == [32]
+    assert "8 jobs, 0 not finished" in done.out
+    assert together == [8]
     batched = children(runs())
-    assert len(batched) == 32
+    assert len(batched) == 8
     stopped = {run.data.metrics["epochs"] for run in batched.values()}
-    assert len(stopped) > 2, "all stopped at one epoch: early stopping of their own is not tested"
-    for job in list(batched)[::5]:
+    assert len(stopped) > 1, "all stopped at one epoch: early stopping of their own is not tested"
+    for job in list(batched)[::3]:
         before = {run.info.run_id for run in runs()}
         fixed = [word.split("=")[0] for word in job.split()]
         others = [word for word in words if word.split("=")[0] not in fixed]
@@ -72,11 +72,11 @@ def test_each_job_is_what_it_would_be_alone(
 def test_jobs_of_other_shapes_and_samples_fall_into_groups(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], together: list[int]
 ) -> None:
-    words = ["head.hidden_units=[],[4]", "imbalance=none,undersample", "seed=0,1", "optimizer.lr=0.1,0.2"]
+    words = ["head.hidden_units=[],[4]", "imbalance=undersample", "seed=0,1", "optimizer.lr=0.1,0.2"]
     done = train(*VECTORIZED, *made.words, *words)
     assert done.code == 0, done.err
     # Undersampling draws other rows for another seed.
-    assert sorted(together) == [2, 2, 2, 2, 4, 4]
+    assert together == [2, 2, 2, 2]
 
 
 def test_a_failing_job_harms_no_other(
