@@ -19,11 +19,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,7 +45,7 @@ class Size:
     images: made-up JPEGs; None: the demo's own 2,624 photographs.
     kill_images: a subset of them, whose pass is killed `kills` times.
     rows, width, epochs: of the made-up features of the head's epoch.
-    memory_rows: of the made-up features in a file, few and many; None: not measured.
+    memory_images: how many have made-up features, few and many; None: not measured.
     """
 
     rounds: int
@@ -57,10 +55,10 @@ class Size:
     rows: int = 19658
     width: int = 1280
     epochs: int = 6
-    memory_rows: tuple[int, int] | None = None
+    memory_images: tuple[int, int] | None = None
 
 
-SIZES = {"demo": Size(rounds=3), "article": Size(rounds=3, images=22640, kills=50, memory_rows=(10**4, 10**6))}
+SIZES = {"demo": Size(rounds=3), "article": Size(rounds=3, images=22640, kills=50, memory_images=(10**4, 10**6))}
 
 
 @dataclass(frozen=True)
@@ -517,60 +515,28 @@ def run(place: Place, size: Size) -> list[Measure]:
 
 
 def memory(place: Place, size: Size) -> list[Measure]:
-    """peak memory of training from many features in a file against few (only --size article)"""
-    if size.memory_rows is None:
+    """peak memory of a run on many images' features against few (only --size article)"""
+    if size.memory_images is None:
         say("memory: only with --size article")
         return []
+    import growth
+
+    few, many = size.memory_images
     peaks = []
-    for rows in size.memory_rows:
-        say(f"training from {rows} features in a file")
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # a peak is of a process
-            peaks.append(pool.submit(peak_mib, place.root / "features.npy", rows, size.width).result())
-    few, many = size.memory_rows
+    for images in size.memory_images:
+        say(f"a run on the features of {images} images")
+        root = place.root / f"memory {images}"
+        root.mkdir()
+        peaks.append(growth.grow(images, epochs=2, root=root))
+        shutil.rmtree(root)
     return [
-        Measure(f"{kind} at its peak, {many} images' features beyond {few}", [most - least], "1 GiB", [1024.0], 1,
-                at_least=False, unit="MiB")
-        for kind, least, most in zip(("anonymous memory", "memory, page cache included"), *peaks, strict=True)
+        Measure(
+            f"{kind} memory at its peak, {many} images' features beyond {few}",
+            [(peaks[1][f"{kind}_bytes"] - peaks[0][f"{kind}_bytes"]) / 2**20],
+            "1 GiB", [1024.0], goal, at_least=False, unit="MiB",
+        )
+        for kind, goal in (("anonymous", 1.0), ("resident", None))  # resident: with mapped files, which may be dropped
     ]  # fmt: skip
-
-
-def peak_mib(path: Path, rows: int, width: int) -> tuple[float, float]:
-    """This process's most anonymous and most resident memory, training for an epoch from a memory-mapped matrix."""
-    train.quiet()
-    with terminal.quiet_start():
-        from kesikaran import config, fitting, model, vectorized
-
-    shape = (rows, width)
-    written = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    draw = np.random.default_rng(0)
-    for start in range(0, rows, 10000):
-        written[start : start + 10000] = draw.standard_normal((min(10000, rows - start), width), np.float32)
-    written.flush()
-    del written
-    matrix = np.load(path, mmap_mode="r")
-    labels = draw.integers(0, 2, rows)
-    head, fit = config.HeadConfig(), config.FitConfig(epochs=1, batch_size=BATCH)
-    optimizer = config.OptimizerConfig(name=config.OptimizerName.adam, lr=1e-3)
-    network = model.build_head(width, head, 0)
-    task = fitting.Task(network, head, optimizer, fit, None, 0, lambda epoch, metrics: None)
-    chosen, validation = np.arange(rows // 10, rows), np.arange(rows // 10)
-    most, done = {"RssAnon": 0.0, "VmRSS": 0.0}, threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.01):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                name, _, value = line.partition(":")
-                if name in most:
-                    most[name] = max(most[name], int(value.split()[0]) / 1024)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    (outcome,) = vectorized.fit([fitting.Training(task, fitting.Sample(matrix, labels), chosen, validation)])
-    done.set()
-    watcher.join()
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return most["RssAnon"], most["VmRSS"]
 
 
 def kill(place: Place, size: Size) -> list[Measure]:
