@@ -58,7 +58,7 @@ class Size:
     memory_images: tuple[int, int] | None = None
 
 
-SIZES = {"demo": Size(rounds=3), "article": Size(rounds=3, images=22640, kills=50, memory_images=(10**4, 10**6))}
+SIZES = {"demo": Size(rounds=2), "article": Size(rounds=3, images=22640, kills=50, memory_images=(10**4, 10**6))}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="demo", help="demo: ten minutes on two cores; article: 22,640 "
                         "generated JPEGs, 50 kills and a million features, hours; default: %(default)s")  # fmt: skip
     parser.add_argument("--only", choices=FIGURES, action="append", metavar="NAME", help="one figure; may be repeated")
-    parser.add_argument("--rounds", type=int, help="of each figure; default: 3")
+    parser.add_argument("--rounds", type=int, help="of each figure; default: 2 at demo, 3 at article")
     parser.add_argument("--out", type=Path, default=paths.cache_dir() / "benchmark", metavar="FOLDER",
                         help="default: %(default)s")  # fmt: skip
     words = parser.parse_args()
