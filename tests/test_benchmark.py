@@ -71,13 +71,20 @@ def test_the_head_is_measured(benchmark: Any) -> None:
 def test_a_tiny_sweep_trains_what_the_program_trains(
     benchmark: Any, train: Callable[..., Done], runs: Callable[[], list[Any]], made: Any, tmp_path: Path
 ) -> None:
-    place = benchmark["Place"](tmp_path, made.words)
-    trainings = benchmark["trainings"](place, (0.0, 0.2), (0.3,))
-    alone, together = (benchmark["trained"](trainings(), together=which)[1] for which in (False, True))
-    words = ["-m", "head.dropout=0.0,0.2", "tracking.log_model=false", *made.words]
-    assert train(*words).code == 0
-    logged = [run.data.metrics["epochs"] for run in runs() if "mlflow.parentRunId" in run.data.tags]
-    assert alone == together == sum(logged)
+    from kesikaran import fitting, scores
+
+    words = [*made.words, "fit.epochs=20", "fit.patience=2"]
+    make = benchmark["trainings"](benchmark["Place"](tmp_path, words), (0.0, 0.4), (0.3,))
+    alone, together = make(), make()
+    epochs = [benchmark["trained"](alone, together=False)[1], benchmark["trained"](together, together=True)[1]]
+    assert train("-m", "head.dropout=0.0,0.4", "tracking.log_model=false", *words).code == 0
+    logged = [run.data.metrics for run in runs() if "mlflow.parentRunId" in run.data.tags]
+    assert epochs == [sum(metrics["epochs"] for metrics in logged)] * 2
+    for trainings in (alone, together):
+        for training, metrics in zip(trainings, logged, strict=True):
+            validation = training.every.take(training.validation)
+            logits = fitting.predict(training.task.model, validation.features)
+            assert scores.log_loss(validation.labels, logits) == pytest.approx(metrics["validation/log_loss"], abs=1e-3)
 
 
 def test_wrong_words_are_refused(script: Callable[..., Done], tmp_path: Path) -> None:
