@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,11 @@ def test_a_broken_tensorflow_is_not_taken_for_a_missing_gpu(tmp_path: Path) -> N
     done = enter("device=gpu", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert "TensorFlow does not start: ImportError: libfoo.so" in done.stderr
+
+
+def test_the_image_is_made_of_all_that_the_wheel_takes() -> None:
+    """What .dockerignore leaves out, the build in the image cannot pack: it let a whole package go once."""
+    assert REPOSITORY is not None
+    let_in = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    wheel = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {*wheel["packages"], *wheel["force-include"]} <= let_in
