@@ -42,16 +42,22 @@ class Shards:
 
     def look(self) -> None:
         """Take in what has come since; a damaged shard is renamed to `.damaged`."""
+        while self._look():
+            pass
+
+    def _look(self) -> bool:
+        """Whether a shard went while this looked: merged into another, which was not yet there to be listed."""
         names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".arrow")}
         if names <= self._names:
-            return
-        index, found_whole = _read_index(self.folder), False
+            return False
+        index, found_whole, gone = _read_index(self.folder), False, False
         for name in sorted(names - self._names):
             path = self.folder / name
             try:
                 status = path.stat()
                 mapped = pa.memory_map(str(path)) if status.st_size else None
-            except FileNotFoundError:  # merged into another meanwhile, which is looked at the next time
+            except FileNotFoundError:
+                gone = True
                 continue
             content = mapped.read_buffer() if mapped else b""
             stamp = [status.st_size, status.st_mtime_ns]
@@ -64,6 +70,7 @@ class Shards:
             self._names.add(name)
         if found_whole:
             _write_index(self.folder, {name: stamp for name, stamp in index.items() if name in names})
+        return gone
 
     def gather(self, sha1s: list[bytes], out: np.ndarray) -> None:
         """Row i of `out` (float32 [n, width]) becomes the features of `sha1s[i]`.

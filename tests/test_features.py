@@ -289,6 +289,30 @@ def test_small_shards_are_merged(
     np.testing.assert_array_equal(again.matrix, whole.matrix)
 
 
+def test_a_shard_that_is_merged_while_it_is_looked_for_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process merges between the listing of the folder and the opening of its files."""
+    from kesikaran import shards as room
+
+    sha1s = [bytes([number] * 20) for number in range(2)]
+    writer = room.Shards(tmp_path)
+    for sha1 in sha1s:
+        writer.append({sha1: np.ones(4, np.float32)})
+    read_index = room._read_index
+    merges: list[Path] = []
+
+    def merged_meanwhile(folder: Path) -> dict[str, list[int]]:
+        if not merges:
+            merges.append(folder)
+            writer.merge()
+        return read_index(folder)
+
+    monkeypatch.setattr(room, "_read_index", merged_meanwhile)
+    known = room.Shards(tmp_path)
+    assert all(sha1 in known for sha1 in sha1s)
+
+
 def test_merging_loses_nothing_of_shards_that_overlap(tmp_path: Path) -> None:
     from kesikaran.shards import Shards
 
