@@ -94,12 +94,12 @@ class Shards:
         self._write(content)
 
     def merge(self) -> None:
-        """Make large shards of the small ones. One process at a time; the others leave it be."""
+        """Make large shards of the small ones, where there is room: it only tidies up. One process at a time."""
         lock = filelock.FileLock(self.folder / ".merge.lock")
         try:
             with lock.acquire(timeout=0):
                 self._merge()
-        except filelock.Timeout:
+        except (filelock.Timeout, InputError):
             pass
 
     def _merge(self) -> None:

@@ -289,6 +289,23 @@ def test_small_shards_are_merged(
     np.testing.assert_array_equal(again.matrix, whole.matrix)
 
 
+def test_no_room_to_merge_is_no_failure(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if len(content) > 3000:  # a batch of 16 has 2,000 bytes or so
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    found = extract(made, net, config)
+    assert (found.computed, len(shards(cache))) == (240, 15)
+    assert not list(cache.glob("features/*/*.tmp"))
+    assert extract(made, net, config).computed == 0
+
+
 def test_a_shard_that_is_merged_while_it_is_looked_for_is_not_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
