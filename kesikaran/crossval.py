@@ -40,8 +40,9 @@ def describe(pooled: pd.DataFrame) -> dict[str, float]:
         spread is no standard error of the mean. The pooled ROC AUC also ranks logits of different models against
         each other: where they are calibrated apart it lies below the folds' mean.
     """
-    whole = scores.score(pooled["label"].to_numpy(), pooled["logit"].to_numpy())
-    each = [scores.score(rows["label"].to_numpy(), rows["logit"].to_numpy()) for _, rows in pooled.groupby("fold")]
+    outcome = scores.plain(pooled["label"].to_numpy(), pooled["logit"].to_numpy())
+    whole = scores.score(outcome)
+    each = [scores.score(outcome.take(rows)) for rows in pooled.groupby("fold").indices.values()]
     spread = pd.DataFrame(each)
     result = {f"oof/{name}": value for name, value in whole.items()}
     for name in _METRICS:

@@ -75,8 +75,8 @@ def write(run: Run, table: pd.DataFrame, logits: np.ndarray) -> dict[str, dict[s
         rows = (table["split"] == name).to_numpy()
         labels = table["label"].to_numpy()[rows]
         drawn[name] = (labels, logits[rows])
-        results[name] = scores.score(*drawn[name])
-        _confusion_matrix(run, scores.confusion(*drawn[name]), name)
+        results[name] = scores.score(scores.plain(*drawn[name]))
+        _confusion_matrix(run, scores.confusion(scores.plain(*drawn[name])), name)
     run.figure(figures.roc_curves(drawn), "roc_curve.png")
     run.figure(figures.precision_recall_curves(drawn), "precision_recall_curve.png")
     run.metrics({f"{name}/{metric}": value for name, result in results.items() for metric, value in result.items()})
@@ -174,7 +174,7 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
         return
     run.metrics(rows[0])
     labels, logits = every[0]["label"].to_numpy(), every[0]["logit"].to_numpy()
-    _confusion_matrix(run, scores.confusion(labels, logits), "oof")
+    _confusion_matrix(run, scores.confusion(scores.plain(labels, logits)), "oof")
     run.text(crossval.doubts(every[0]).to_csv(index=False), "label_doubts.csv")
     print(crossval.table(rows[0]).to_string(float_format=lambda x: f"{x:.3f}"))
 

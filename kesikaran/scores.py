@@ -1,5 +1,6 @@
 """Truth and logits in, numbers out."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,37 @@ from sklearn import metrics
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a classifier said of n images. Label 1 is positive.
+
+    labels: int [n] of 0 and 1. logits: float [n], finite; probability of label 1 = 1 / (1 + exp(-logit)).
+    predicted: int [n] of 0 and 1. groups: [n], equal for images that came together, so that they are no independent
+    evidence; None: every image stands alone.
+    """
+
+    labels: np.ndarray
+    logits: np.ndarray
+    predicted: np.ndarray
+    groups: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.logits).all():
+            raise ValueError(f"{int((~np.isfinite(self.logits)).sum())} of {len(self.logits)} logits are not finite")
+
+    def take(self, rows: np.ndarray) -> "Outcome":
+        """The chosen images: their numbers, int [k], or bool [n]."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Outcome(self.labels[rows], self.logits[rows], self.predicted[rows], groups)
+
+
+def plain(labels: np.ndarray, logits: np.ndarray, groups: np.ndarray | None = None) -> Outcome:
+    """An outcome that predicts 1 where logit >= 0, that is probability >= 0.5."""
+    return Outcome(labels, logits, (logits >= 0).astype(int), groups)
+
+
+@dataclass(frozen=True)
 class Confusion:
-    """Counts at the threshold logit >= 0, that is probability >= 0.5. Label 1 is positive."""
+    """Counts of images."""
 
     tn: int
     fp: int
@@ -26,39 +56,37 @@ class Confusion:
         return [[self.tn, self.fp], [self.fn, self.tp]]
 
 
-def confusion(labels: np.ndarray, logits: np.ndarray) -> Confusion:
-    """Args: labels int [n] of 0 and 1; logits float [n], finite."""
-    predicted = logits >= 0
-    result = Confusion(*(int(n) for n in metrics.confusion_matrix(labels, predicted, labels=[0, 1]).ravel()))
-    if result.total != len(labels):
-        raise AssertionError(f"the confusion matrix holds {result.total} of {len(labels)} images")
+def confusion(outcome: Outcome) -> Confusion:
+    counts = metrics.confusion_matrix(outcome.labels, outcome.predicted, labels=[0, 1])
+    result = Confusion(*(int(n) for n in counts.ravel()))
+    if result.total != len(outcome.labels):
+        raise AssertionError(f"the confusion matrix holds {result.total} of {len(outcome.labels)} images")
     return result
 
 
-def score(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """The metrics of one split.
-
-    Args:
-        labels: int [n] of 0 and 1, both present.
-        logits: float [n], finite; probability = 1 / (1 + exp(-logit)).
+def score(outcome: Outcome) -> dict[str, float]:
+    """The metrics of one split, n >= 1.
 
     Returns:
-        accuracy, balanced_accuracy, precision (0 when nothing is predicted 1), recall, f1, roc_auc,
-        pr_auc (average precision), log_loss (nats), brier, and the counts n tn fp fn tp.
+        accuracy, balanced_accuracy, precision, recall, specificity, f1, roc_auc, pr_auc (average precision),
+        log_loss (nats), brier, and the counts n tn fp fn tp. NaN where a metric is undefined: recall and pr_auc
+        without an image of label 1, specificity without one of 0, balanced_accuracy and roc_auc without either,
+        precision where nothing is predicted 1, f1 where moreover nothing is 1.
     """
-    if not np.isfinite(logits).all():
-        raise ValueError(f"{int((~np.isfinite(logits)).sum())} of {len(logits)} logits are not finite")
-    counts = confusion(labels, logits)
+    counts = confusion(outcome)
+    labels, logits = outcome.labels, outcome.logits
     probabilities = expit(logits.astype(np.float64))
-    predicted = (logits >= 0).astype(int)
+    recall = _ratio(counts.tp, counts.tp + counts.fn)
+    specificity = _ratio(counts.tn, counts.tn + counts.fp)
     return {
-        "accuracy": (counts.tn + counts.tp) / counts.total,
-        "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
-        "precision": metrics.precision_score(labels, predicted, zero_division=0),
-        "recall": metrics.recall_score(labels, predicted),
-        "f1": metrics.f1_score(labels, predicted),
+        "accuracy": _ratio(counts.tn + counts.tp, counts.total),
+        "balanced_accuracy": (recall + specificity) / 2,
+        "precision": _ratio(counts.tp, counts.tp + counts.fp),
+        "recall": recall,
+        "specificity": specificity,
+        "f1": _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn),
         "roc_auc": roc_auc(labels, logits),
-        "pr_auc": metrics.average_precision_score(labels, logits),
+        "pr_auc": metrics.average_precision_score(labels, logits) if labels.any() else math.nan,
         "log_loss": log_loss(labels, logits),
         "brier": float(np.mean((probabilities - labels) ** 2)),
         "n": counts.total,
@@ -67,6 +95,10 @@ def score(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
         "fn": counts.fn,
         "tp": counts.tp,
     }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
 
 
 def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -81,8 +113,12 @@ def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def roc_auc(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Area under the ROC curve; ties count half. By ranks (Hanley and McNeil 1982): it is asked for every epoch of
-    every head, and scikit-learn's takes as long as an epoch."""
+    """Area under the ROC curve; ties count half, NaN where a label is missing.
+
+    By ranks (Hanley and McNeil 1982): it is asked for every epoch of every head, and scikit-learn's takes as long as
+    an epoch."""
     is_one = labels == 1
     ones, zeros = int(is_one.sum()), int((~is_one).sum())
+    if not ones or not zeros:
+        return math.nan
     return float((rankdata(logits)[is_one].sum() - ones * (ones + 1) / 2) / (ones * zeros))

@@ -13,12 +13,13 @@ LOGITS = np.array([-3.0, -1.0, -0.5, 2.0, 3.0, 1.5, 1.0, 0.0, -0.25, -2.0], np.f
 
 
 def test_every_metric_by_hand() -> None:
-    found = scores.score(LABELS, LOGITS)
+    found = scores.score(scores.plain(LABELS, LOGITS))
     assert [found[cell] for cell in ("n", "tn", "fp", "fn", "tp")] == [10, 3, 1, 2, 4]
     assert found["accuracy"] == pytest.approx(7 / 10)
     assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 4 / 6) / 2)
     assert found["precision"] == pytest.approx(4 / 5)
     assert found["recall"] == pytest.approx(4 / 6)
+    assert found["specificity"] == pytest.approx(3 / 4)
     assert found["f1"] == pytest.approx(8 / 11)
     # Pairs (1, 0) in which the 1 scores higher: 4 + 3 + 3 + 3 + 3 + 1 of 24
     assert found["roc_auc"] == pytest.approx(17 / 24)
@@ -31,11 +32,11 @@ def test_every_metric_by_hand() -> None:
 
 
 def test_the_matrix_has_true_rows_and_predicted_columns() -> None:
-    assert scores.confusion(LABELS, LOGITS).matrix() == [[3, 1], [2, 4]]
+    assert scores.confusion(scores.plain(LABELS, LOGITS)).matrix() == [[3, 1], [2, 4]]
 
 
 def test_a_logit_of_zero_is_predicted_one() -> None:
-    counts = scores.confusion(np.array([0, 1]), np.zeros(2))
+    counts = scores.confusion(scores.plain(np.array([0, 1]), np.zeros(2)))
     assert (counts.fp, counts.tp) == (1, 1)
 
 
@@ -47,15 +48,25 @@ def test_ties_count_half() -> None:
     assert scores.roc_auc(np.array([0, 1, 0, 1]), np.zeros(4)) == 0.5
 
 
-def test_nothing_predicted_one_has_precision_zero_and_no_warning() -> None:
-    found = scores.score(np.array([0, 1]), np.array([-1.0, -1.0]))
-    assert (found["precision"], found["recall"], found["f1"]) == (0, 0, 0)
+UNDEFINED = {
+    "nothing predicted 1": (([0, 1], [-1, -1]), {"precision"}),
+    "only ones": (([1, 1], [1, -1]), {"specificity", "balanced_accuracy", "roc_auc"}),
+    "only zeros": (([0, 0], [1, -1]), {"recall", "balanced_accuracy", "roc_auc", "pr_auc"}),
+    "one image": (([0], [-1]), {"precision", "recall", "balanced_accuracy", "f1", "roc_auc", "pr_auc"}),
+}
+
+
+@pytest.mark.parametrize("case", UNDEFINED)
+def test_what_is_undefined_is_no_number_and_no_warning(case: str) -> None:
+    (labels, logits), undefined = UNDEFINED[case]
+    found = scores.score(scores.plain(np.array(labels), np.array(logits, float)))
+    assert {name for name, value in found.items() if math.isnan(value)} == undefined
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_logit_that_is_not_finite_is_a_defect(bad: float) -> None:
     with pytest.raises(ValueError, match="1 of 2 logits are not finite"):
-        scores.score(np.array([0, 1]), np.array([bad, 0.0]))
+        scores.plain(np.array([0, 1]), np.array([bad, 0.0]))
 
 
 def test_roc_auc_is_scikit_learns_with_many_ties() -> None:
