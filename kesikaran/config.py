@@ -83,6 +83,19 @@ class Strategy(Enum):
     undersample = "undersample"
 
 
+class DecisionRule(Enum):
+    plain = "plain"
+    prior_shift = "prior_shift"
+    tuned = "tuned"
+    cost = "cost"
+
+
+class TunedMetric(Enum):
+    balanced_accuracy = "balanced_accuracy"
+    accuracy = "accuracy"
+    f1 = "f1"
+
+
 class Monitor(Enum):
     loss = "loss"
     auc = "auc"
@@ -179,6 +192,33 @@ class FitConfig:
 
 
 @dataclass
+class DecisionConfig:
+    rule: DecisionRule = MISSING
+    temperature: bool = False  # scale the logits by one number, fitted on validation (Guo et al. 2017)
+    prevalence: float | None = None  # of label 1 where it will be decided; null: that of validation
+    metric: TunedMetric = TunedMetric.balanced_accuracy  # what the threshold is tuned for, on validation
+    max_false_positive_rate: float | None = None  # on validation: the threshold with the highest recall within it
+    cost_false_positive: float = 1.0
+    cost_false_negative: float = 1.0
+
+
+@dataclass
+class GateConfig:
+    metric: str | None = None  # such as test/roc_auc
+    min: float | None = None  # what the lower end of its interval must reach, or the exit code is 3
+
+
+@dataclass
+class EvaluationConfig:
+    confidence: float = 0.95  # of every interval
+    resamples: int = 2000  # of the bootstrap
+    seed: int = 0  # of the bootstrap
+    calibration_bins: int = 10  # of calibration_error, with as many images each
+    # Shares of label 1 where the classifier may be used: precision, alerts and misses are told for each.
+    prevalences: list[float] = field(default_factory=lambda: [0.5, 0.1, 0.01, 0.001])
+
+
+@dataclass
 class TrackingConfig:
     run_name: str | None = None
     log_model: bool = True
@@ -193,6 +233,9 @@ class Experiment:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = 0
     deterministic: bool = False  # bit-identical metrics on one machine, slower
@@ -317,8 +360,9 @@ def check(e: Experiment) -> None:
     need(e.data.limit is None or e.data.limit > 0, "data.limit", e.data.limit, "null or at least 1")
     _check_split(e.split, need)
     need(32 <= e.backbone.image_size <= 2048, "backbone.image_size", e.backbone.image_size, "32 to 2048 px")
-    low_high = e.backbone.value_range
-    need(len(low_high) == 2 and low_high[0] < low_high[1], "backbone.value_range", low_high, "[low, high]")
+    value_range = e.backbone.value_range
+    ok = len(value_range) == 2 and value_range[0] < value_range[1]
+    need(ok, "backbone.value_range", value_range, "[low, high]")
     batch_size = e.backbone.batch_size
     need(batch_size is None or batch_size >= 1, "backbone.batch_size", batch_size, "null or at least 1")
     need(
@@ -355,6 +399,13 @@ def check(e: Experiment) -> None:
     need(e.fit.batch_size >= 1, "fit.batch_size", e.fit.batch_size, "at least 1")
     need(e.fit.patience is None or e.fit.patience >= 1, "fit.patience", e.fit.patience, "null or at least 1")
     need(0 <= e.fit.label_smoothing < 1, "fit.label_smoothing", e.fit.label_smoothing, "0 to below 1")
+    low_high = "above 0 and below 1"
+    need(0 < e.evaluation.confidence < 1, "evaluation.confidence", e.evaluation.confidence, low_high)
+    need(e.evaluation.resamples >= 100, "evaluation.resamples", e.evaluation.resamples, "at least 100")
+    need(0 <= e.evaluation.seed < 2**32, "evaluation.seed", e.evaluation.seed, "0 to 4294967295")
+    need(e.evaluation.calibration_bins >= 1, "evaluation.calibration_bins", e.evaluation.calibration_bins, "at least 1")
+    shares = e.evaluation.prevalences
+    need(all(0 < p < 1 for p in shares), "evaluation.prevalences", shares, f"a list of shares {low_high}, or []")
     need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
 
 

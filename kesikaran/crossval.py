@@ -1,5 +1,6 @@
 """Predictions of all folds to one out-of-fold table, and its numbers."""
 
+import numpy as np
 import pandas as pd
 
 from kesikaran import scores
@@ -42,7 +43,7 @@ def describe(pooled: pd.DataFrame) -> dict[str, float]:
     """
     outcome = scores.plain(pooled["label"].to_numpy(), pooled["logit"].to_numpy())
     whole = scores.score(outcome)
-    each = [scores.score(outcome.take(rows)) for rows in pooled.groupby("fold").indices.values()]
+    each = [scores.score(outcome.take(np.asarray(rows))) for rows in pooled.groupby("fold").indices.values()]
     spread = pd.DataFrame(each)
     result = {f"oof/{name}": value for name, value in whole.items()}
     for name in _METRICS:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn import metrics
@@ -36,6 +37,17 @@ class Outcome:
 def plain(labels: np.ndarray, logits: np.ndarray, groups: np.ndarray | None = None) -> Outcome:
     """An outcome that predicts 1 where logit >= 0, that is probability >= 0.5."""
     return Outcome(labels, logits, (logits >= 0).astype(int), groups)
+
+
+def of_predictions(rows: pd.DataFrame) -> Outcome:
+    """The outcome that rows of `predictions.parquet` hold: columns label, logit; log_odds, predicted and group where
+    they are there."""
+    logits = rows["log_odds" if "log_odds" in rows else "logit"].to_numpy(np.float64)
+    groups = rows["group"].to_numpy() if "group" in rows else None
+    labels = rows["label"].to_numpy()
+    if "predicted" not in rows:
+        return plain(labels, logits, groups)
+    return Outcome(labels, logits, rows["predicted"].to_numpy(), groups)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,16 @@ def sha1_fold(table: pd.DataFrame, fold: int, folds: int, group: str | None = No
     return _partition(table, result, _rotated(_low_byte(result, group).to_numpy(), 256, fold, folds))
 
 
+def groups(config: SplitConfig, table: pd.DataFrame) -> np.ndarray | None:
+    """What the rule keeps together of `table`: [n], equal for images of one group or block. None: every image stands
+    alone."""
+    if config.group:
+        return _groups(table, config.group).to_numpy()
+    if config.rule is Rule.blocks:
+        return _blocks(table, config.block_size, config.order or "row").to_numpy()
+    return None
+
+
 def blocks(table: pd.DataFrame, fold: int, folds: int, block_size: int, order: str = "row") -> pd.DataFrame:
     """As `sha1_fold`, with runs of `block_size` neighbours kept together.
 
@@ -116,10 +126,7 @@ def blocks(table: pd.DataFrame, fold: int, folds: int, block_size: int, order: s
         InputError: the column is not numeric, or there are fewer blocks than three a fold.
     """
     result = _sorted(table)
-    position = pd.to_numeric(result[order], errors="coerce")
-    if position.isna().any():
-        raise InputError(f"split.order={order} must hold a number for every image")
-    block = position.rank(method="first").astype(int).sub(1) // block_size
+    block = _blocks(result, block_size, order)
     smallest = result["object_id"].groupby(block).min()
     if len(smallest) < 3 * folds:
         raise InputError(
@@ -236,6 +243,14 @@ def _groups(result: pd.DataFrame, group: str) -> pd.Series:
     """The group of each image; where the column is blank, which says nothing, the image alone."""
     names = result[group].astype(str)
     return names.where(names.str.strip() != "", result["object_id"])
+
+
+def _blocks(table: pd.DataFrame, block_size: int, order: str) -> pd.Series:
+    """The number of each image's block."""
+    position = pd.to_numeric(table[order], errors="coerce")
+    if position.isna().any():
+        raise InputError(f"split.order={order} must hold a number for every image")
+    return position.rank(method="first").astype(int).sub(1) // block_size
 
 
 def _low_byte(result: pd.DataFrame, group: str | None) -> pd.Series:
