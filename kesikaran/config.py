@@ -208,6 +208,13 @@ class GateConfig:
     min: float | None = None  # what the lower end of its interval must reach, or the exit code is 3
 
 
+# What a gate may ask for: the metrics of scores.score, by which way is better.
+HIGHER_IS_BETTER = (
+    "accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1", "roc_auc", "pr_auc",
+)  # fmt: skip
+LOWER_IS_BETTER = ("log_loss", "brier", "calibration_error")
+
+
 @dataclass
 class EvaluationConfig:
     confidence: float = 0.95  # of every interval
@@ -279,8 +286,9 @@ def flatten(experiment: Experiment) -> dict[str, str]:
 
 def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
     """32 hex digits: two runs that share it did the same thing on the same data. Where the data lie and
-    how a run is called and logged do not count."""
+    how a run is called, logged and judged do not count."""
     left_out = (
+        "gate.",
         "tracking.",
         "data.labels",
         "data.images",
@@ -406,7 +414,22 @@ def check(e: Experiment) -> None:
     need(e.evaluation.calibration_bins >= 1, "evaluation.calibration_bins", e.evaluation.calibration_bins, "at least 1")
     shares = e.evaluation.prevalences
     need(all(0 < p < 1 for p in shares), "evaluation.prevalences", shares, f"a list of shares {low_high}, or []")
+    _check_gate(e.gate, need)
     need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
+
+
+def _check_gate(gate: GateConfig, need: Callable[[bool, str, object, str], None]) -> None:
+    if gate.metric is None or gate.min is None:
+        given, lacking = ("min", "metric") if gate.metric is None else ("metric", "min")
+        both = f"only together with gate.{lacking}, as in gate.metric=test/roc_auc gate.min=0.85"
+        need(gate.metric is gate.min, f"gate.{given}", getattr(gate, given), both)
+        return
+    split, _, name = gate.metric.partition("/")
+    allowed = f"train/, validation/ or test/ with one of {', '.join(HIGHER_IS_BETTER)}"
+    if split in ("train", "validation", "test") and name in LOWER_IS_BETTER:
+        allowed = f"lower is better there, and gate.min is the least that is let through; {allowed}"
+    need(split in ("train", "validation", "test") and name in HIGHER_IS_BETTER, "gate.metric", gate.metric, allowed)
+    need(0 <= gate.min <= 1, "gate.min", gate.min, "0 to 1")
 
 
 def _check_split(split: SplitConfig, need: Callable[[bool, str, object, str], None]) -> None:

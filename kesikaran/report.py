@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from kesikaran import crossval, duplicates, figures, leak, scores, split, tracking
+from kesikaran import duplicates, figures, leak, scores, split, tracking
 from kesikaran.config import BackboneConfig, OnBadImage, Rule, SplitConfig
 from kesikaran.errors import InputError
 from kesikaran.tracking import Run
@@ -76,7 +76,7 @@ def write(run: Run, table: pd.DataFrame, logits: np.ndarray) -> dict[str, dict[s
         labels = table["label"].to_numpy()[rows]
         drawn[name] = (labels, logits[rows])
         results[name] = scores.score(scores.plain(*drawn[name]))
-        _confusion_matrix(run, scores.confusion(scores.plain(*drawn[name])), name)
+        confusion_matrix(run, scores.confusion(scores.plain(*drawn[name])), name)
     run.figure(figures.roc_curves(drawn), "roc_curve.png")
     run.figure(figures.precision_recall_curves(drawn), "precision_recall_curve.png")
     run.metrics({f"{name}/{metric}": value for name, result in results.items() for metric, value in result.items()})
@@ -141,45 +141,7 @@ def near_duplicates(run: Run, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
-    """Where a finished sweep went over all folds: pool their test splits, log and print what comes out.
-
-    Args:
-        run: the sweep's parent. One setting: its metrics, confusion matrix and label doubts are logged there.
-            Several: a row each in `cross_validation.csv`.
-        jobs: as `tracking.sweep_jobs` gives them, all FINISHED.
-    """
-    fold, folds = jobs["params.split.fold"].astype(int), jobs["params.split.folds"].astype(int)
-    if fold.nunique() < 2:
-        return
-    params = [c for c in jobs.columns if c.startswith("params.") and c != "params.split.fold"]
-    varied = [c for c in params if jobs[c].nunique(dropna=False) > 1]
-    rows: list[dict[str, Any]] = []
-    every = []
-    for values, group in jobs.groupby(varied) if varied else [((), jobs)]:
-        if sorted(fold[group.index]) != list(range(folds[group.index[0]])):
-            print("\nNot every fold was run once: nothing is pooled.")
-            return
-        setting: dict[str, Any] = {c.removeprefix("params."): value for c, value in zip(varied, values, strict=True)}
-        runs = zip(fold[group.index], group["run_id"], strict=True)
-        pooled = crossval.pool({number: tracking.predictions(run_id) for number, run_id in runs})
-        every.append(pooled.assign(**setting))
-        rows.append(setting | crossval.describe(pooled))
-    run.parquet(pd.concat(every), "oof_predictions.parquet")
-    run.text(pd.DataFrame(rows).to_csv(index=False), "cross_validation.csv")
-    print("\nOut of fold: every image tested once, by a model that has not seen it\n")
-    if varied:
-        shown = [c.removeprefix("params.") for c in varied] + ["oof/n", "oof/accuracy", "oof/roc_auc", "oof/log_loss"]
-        print(pd.DataFrame(rows)[shown].to_string(index=False, float_format=lambda x: f"{x:.4f}"))
-        return
-    run.metrics(rows[0])
-    labels, logits = every[0]["label"].to_numpy(), every[0]["logit"].to_numpy()
-    _confusion_matrix(run, scores.confusion(scores.plain(labels, logits)), "oof")
-    run.text(crossval.doubts(every[0]).to_csv(index=False), "label_doubts.csv")
-    print(crossval.table(rows[0]).to_string(float_format=lambda x: f"{x:.3f}"))
-
-
-def _confusion_matrix(run: Run, counts: scores.Confusion, name: str) -> None:
+def confusion_matrix(run: Run, counts: scores.Confusion, name: str) -> None:
     run.figure(figures.confusion_matrix(counts, name), f"confusion_matrix_{name}.png")
     run.json(
         {"labels": [0, 1], "rows": "true", "columns": "predicted", "matrix": counts.matrix()},

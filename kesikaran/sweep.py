@@ -1,15 +1,12 @@
-"""A multirun's parent run: opened before the first job, closed whatever happens, with a table of the jobs."""
+"""A multirun's parent run: opened before the first job, closed whatever happens."""
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _VARIED_ENV = "KESIKARAN_SWEEP_VARIES"  # as tracking.SWEEP_ENV: it reaches the jobs under every launcher
 
@@ -36,53 +33,33 @@ class SweepCallback(Callback):
         os.environ[_VARIED_ENV] = " ".join(word.split("=")[0] for word in words)
 
 
-def job_name(words: list[str]) -> str | None:
-    """A name for the job of the given overrides: those that its sweep varies. None outside a sweep."""
+def job_overrides(words: list[str]) -> dict[str, str]:
+    """Of a job's overrides those that its sweep varies, by name. Empty outside a sweep."""
     varied = os.environ.get(_VARIED_ENV, "").split()
-    return " ".join(word for word in words if word.split("=")[0] in varied) or None
+    return {key: value for key, _, value in (word.partition("=") for word in words) if key in varied}
 
 
-def close(status: str) -> None:
-    """End the open sweep, if one is: print and log its table. Called by the door and not by Hydra's callback, which
-    would turn a failure of it into a warning. FINISHED becomes FAILED where a job failed."""
+def close(status: str) -> bool:
+    """End the open sweep, if one is: print and log what it says (see `closing`). Called by the door and not by Hydra's
+    callback, which would turn a failure of it into a warning. FINISHED becomes FAILED where a job failed.
+
+    Returns:
+        False where a job did not pass its gate.
+    """
     if "kesikaran.tracking" not in sys.modules:  # --help and the like opened nothing
-        return
+        return True
     from kesikaran import tracking
 
     sweep_id = tracking.open_sweep_id()
     if sweep_id is None:
-        return
+        return True
     del os.environ[tracking.SWEEP_ENV]
     os.environ.pop(_VARIED_ENV, None)
-
     with tracking.closing_sweep(sweep_id, status) as (run, jobs):
-        table = summary(jobs)
-        run.text(table.to_csv(index=False), "sweep.csv")
-        print(f"\nSweep {sweep_id}: {len(table)} jobs, {(jobs['status'] != 'FINISHED').sum()} not finished\n")
-        print(table.to_string(index=False, float_format=lambda x: f"{x:.4f}", na_rep="-"))
-        if (count := splits(jobs)) > 1:
-            print(
-                f"\nThese jobs were scored on {count} different splits (tag split_fingerprint): "
-                "their metrics are not comparable image by image."
-            )
-        if status == "FINISHED" and set(jobs["status"]) == {"FINISHED"}:
-            from kesikaran import report
+        from kesikaran import closing
 
-            report.cross_validation(run, jobs)
-        print(f"\nLook at it:  {tracking.look_at(sweep_id)}")
-
-
-def summary(jobs: "pd.DataFrame") -> "pd.DataFrame":
-    """A row a job: what differed between the jobs, the validation metrics, the test metrics."""
-    params = [c for c in jobs.columns if c.startswith("params.") and jobs[c].nunique(dropna=False) > 1]
-    wanted = [f"metrics.{s}/{m}" for s in ("validation", "test") for m in ("log_loss", "roc_auc", "accuracy")]
-    columns = ["run_id", "status", *params, *(m for m in wanted if m in jobs.columns)]
-    return jobs[columns].rename(columns=lambda c: c.removeprefix("params.").removeprefix("metrics."))
-
-
-def splits(jobs: "pd.DataFrame") -> int:
-    """On how many different splits the jobs were scored that have the same `split.fold`: the folds of a
-    cross-validation differ and are meant to. A job that ended before it had a split does not count."""
-    if "params.split.fold" not in jobs:  # no job, or none that came as far as its params
-        return 0
-    return int(jobs.groupby("params.split.fold")["split_fingerprint"].nunique().max())
+        closing.say(run, jobs, whole=status == "FINISHED")
+    failed = (jobs["gate"] == "failed").sum() if len(jobs) else 0
+    if failed:
+        print(f"\nGate failed: {failed} of {len(jobs)} jobs (tag gate, why in gate_judged)")
+    return not failed

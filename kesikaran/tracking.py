@@ -1,5 +1,6 @@
 """The one `import mlflow`. A run is a `with` block; nothing it does leaves a run RUNNING."""
 
+import json
 import logging
 import math
 import os
@@ -32,6 +33,7 @@ from kesikaran.errors import InputError
 
 SAVED_MODEL = "tf2model"  # where mlflow.tensorflow puts it within a model's folder
 SWEEP_TAG = "sweep_id"
+_OVERRIDES_TAG = "overrides"
 SWEEP_ENV = "KESIKARAN_SWEEP_ID"  # environment variables reach the jobs under every launcher
 
 _PAUSE_SECONDS = 1.0  # between two writes of epochs
@@ -151,15 +153,19 @@ def save_model(classifier: Any, folder: Path) -> None:
 
 
 @contextmanager
-def run(experiment: str, name: str | None, params: dict[str, str]) -> Iterator[Run]:
+def run(
+    experiment: str, name: str | None, params: dict[str, str], overrides: dict[str, str] | None = None
+) -> Iterator[Run]:
     """Open a run, log its params, close it whatever happens.
 
     FINISHED; FAILED with the traceback as `traceback.txt` when something was raised; KILLED on Ctrl-C
-    and SIGTERM. A sweep's run is a child: its parent's id is in `$KESIKARAN_SWEEP_ID`.
+    and SIGTERM. A sweep's run is a child: its parent's id is in `$KESIKARAN_SWEEP_ID`, and `overrides` are what it
+    has of what the sweep varies.
     """
     experiment_id = open_experiment(experiment)
     sweep_id = open_sweep_id()
     lineage = {"mlflow.parentRunId": sweep_id, SWEEP_TAG: sweep_id} if sweep_id else {}
+    lineage |= {_OVERRIDES_TAG: json.dumps(overrides)} if overrides else {}
     client = mlflow.MlflowClient()
     opened = None
     try:
@@ -264,8 +270,8 @@ def open_sweep_id() -> str | None:
 
 
 def sweep_jobs(sweep_id: str) -> pd.DataFrame:
-    """The jobs of a sweep in their order: columns `run_id`, `status`, `split_fingerprint` (None where a job has none),
-    `params.*` and `metrics.*`."""
+    """The jobs of a sweep in their order: columns `run_id`, `status`, `split_fingerprint` and `gate` (None where a job
+    has none), `overrides.*` (what the sweep varies), `params.*` and `metrics.*`."""
     client = mlflow.MlflowClient()
     # A sweep over data sets has its jobs in several experiments.
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -277,7 +283,8 @@ def sweep_jobs(sweep_id: str) -> pd.DataFrame:
         )  # fmt: skip
         for job in page:
             row = {"run_id": job.info.run_id, "status": job.info.status}
-            row["split_fingerprint"] = job.data.tags.get("split_fingerprint")
+            row |= {name: job.data.tags.get(name) for name in ("split_fingerprint", "gate")}
+            row |= {f"overrides.{k}": v for k, v in json.loads(job.data.tags.get(_OVERRIDES_TAG, "{}")).items()}
             row |= {f"params.{k}": v for k, v in job.data.params.items()}
             rows.append(row | {f"metrics.{k}": v for k, v in job.data.metrics.items()})
         token = page.token

@@ -8,8 +8,9 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -18,8 +19,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kesikaran import config, paths, sweep, terminal, vectorized
+from kesikaran import config, gate, paths, sweep, terminal, vectorized
 from kesikaran.errors import InputError
+
+if TYPE_CHECKING:
+    from kesikaran.fitting import Fitted, Training
 
 
 def job(cfg: DictConfig) -> float:
@@ -39,12 +43,16 @@ def begin(cfg: DictConfig) -> vectorized.Job:
         experiment = config.parse(cfg)
         # The run opens first, so that whatever goes wrong from here on is on record.
         params = config.flatten(experiment)
-        name = experiment.tracking.run_name or sweep.job_name(list(HydraConfig.get().overrides.task))
-        with tracking.run(experiment.data.name, name, params) as run:
+        varied = sweep.job_overrides(list(HydraConfig.get().overrides.task))
+        name = experiment.tracking.run_name or " ".join(f"{key}={value}" for key, value in varied.items()) or None
+        with tracking.run(experiment.data.name, name, params, varied) as run:
             config.check(experiment)
             run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
             print(f"Run {run.run_id} in experiment {experiment.data.name}")
-            return (yield from steps(experiment, run))
+            value, passed = yield from steps(experiment, run)
+        if not passed and not tracking.open_sweep_id():  # a sweep ends first
+            sys.exit(gate.FAILED_EXIT)
+        return value
     except InputError as error:
         # Said here: Hydra would put a line of its own before it, and of a sweep's failures tell only the first.
         print(f"error: {error}", file=sys.stderr)
@@ -53,8 +61,10 @@ def begin(cfg: DictConfig) -> vectorized.Job:
         sys.exit(1)
 
 
-def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
-    """Data, features, split, head, scores, model: each is one call into its room."""
+def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitted, tuple[float, bool]]":
+    """Data, features, split, head, scores, model: each is one call into its room.
+
+    Returns the validation metric `fit.monitor` and whether the gate, if there is one, lets the run through."""
     with terminal.quiet_start():
         from kesikaran import (
             backbone,
@@ -124,11 +134,12 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
         export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights())
     fitting.forget()
     report.say(results, remarks, run)
-    return results["validation"]["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"]
+    passed = report.gate(run, e.gate, results)
+    return results["validation"]["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"], passed
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, 1 an error, 130 Ctrl-C, 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, 1 an error, 3 a gate failed, 130 Ctrl-C, 143 SIGTERM."""
     refuse_legacy_keras()
     quiet()
     gc.disable()  # nothing of an import is garbage, and looking takes a fifth of the imports' time
@@ -154,7 +165,9 @@ def main() -> None:
         raise
     finally:
         gc.enable()
-        sweep.close(status)
+        passed = sweep.close(status)
+    if not passed:
+        sys.exit(gate.FAILED_EXIT)
 
 
 def quiet() -> None:
