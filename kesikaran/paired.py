@@ -1,7 +1,7 @@
 """Two classifiers on the same images: which differences are more than chance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 from statsmodels.stats.multitest import multipletests
 
-from kesikaran import influence, intervals
+from kesikaran import influence, intervals, scores
 from kesikaran.influence import Influence, Units
 from kesikaran.intervals import Interval
 from kesikaran.scores import Outcome
@@ -29,8 +29,15 @@ class Difference:
     test: str
 
 
-def compare(a: Outcome, b: Outcome, confidence: float = 0.95, calibration_bins: int = 10) -> dict[str, Difference]:
-    """Every metric of `scores.score` but the counts, of two outcomes of the same images, row by row.
+def compare(
+    a: Outcome,
+    b: Outcome,
+    confidence: float = 0.95,
+    calibration_bins: int = 10,
+    metrics: Collection[str] | None = None,
+) -> dict[str, Difference]:
+    """Every metric of `scores.score` but the counts, of two outcomes of the same images, row by row; or `metrics` only:
+    calibration_error takes longer than all the others.
 
     Nothing is drawn at random. Intervals and p-values allow for the images, not for what another training seed or
     another training set would change.
@@ -57,7 +64,8 @@ def compare(a: Outcome, b: Outcome, confidence: float = 0.95, calibration_bins: 
     among = influence.units(a)
     parts_a, parts_b = influence.of(a), influence.of(b)
     result = {}
-    for name, first in intervals.intervals(a, confidence, calibration_bins).items():
+    every = [name for name in scores.score(a, calibration_bins) if name in parts_a or name == "calibration_error"]
+    for name in every if metrics is None else metrics:
         if name == "calibration_error":
             result[name] = _calibration(a, b, confidence, calibration_bins)
             continue
@@ -65,15 +73,17 @@ def compare(a: Outcome, b: Outcome, confidence: float = 0.95, calibration_bins: 
         if math.isnan(part_a.value) or math.isnan(part_b.value):
             result[name] = Difference(part_a.value, part_b.value, *[math.nan] * 4, "undefined")
         elif name in ("accuracy", "recall", "specificity"):
+            first = intervals.interval(name, part_a, a, among, confidence)
             second = intervals.interval(name, part_b, b, among, confidence)
             result[name] = _proportion(part_a, part_b, (first, second), a.groups is not None, among)
         else:
-            test = "DeLong" if name == "roc_auc" else "influence t"
-            result[name] = _t(part_a, part_b, among, confidence, test if a.groups is None else f"{test}, by group")
+            test = ("DeLong" if name == "roc_auc" else "influence t") + ("" if a.groups is None else ", by group")
+            result[name] = by_influence(part_a, part_b, among, confidence, test)
     return result
 
 
-def _t(a: Influence, b: Influence, among: Units, confidence: float, test: str) -> Difference:
+def by_influence(a: Influence, b: Influence, among: Units, confidence: float, test: str) -> Difference:
+    """The t-test on the difference of each unit's influences; DeLong's is one with infinite degrees of freedom."""
     each, difference = b.each - a.each, b.value - a.value
     spread, freedom = influence.variance(each, among)
     if among.count == 1:
@@ -102,7 +112,7 @@ def _proportion(
     root = math.sqrt(spreads[0] * spreads[1])
     correlation = (spreads[0] + spreads[1] - spreads[2]) / (2 * root) if root else 0.0
     if grouped:
-        found = _t(a, b, among, 0.95, "")
+        found = by_influence(a, b, among, 0.95, "")
         p_value, test = found.p_value, "t of group sums"
     else:
         change = np.rint((b.each - a.each + (b.value - a.value) / n) * n)[a.of]
@@ -173,7 +183,7 @@ def against_best(
     metric: picked on these images it would look better than it is.
     """
     p_values = [
-        math.nan if i == best else compare(outcomes[best], one, confidence, calibration_bins)[metric].p_value
+        math.nan if i == best else compare(outcomes[best], one, confidence, calibration_bins, (metric,))[metric].p_value
         for i, one in enumerate(outcomes)
     ]
     return holm(p_values)
