@@ -35,4 +35,4 @@ def judge(metric: str, least: float, metrics: Mapping[str, float]) -> Verdict:
         return Verdict(False, f"{metric} is undefined on these images, and {least:g} was asked for")
     passed = low >= least
     end = f"the lower end {'reaches' if passed else 'is below'} {least:g}"
-    return Verdict(passed, f"{metric} {value:.3f} [{low:.3f}, {high:.3f}]: {end}")
+    return Verdict(passed, f"{metric} {value:.4f} [{low:.4f}, {high:.4f}]: {end}")

@@ -107,6 +107,8 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
     if looks:
         table = table.assign(**{duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
     table = split.apply(e.split, table, given)
+    if e.fit.monitor is config.Monitor.auc:
+        split.need_both_classes(table, ("train", "validation"))
     if list(table["object_id"]) != found.object_ids:
         raise AssertionError("the rows of the features are not the rows of the split")
     identity = {
@@ -127,15 +129,21 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     logits = fitting.predict(head, found.matrix)
-    results = report.write(run, table, logits)
-    remarks = report.leaks(run, table, found.matrix, logits, e.split) + report.near_duplicates(run, table)
+    predictions = decisions.apply(decision, table[["object_id", "split", "label"]].assign(logit=logits))
+    groups = split.groups(e.split, table)
+    if groups is not None:
+        predictions["group"] = groups.astype(str)
+    results = report.write(run, predictions, e.evaluation)
+    remarks = report.prevalences(run, predictions, e.evaluation)
+    remarks += report.leaks(run, table, found.matrix, logits, e.split) + report.near_duplicates(run, table)
     if e.tracking.log_model:
         print("Saving the model ...")
         export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights())
     fitting.forget()
-    report.say(results, remarks, run)
+    report.say(results, e.evaluation, remarks, run)
     passed = report.gate(run, e.gate, results)
-    return results["validation"]["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"], passed
+    objective = "log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"
+    return results["validation"].metrics[objective].value, passed
 
 
 def main() -> None:
