@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from kesikaran import crossval, duplicates, figures, leak, scores, split, tracking
+from kesikaran import crossval, duplicates, figures, leak, records, scores, split
 from kesikaran.config import BackboneConfig, OnBadImage, Rule, SplitConfig
 from kesikaran.errors import InputError
 from kesikaran.tracking import Run
@@ -147,7 +147,7 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     Args:
         run: the sweep's parent. One setting: its metrics, confusion matrix and label doubts are logged there.
             Several: a row each in `cross_validation.csv`.
-        jobs: as `tracking.sweep_jobs` gives them, all FINISHED.
+        jobs: as `records.sweep_jobs` gives them, all FINISHED.
     """
     fold, folds = jobs["params.split.fold"].astype(int), jobs["params.split.folds"].astype(int)
     if fold.nunique() < 2:
@@ -162,7 +162,7 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
             return
         setting: dict[str, Any] = {c.removeprefix("params."): value for c, value in zip(varied, values, strict=True)}
         runs = zip(fold[group.index], group["run_id"], strict=True)
-        pooled = crossval.pool({number: tracking.predictions(run_id) for number, run_id in runs})
+        pooled = crossval.pool({number: records.predictions(run_id) for number, run_id in runs})
         every.append(pooled.assign(**setting))
         rows.append(setting | crossval.describe(pooled))
     run.parquet(pd.concat(every), "oof_predictions.parquet")
@@ -193,4 +193,4 @@ def say(results: dict[str, dict[str, float]], remarks: list[str], run: Run) -> N
     table["n"] = table["n"].astype(int)
     print("\n" + table.to_string(float_format=lambda x: f"{x:.3f}" if abs(x) < 1e4 else f"{x:.3g}"))
     print("\n".join(["", *remarks]))
-    print(f"\nRun {run.run_id}\nLook at it:  {tracking.look_at(run.run_id)}")
+    print(f"\nRun {run.run_id}\nLook at it:  {records.look_at(run.run_id)}")
