@@ -76,14 +76,15 @@ def confusion(outcome: Outcome) -> Confusion:
     return result
 
 
-def score(outcome: Outcome) -> dict[str, float]:
+def score(outcome: Outcome, calibration_bins: int = 10) -> dict[str, float]:
     """The metrics of one split, n >= 1.
 
     Returns:
         accuracy, balanced_accuracy, precision, recall, specificity, f1, roc_auc, pr_auc (average precision),
-        log_loss (nats), brier, and the counts n tn fp fn tp. NaN where a metric is undefined: recall and pr_auc
-        without an image of label 1, specificity without one of 0, balanced_accuracy and roc_auc without either,
-        precision where nothing is predicted 1, f1 where moreover nothing is 1.
+        log_loss (nats), brier, calibration_error, and the counts n tn fp fn tp. NaN where a metric is undefined:
+        recall and pr_auc without an image of label 1, specificity without one of 0, balanced_accuracy and roc_auc
+        without either, precision where nothing is predicted 1, f1 where moreover nothing is 1, calibration_error
+        where no two independent images share a bin.
     """
     counts = confusion(outcome)
     labels, logits = outcome.labels, outcome.logits
@@ -101,6 +102,7 @@ def score(outcome: Outcome) -> dict[str, float]:
         "pr_auc": metrics.average_precision_score(labels, logits) if labels.any() else math.nan,
         "log_loss": log_loss(labels, logits),
         "brier": float(np.mean((probabilities - labels) ** 2)),
+        "calibration_error": calibration_error(outcome, calibration_bins),
         "n": counts.total,
         "tn": counts.tn,
         "fp": counts.fp,
@@ -111,6 +113,66 @@ def score(outcome: Outcome) -> dict[str, float]:
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
+
+
+@dataclass(frozen=True)
+class CalibrationBins:
+    """The bins of a calibration error that hold two images of different groups, each value float64 [bins].
+
+    share: of the images of these bins. gap: mean of label - probability. squared_gap: its square without bias.
+    noise: the variance of `gap` as an estimate of the bin's true gap.
+    """
+
+    share: np.ndarray
+    gap: np.ndarray
+    squared_gap: np.ndarray
+    noise: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The calibration error, see `calibration_error`."""
+        return math.sqrt(max(0.0, float(self.share @ self.squared_gap))) if len(self.share) else math.nan
+
+
+def calibration_bins(outcome: Outcome, bins: int) -> CalibrationBins:
+    """Bins of equal counts by logit (Nixon et al. 2019): at most `bins`, and no more than half the images.
+
+    Equal logits lie in one bin, so the order of the images does not matter. `squared_gap` is the mean product of the
+    residuals of two images of different groups: its expectation is the square of the bin's true gap, where the
+    square of `gap` is too large by the variance of `gap` (Kumar, Liang and Ma 2019; Brocker 2012).
+    """
+    n = len(outcome.labels)
+    probabilities = expit(outcome.logits.astype(np.float64))
+    used = max(1, min(bins, n // 2))
+    place = (used * (rankdata(outcome.logits) - 0.5) / n).astype(int)
+    group = np.arange(n) if outcome.groups is None else np.unique(outcome.groups, return_inverse=True)[1]
+    cells, cell = np.unique(place * (int(group.max()) + 1) + group, return_inverse=True)
+    cell_bin = cells // (int(group.max()) + 1)
+    sums, sizes = np.bincount(cell, outcome.labels - probabilities), np.bincount(cell).astype(float)
+
+    def by_bin(values: np.ndarray) -> np.ndarray:
+        return np.bincount(cell_bin, values, used)
+
+    images = by_bin(sizes)
+    pairs = images**2 - by_bin(sizes**2)
+    kept = pairs > 0
+    images, pairs = images[kept], pairs[kept]
+    gap = by_bin(sums)[kept] / images
+    squared_gap = (by_bin(sums)[kept] ** 2 - by_bin(sums**2)[kept]) / pairs
+    # Labels that are all equal in a bin show no spread: it has at least that of labels drawn by the probabilities.
+    drawn = np.bincount(place, probabilities * (1 - probabilities), used)[kept] / images**2
+    return CalibrationBins(images / images.sum(), gap, squared_gap, np.maximum(gap**2 - squared_gap, drawn))
+
+
+def calibration_error(outcome: Outcome, bins: int) -> float:
+    """How far probabilities are from the shares of label 1, in probability: 0 is best, 1 worst.
+
+    The root mean square over the images of their bin's gap between the mean probability and the share of label 1, on
+    bins of equal counts, without the bias that makes a plain expected calibration error of a calibrated model grow
+    with the bins and shrink with n. It is 0 where the gaps are no larger than chance makes them, and NaN where no
+    bin holds two independent images.
+    """
+    return calibration_bins(outcome, bins).error
 
 
 def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

@@ -11,7 +11,20 @@ from kesikaran import config, paths
 
 PACKAGE = Path(config.__file__).parent
 ROOMS = {path.stem: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"}
-HEADS = ("config", "split", "imbalance", "scores", "crossval", "leak", "duplicates", "figures")
+HEADS = (
+    "config",
+    "split",
+    "imbalance",
+    "scores",
+    "influence",
+    "intervals",
+    "paired",
+    "prevalence",
+    "crossval",
+    "leak",
+    "duplicates",
+    "figures",
+)
 HEAVY = ("tensorflow", "tf_keras", "keras", "tensorflow_hub", "mlflow", "hydra")
 
 
