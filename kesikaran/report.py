@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kesikaran import duplicates, figures, intervals, leak, prevalence, scores, split, tracking
+from kesikaran import duplicates, figures, intervals, leak, prevalence, records, scores, split
 from kesikaran.config import BackboneConfig, EvaluationConfig, GateConfig, OnBadImage, Rule, SplitConfig
 from kesikaran.errors import InputError
 from kesikaran.gate import judge
@@ -236,7 +236,7 @@ def say(results: dict[str, Result], config: EvaluationConfig, remarks: list[str]
                 f"{result.counts.fp + result.counts.tp} predicted 1: {', '.join(undefined)}"
             )
     print("\n".join(["", *remarks]))
-    print(f"\nRun {run.run_id}\nLook at it:  {tracking.look_at(run.run_id)}")
+    print(f"\nRun {run.run_id}\nLook at it:  {records.look_at(run.run_id)}")
 
 
 def in_words(interval: Interval, digits: int = 3) -> str:
