@@ -102,7 +102,9 @@ def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: 
     name = f"{WORDS[found.metric]} ({setting(jobs, found.row)}, run {jobs.loc[found.row, 'run_id'][:8]})"
     if not len(compared):
         return f"The best of {finished} by validation {name} was not compared: no other job has its test images."
-    said = f"is not distinguishable from {alike} other{'' if alike == 1 else 's'}" if alike else "differs from every other"
+    said = (
+        f"is not distinguishable from {alike} other{'' if alike == 1 else 's'}" if alike else "differs from every other"
+    )
     return (
         f"The best of {finished} by validation {name} {said} on the {images:,} test images: {WORDS[found.metric]}, "
         f"image by image, Holm over {len(compared)} comparisons at {1 - confidence:.0%}."
@@ -168,7 +170,9 @@ def seed_sentences(spread: pd.DataFrame, seeds: int) -> list[str]:
     }
     for which, words in said.items():
         rows = spread[spread["larger"] == which]
-        each = [f"{WORDS[str(name)]} {row['standard_error']:.4f} against {row['std']:.4f}" for name, row in rows.iterrows()]
+        each = [
+            f"{WORDS[str(name)]} {row['standard_error']:.4f} against {row['std']:.4f}" for name, row in rows.iterrows()
+        ]
         lines += [f"{words} {', '.join(each)}."] if each else []
     return lines
 
