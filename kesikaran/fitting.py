@@ -45,9 +45,9 @@ class Task:
     class_weights: of the labels 0 and 1; None: all 1.
     seed: of the order of the rows and of the dropout masks.
     on_epoch: called with the epoch (from 0) and its metrics: train/loss (as trained: weighted, with label
-        smoothing, dropout and L2), validation/loss (plain, nats), validation/auc (where validation has both classes), learning_rate. None is also a
-        final metric's name: MLflow shows the highest step, so the last epoch would hide the number of the
-        restored weights.
+        smoothing, dropout and L2), validation/loss (plain, nats), validation/auc (where validation has both
+        classes), learning_rate. None is also a final metric's name: MLflow shows the highest step, so the last
+        epoch would hide the number of the restored weights.
     """
 
     model: Any

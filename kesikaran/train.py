@@ -56,6 +56,8 @@ def begin(cfg: DictConfig) -> vectorized.Job:
 def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     """Data, features, split, head, scores, model: each is one call into its room."""
     with terminal.quiet_start():
+        from scipy.special import expit
+
         from kesikaran import (
             backbone,
             dataset,
@@ -119,7 +121,9 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     logits = fitting.predict(head, found.matrix)
-    predictions = decisions.apply(decision, table[["object_id", "split", "label"]].assign(logit=logits))
+    predictions = table[["object_id", "split", "label"]].assign(
+        logit=logits, log_odds=logits.astype(float), probability=expit(logits), predicted=(logits >= 0).astype(int)
+    )
     groups = split.groups(e.split, table)
     if groups is not None:
         predictions["group"] = groups.astype(str)
