@@ -114,9 +114,9 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
 
     every = fitting.Sample(found.matrix, table["label"].to_numpy())
     train, validation = (split.rows(table, side) for side in ("train", "validation"))
-    chosen, weights = imbalance.treat(every.labels[train], e.imbalance.strategy.name, e.seed)
+    chosen, loss = imbalance.treat(every.labels[train], e.imbalance, e.seed)
     head = model.build_head(net.width, e.head, e.seed)
-    task = fitting.Task(head, e.head, e.optimizer, e.fit, weights, e.seed, run.epoch)
+    task = fitting.Task(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch)
     fitted = yield fitting.Training(task, every, train[chosen], validation)
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
