@@ -211,8 +211,6 @@ class GateConfig:
 @dataclass
 class EvaluationConfig:
     confidence: float = 0.95  # of every interval
-    resamples: int = 2000  # of the bootstrap
-    seed: int = 0  # of the bootstrap
     calibration_bins: int = 10  # of calibration_error, with as many images each
     # Shares of label 1 where the classifier may be used: precision, alerts and misses are told for each.
     prevalences: list[float] = field(default_factory=lambda: [0.5, 0.1, 0.01, 0.001])
@@ -401,8 +399,6 @@ def check(e: Experiment) -> None:
     need(0 <= e.fit.label_smoothing < 1, "fit.label_smoothing", e.fit.label_smoothing, "0 to below 1")
     low_high = "above 0 and below 1"
     need(0 < e.evaluation.confidence < 1, "evaluation.confidence", e.evaluation.confidence, low_high)
-    need(e.evaluation.resamples >= 100, "evaluation.resamples", e.evaluation.resamples, "at least 100")
-    need(0 <= e.evaluation.seed < 2**32, "evaluation.seed", e.evaluation.seed, "0 to 4294967295")
     need(e.evaluation.calibration_bins >= 1, "evaluation.calibration_bins", e.evaluation.calibration_bins, "at least 1")
     shares = e.evaluation.prevalences
     need(all(0 < p < 1 for p in shares), "evaluation.prevalences", shares, f"a list of shares {low_high}, or []")

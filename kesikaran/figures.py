@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn import metrics
 
-from kesikaran.scores import Confusion
+from kesikaran.scores import Confusion, Outcome
 
 
 def confusion_matrix(counts: Confusion, split: str) -> Figure:
@@ -26,26 +26,30 @@ def confusion_matrix(counts: Confusion, split: str) -> Figure:
     return figure
 
 
-def roc_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """by_split: split -> (labels [n], logits [n])."""
+def roc_curves(by_split: dict[str, Outcome]) -> Figure:
+    """A curve for each split that has both classes."""
     figure, axes = _square(3.2)
-    for split, (labels, logits) in by_split.items():
-        fpr, tpr, _ = metrics.roc_curve(labels, logits)
-        axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(labels):,}")
+    for split, outcome in by_split.items():
+        if outcome.labels.any() and not outcome.labels.all():
+            fpr, tpr, _ = metrics.roc_curve(outcome.labels, outcome.logits)
+            axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(outcome.labels):,}")
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
     axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC", aspect="equal")
     axes.legend(fontsize=7)
     return figure
 
 
-def precision_recall_curves(by_split: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """by_split: split -> (labels [n], logits [n]). Dotted: the precision of chance, the share of label 1."""
+def precision_recall_curves(by_split: dict[str, Outcome]) -> Figure:
+    """A curve for each split that has an image of label 1. Dotted: the precision of chance, the share of label 1."""
     figure, axes = _square(3.2)
-    for split, (labels, logits) in by_split.items():
-        precision, recall, _ = metrics.precision_recall_curve(labels, logits)
-        area = metrics.average_precision_score(labels, logits)
-        (line,) = axes.step(recall, precision, where="post", label=f"{split}, AP {area:.3f}, n = {len(labels):,}")
-        axes.axhline(float(np.mean(labels)), color=line.get_color(), linestyle=":", linewidth=1)
+    for split, outcome in by_split.items():
+        if not outcome.labels.any():
+            continue
+        precision, recall, _ = metrics.precision_recall_curve(outcome.labels, outcome.logits)
+        area = metrics.average_precision_score(outcome.labels, outcome.logits)
+        text = f"{split}, AP {area:.3f}, n = {len(outcome.labels):,}"
+        (line,) = axes.step(recall, precision, where="post", label=text)
+        axes.axhline(float(np.mean(outcome.labels)), color=line.get_color(), linestyle=":", linewidth=1)
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.legend(fontsize=7, loc="lower left")
     return figure

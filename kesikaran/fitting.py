@@ -45,7 +45,7 @@ class Task:
     class_weights: of the labels 0 and 1; None: all 1.
     seed: of the order of the rows and of the dropout masks.
     on_epoch: called with the epoch (from 0) and its metrics: train/loss (as trained: weighted, with label
-        smoothing, dropout and L2), validation/loss (plain, nats), validation/auc, learning_rate. None is also a
+        smoothing, dropout and L2), validation/loss (plain, nats), validation/auc (where validation has both classes), learning_rate. None is also a
         final metric's name: MLflow shows the highest step, so the last epoch would hide the number of the
         restored weights.
     """
@@ -160,15 +160,10 @@ class _Watch:
         if not np.isfinite(done.logits).all():
             return self._fail(f"the logits are not finite after epoch {epoch}: try a lower optimizer.lr")
         self.loss, self.auc = scores.log_loss(labels, done.logits), scores.roc_auc(labels, done.logits)
-        self._task.on_epoch(
-            epoch,
-            {
-                "train/loss": done.loss,
-                "validation/loss": self.loss,
-                "validation/auc": self.auc,
-                "learning_rate": done.learning_rate,
-            },
-        )
+        metrics = {"train/loss": done.loss, "validation/loss": self.loss, "learning_rate": done.learning_rate}
+        if not math.isnan(self.auc):
+            metrics["validation/auc"] = self.auc
+        self._task.on_epoch(epoch, metrics)
         config = self._task.fit
         value = self.loss if config.monitor is Monitor.loss else -self.auc
         better = config.patience is None or value < self._best

@@ -1,18 +1,21 @@
 """What a run says: metrics, matrices, curves and predictions to the tracker, one table to the terminal."""
 
+import dataclasses
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
-from kesikaran import crossval, duplicates, figures, leak, records, scores, split
-from kesikaran.config import BackboneConfig, OnBadImage, Rule, SplitConfig
+from kesikaran import crossval, duplicates, figures, intervals, leak, prevalence, records, scores, split
+from kesikaran.config import BackboneConfig, EvaluationConfig, OnBadImage, Rule, SplitConfig
 from kesikaran.errors import InputError
+from kesikaran.intervals import Interval
 from kesikaran.tracking import Run
 
-_SHOWN = ("n", "accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "log_loss")
+_IN_USE = {"precision": 3, "alerts": 0, "missed": 1}  # of `prevalence.InUse`, with digits to show
 
 
 def refused(run: Run, reasons: dict[str, str], asked: int, policy: OnBadImage) -> None:
@@ -58,29 +61,96 @@ def inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
         run.dataset(rows, name, source, split.fingerprint(rows), str(context))
 
 
-def write(run: Run, table: pd.DataFrame, logits: np.ndarray) -> dict[str, dict[str, float]]:
+@dataclass(frozen=True)
+class Result:
+    """What a split's predictions are worth: counts of images, and the metrics of `scores.score` with intervals."""
+
+    counts: scores.Confusion
+    metrics: dict[str, Interval]
+
+
+def write(run: Run, predictions: pd.DataFrame, config: EvaluationConfig) -> dict[str, Result]:
     """Score every split and log all that a finished run leaves, the model apart.
 
+    A metric that is undefined, as ROC AUC is where a split has one class, is not logged.
+
     Args:
-        table: columns object_id, label, split.
-        logits: float32 [n], of the table's rows.
+        predictions: columns object_id, split, label, logit, log_odds, probability, predicted; group where images
+            came in groups. It becomes `predictions.parquet`.
 
     Returns:
-        split -> metrics.
+        split -> what came out.
     """
-    predictions = table.assign(logit=logits, probability=expit(logits))
-    run.parquet(predictions[["object_id", "split", "label", "logit", "probability"]], "predictions.parquet")
-    results, drawn = {}, {}
+    run.parquet(predictions, "predictions.parquet")
+    results, outcomes = {}, {}
+    metrics: dict[str, float] = {}
     for name in split.SPLITS:
-        rows = (table["split"] == name).to_numpy()
-        labels = table["label"].to_numpy()[rows]
-        drawn[name] = (labels, logits[rows])
-        results[name] = scores.score(scores.plain(*drawn[name]))
-        _confusion_matrix(run, scores.confusion(scores.plain(*drawn[name])), name)
-    run.figure(figures.roc_curves(drawn), "roc_curve.png")
-    run.figure(figures.precision_recall_curves(drawn), "precision_recall_curve.png")
-    run.metrics({f"{name}/{metric}": value for name, result in results.items() for metric, value in result.items()})
+        outcomes[name] = scores.of_predictions(predictions[predictions["split"] == name])
+        results[name] = judged(outcomes[name], config)
+        metrics |= named(results[name], name)
+        _confusion_matrix(run, results[name].counts, name)
+    run.figure(figures.roc_curves(outcomes), "roc_curve.png")
+    run.figure(figures.precision_recall_curves(outcomes), "precision_recall_curve.png")
+    run.metrics(metrics)
     return results
+
+
+def judged(outcome: scores.Outcome, config: EvaluationConfig) -> Result:
+    found = intervals.intervals(outcome, config.confidence, config.calibration_bins)
+    return Result(scores.confusion(outcome), found)
+
+
+def named(result: Result, split: str) -> dict[str, float]:
+    """MLflow's metrics of a split: `test/accuracy`, `test/accuracy_low`, `test/accuracy_high`, ..., `test/n`."""
+    found = {f"{split}/{count}": float(value) for count, value in dataclasses.asdict(result.counts).items()}
+    found[f"{split}/n"] = result.counts.total
+    for name, interval in result.metrics.items():
+        found |= {f"{split}/{name}{end}": value for end, value in _ends(interval).items() if not math.isnan(value)}
+    return found
+
+
+def _ends(interval: Interval) -> dict[str, float]:
+    """What is put behind a metric's name for the value and for each limit."""
+    return {"": interval.value, "_low": interval.low, "_high": interval.high}
+
+
+def prevalences(run: Run, predictions: pd.DataFrame, config: EvaluationConfig) -> list[str]:
+    """Log as `prevalences.csv` what the test split says of a use with another share of label 1; returns what is to be
+    said of it.
+
+    Args:
+        predictions: as `write` takes them.
+    """
+    if not config.prevalences:
+        return []
+    outcome = scores.of_predictions(predictions[predictions["split"] == "test"])
+    found = {share: prevalence.at(outcome, share, config.confidence) for share in config.prevalences}
+    rows = {
+        share: {
+            f"{name}{'' if name == 'precision' else '_per_10000'}{end}": value
+            for name in _IN_USE
+            for end, value in _ends(getattr(use, name)).items()
+        }
+        for share, use in found.items()
+    }
+    run.text(pd.DataFrame(rows).T.to_csv(index_label="prevalence"), "prevalences.csv")
+    shown = {
+        f"{share:g}": {
+            f"{name}{'' if name == 'precision' else ' in 10,000'}": _in_words(getattr(use, name), digits)
+            for name, digits in _IN_USE.items()
+        }
+        for share, use in found.items()
+    }
+    table = pd.DataFrame(shown).T.rename_axis("share of label 1")
+    lines = [f"Where it is used, by the test split:\n\n{table.to_string()}\n"]
+    zeros = int((outcome.labels == 0).sum())
+    if zeros:
+        rate = prevalence.smallest_certifiable_rate(zeros, config.confidence)
+        lines.append(
+            f"With {zeros:,} test images of label 0 no false-positive rate below {rate:.1%} can be certified "
+            f"({config.confidence:.0%}): for rarer ones the data cannot speak."
+        )
+    return lines
 
 
 def leaks(run: Run, table: pd.DataFrame, features: np.ndarray, logits: np.ndarray, rule: SplitConfig) -> list[str]:
@@ -187,10 +257,27 @@ def _confusion_matrix(run: Run, counts: scores.Confusion, name: str) -> None:
     )
 
 
-def say(results: dict[str, dict[str, float]], remarks: list[str], run: Run) -> None:
+def say(results: dict[str, Result], config: EvaluationConfig, remarks: list[str], run: Run) -> None:
     """The closing table, what is to be remarked, and where to look."""
-    table = pd.DataFrame(results).T[list(_SHOWN)]
-    table["n"] = table["n"].astype(int)
-    print("\n" + table.to_string(float_format=lambda x: f"{x:.3f}" if abs(x) < 1e4 else f"{x:.3g}"))
+    columns = {
+        name: {"n": f"{result.counts.total:,}"} | {metric: _in_words(i) for metric, i in result.metrics.items()}
+        for name, result in results.items()
+    }
+    print("\n" + pd.DataFrame(columns).to_string())
+    print(f"\nIn brackets: {config.confidence:.0%} intervals, of the images. The model has seen those of train.")
+    for name, result in results.items():
+        if undefined := [metric for metric, interval in result.metrics.items() if math.isnan(interval.value)]:
+            zeros, ones = result.counts.tn + result.counts.fp, result.counts.fn + result.counts.tp
+            print(
+                f"Undefined in {name}, with {zeros} images of label 0, {ones} of label 1 and "
+                f"{result.counts.fp + result.counts.tp} predicted 1: {', '.join(undefined)}"
+            )
     print("\n".join(["", *remarks]))
     print(f"\nRun {run.run_id}\nLook at it:  {records.look_at(run.run_id)}")
+
+
+def _in_words(interval: Interval, digits: int = 3) -> str:
+    """0.853 [0.787, 0.902]; "-" where it is undefined."""
+    if math.isnan(interval.value):
+        return "-"
+    return f"{interval.value:,.{digits}f} [{interval.low:,.{digits}f}, {interval.high:,.{digits}f}]"

@@ -6,6 +6,7 @@ image is in exactly one split; that is asserted on every call.
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
         given: the table of `split.file`, for `from_file`.
 
     Raises:
-        InputError: a named column is missing, or a split is left without an image of some class.
+        InputError: a named column is missing, a split is left without an image, or train without one of a class.
     """
     need_columns(config, table)
     if config.rule is Rule.sha1_low_byte:
@@ -314,12 +315,13 @@ def _partition(before: pd.DataFrame, after: pd.DataFrame, side: np.ndarray) -> p
     return after
 
 
-def need_both_classes(table: pd.DataFrame) -> None:
-    """Raises InputError where a split is left without an image of some class."""
+def need_both_classes(table: pd.DataFrame, sides: Sequence[str] = ("train",)) -> None:
+    """Raises InputError where a split has no image, or one of `sides` lacks a class."""
     by_split = pd.crosstab(table["split"], table["label"]).reindex(index=list(SPLITS), columns=[0, 1], fill_value=0)
     for name, (zeros, ones) in zip(SPLITS, by_split.to_numpy().tolist(), strict=True):
-        if not zeros or not ones:
+        if not (zeros and ones if name in sides else zeros or ones):
             raise InputError(
-                f"the {name} split is left with {zeros} images of label 0 and {ones} of label 1: each needs at least "
-                "one; add images, or give the split more room (split.test and split.validation, fewer folds)"
+                f"the {name} split is left with {zeros} images of label 0 and {ones} of label 1: it needs at least "
+                f"one{' of each' if name in sides else ''}; add images, or give the split more room (split.test and "
+                "split.validation, fewer folds)"
             )

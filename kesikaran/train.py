@@ -97,6 +97,8 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     if looks:
         table = table.assign(**{duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
     table = split.apply(e.split, table, given)
+    if e.fit.monitor is config.Monitor.auc:
+        split.need_both_classes(table, ("train", "validation"))
     if list(table["object_id"]) != found.object_ids:
         raise AssertionError("the rows of the features are not the rows of the split")
     identity = {
@@ -117,14 +119,19 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     logits = fitting.predict(head, found.matrix)
-    results = report.write(run, table, logits)
-    remarks = report.leaks(run, table, found.matrix, logits, e.split) + report.near_duplicates(run, table)
+    predictions = decisions.apply(decision, table[["object_id", "split", "label"]].assign(logit=logits))
+    groups = split.groups(e.split, table)
+    if groups is not None:
+        predictions["group"] = groups.astype(str)
+    results = report.write(run, predictions, e.evaluation)
+    remarks = report.prevalences(run, predictions, e.evaluation)
+    remarks += report.leaks(run, table, found.matrix, logits, e.split) + report.near_duplicates(run, table)
     if e.tracking.log_model:
         print("Saving the model ...")
         export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights())
     fitting.forget()
-    report.say(results, remarks, run)
-    return results["validation"]["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"]
+    report.say(results, e.evaluation, remarks, run)
+    return results["validation"].metrics["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"].value
 
 
 def main() -> None:
