@@ -1,8 +1,8 @@
 """How far each image moves each metric: what intervals and paired comparisons are made of.
 
 The influence of image i is the derivative of the metric by the weight of i (Hampel 1974, the infinitesimal jackknife
-of Efron 1982). The influences sum to 0, and the sum of their squares estimates the metric's variance: for a mean that is
-the usual formula, for the ROC AUC it is DeLong, DeLong and Clarke-Pearson's (1988). Images of one group are added up
+of Efron 1982). The influences sum to 0, and the sum of their squares estimates the metric's variance: for a mean that
+is the usual formula, for the ROC AUC it is DeLong, DeLong and Clarke-Pearson's (1988). Images of one group are added up
 before they are squared, which is the cluster-robust variance (Obuchowski 1997 for the ROC AUC).
 """
 
@@ -81,24 +81,22 @@ def of(outcome: Outcome) -> dict[str, Influence]:
     """Every metric of `scores.score` but the counts and calibration_error; value and influences are NaN where it is
     undefined."""
     is_one, said_one = outcome.labels == 1, outcome.predicted == 1
-    right = is_one == said_one
     everywhere = np.ones(len(is_one), bool)
-    result = {
-        "accuracy": _ratio(right, everywhere),
+    recall = _ratio(is_one & said_one, is_one)
+    specificity = _ratio(~is_one & ~said_one, ~is_one)
+    half = (recall.value + specificity.value) / 2
+    return {
+        "accuracy": _ratio(is_one == said_one, everywhere),
+        "balanced_accuracy": Influence(half, (recall.each + specificity.each) / 2, everywhere),
         "precision": _ratio(is_one & said_one, said_one),
-        "recall": _ratio(is_one & said_one, is_one),
-        "specificity": _ratio(~is_one & ~said_one, ~is_one),
+        "recall": recall,
+        "specificity": specificity,
         "f1": _ratio(2.0 * (is_one & said_one), is_one.astype(float) + said_one),
-        "log_loss": _ratio(scores.losses(outcome.labels, outcome.logits), everywhere),
-        "brier": _ratio((expit(outcome.logits.astype(np.float64)) - outcome.labels) ** 2, everywhere),
         "roc_auc": _roc_auc(is_one, outcome.logits),
         "pr_auc": _pr_auc(is_one, outcome.logits),
+        "log_loss": _ratio(scores.losses(outcome.labels, outcome.logits), everywhere),
+        "brier": _ratio((expit(outcome.logits.astype(np.float64)) - outcome.labels) ** 2, everywhere),
     }
-    halves = (result["recall"], result["specificity"])
-    result["balanced_accuracy"] = Influence(
-        (halves[0].value + halves[1].value) / 2, (halves[0].each + halves[1].each) / 2, everywhere
-    )
-    return result
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> Influence:

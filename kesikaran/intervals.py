@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from kesikaran import influence, scores
 from kesikaran.influence import Influence, Units
-from kesikaran.scores import Outcome
+from kesikaran.scores import CalibrationBins, Outcome
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def intervals(outcome: Outcome, confidence: float = 0.95, calibration_bins: int 
     among = influence.units(outcome)
     found = influence.of(outcome)
     result = {name: interval(name, part, outcome, among, confidence) for name, part in found.items()}
-    result["calibration_error"] = calibration_interval(outcome, calibration_bins, confidence)
-    return {name: result[name] for name in scores.score(outcome, calibration_bins) if name in result}
+    result["calibration_error"] = calibration_interval(scores.calibration_bins(outcome, calibration_bins), confidence)
+    return result
 
 
 def interval(name: str, part: Influence, outcome: Outcome, among: Units, confidence: float) -> Interval:
@@ -117,7 +117,7 @@ def _most(name: str, value: float, ones: float, zeros: float) -> float:
     return 4 * ones * zeros / (ones + zeros) if ones and zeros else ones + zeros
 
 
-def calibration_interval(outcome: Outcome, bins: int, confidence: float) -> Interval:
+def calibration_interval(found: CalibrationBins, confidence: float) -> Interval:
     """The interval of `scores.calibration_error`, the bins taken as given.
 
     The squared gaps that are seen sum to a multiple of a noncentral chi-squared variable, by their first two moments
@@ -125,10 +125,9 @@ def calibration_interval(outcome: Outcome, bins: int, confidence: float) -> Inte
     distribution function (Venables 1975; the same is done for the RMSEA). It holds 0 unless the gaps are larger
     than chance makes them.
     """
-    found = scores.calibration_bins(outcome, bins)
-    if not len(found.share):
+    error = found.error
+    if math.isnan(error):
         return UNDEFINED
-    error = scores.calibration_error(outcome, bins)
     noise = found.share * found.noise
     if not noise.sum():
         return Interval(error, error, error)

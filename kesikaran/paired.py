@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 from statsmodels.stats.multitest import multipletests
 
-from kesikaran import influence, intervals
+from kesikaran import influence, intervals, scores
 from kesikaran.influence import Influence, Units
 from kesikaran.intervals import Interval
 from kesikaran.scores import Outcome
@@ -52,32 +52,35 @@ def compare(a: Outcome, b: Outcome, confidence: float = 0.95, calibration_bins: 
     """
     if len(a.labels) != len(b.labels) or not np.array_equal(a.labels, b.labels):
         raise ValueError(f"outcomes of {len(a.labels)} and {len(b.labels)} images do not have the same labels by row")
-    if (a.groups is None) != (b.groups is None) or (a.groups is not None and not np.array_equal(a.groups, b.groups)):
+    if not np.array_equal(influence.units(a).unit, influence.units(b).unit):
         raise ValueError("the two outcomes do not have the same groups by row")
     among = influence.units(a)
-    parts_a, parts_b = influence.of(a), influence.of(b)
+    parts_b = influence.of(b)
     result = {}
-    for name, first in intervals.intervals(a, confidence, calibration_bins).items():
-        if name == "calibration_error":
-            result[name] = _calibration(a, b, confidence, calibration_bins)
-            continue
-        part_a, part_b = parts_a[name], parts_b[name]
+    for name, part_a in influence.of(a).items():
+        part_b = parts_b[name]
         if math.isnan(part_a.value) or math.isnan(part_b.value):
-            result[name] = Difference(part_a.value, part_b.value, *[math.nan] * 4, "undefined")
+            result[name] = _undefined(part_a.value, part_b.value)
         elif name in ("accuracy", "recall", "specificity"):
-            second = intervals.interval(name, part_b, b, among, confidence)
-            result[name] = _proportion(part_a, part_b, (first, second), a.groups is not None, among)
+            limits_a = intervals.interval(name, part_a, a, among, confidence)
+            limits_b = intervals.interval(name, part_b, b, among, confidence)
+            result[name] = _proportion(part_a, part_b, (limits_a, limits_b), a.groups is not None, among)
         else:
             test = "DeLong" if name == "roc_auc" else "influence t"
             result[name] = _t(part_a, part_b, among, confidence, test if a.groups is None else f"{test}, by group")
+    result["calibration_error"] = _calibration(a, b, confidence, calibration_bins)
     return result
+
+
+def _undefined(a: float, b: float, difference: float = math.nan) -> Difference:
+    return Difference(a, b, difference, math.nan, math.nan, math.nan, "undefined")
 
 
 def _t(a: Influence, b: Influence, among: Units, confidence: float, test: str) -> Difference:
     each, difference = b.each - a.each, b.value - a.value
     spread, freedom = influence.variance(each, among)
     if among.count == 1:
-        return Difference(a.value, b.value, difference, *[math.nan] * 3, test)
+        return _undefined(a.value, b.value, difference)
     # Sums of equal terms in another order differ by a rounding error.
     error = math.sqrt(spread) if spread > (1e-12 * max(abs(a.value), abs(b.value))) ** 2 else 0.0
     if not error:
@@ -128,14 +131,16 @@ def _mover(a: Interval, b: Interval, correlation: float) -> tuple[float, float]:
 
 
 def _calibration(a: Outcome, b: Outcome, confidence: float, bins: int) -> Difference:
+    found = [scores.calibration_bins(one, bins) for one in (a, b)]
+
     def limits(level: float) -> tuple[Interval, Interval, float, float]:
-        first, second = (intervals.calibration_interval(one, bins, level) for one in (a, b))
+        first, second = (intervals.calibration_interval(one, level) for one in found)
         return first, second, *_mover(first, second, 0.0)
 
     first, second, low, high = limits(confidence)
     test = "interval inversion"
     if math.isnan(first.value) or math.isnan(second.value):
-        return Difference(first.value, second.value, *[math.nan] * 4, "undefined")
+        return _undefined(first.value, second.value)
     difference = second.value - first.value
     if difference == 0:
         return Difference(first.value, second.value, 0.0, low, high, 1.0, test)

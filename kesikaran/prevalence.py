@@ -26,12 +26,11 @@ class InUse:
 def at(outcome: Outcome, prevalence: float, confidence: float = 0.95) -> InUse:
     """The outcome's own predictions where a share `prevalence` of the images has label 1.
 
-    Recall and false-positive rate are taken to be the same there. Their intervals are Wilson's (with groups on the
-    effective sample size, see `intervals`). precision is 1 / (1 + odds * ratio) of the ratio of the false-positive rate
-    to recall, whose interval comes from both Wilson intervals (MOVER-R, Donner and Zou 2012; Fagerland and Newcombe 2013):
-    without a false positive its lower limit is below 1. alerts: the two Wilson intervals combined
-    (Newcombe 1998; MOVER, Zou and Donner 2008). With groups that hold both labels the two rates are still taken as
-    independent.
+    Recall and false-positive rate are taken to be the same there, and their intervals to be independent (`intervals`;
+    Wilson's, with groups on the effective sample size). precision is 1 / (1 + odds * ratio) of the ratio of the
+    false-positive rate to recall, whose interval comes from both (MOVER-R, Donner and Zou 2012; Fagerland and
+    Newcombe 2013): without a false positive its lower limit is below 1. alerts is their weighted sum (Newcombe 1998;
+    MOVER, Zou and Donner 2008).
 
     Args:
         prevalence: in (0, 1).

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kesikaran import crossval, duplicates, figures, intervals, leak, prevalence, scores, split, tracking
+from kesikaran import crossval, duplicates, figures, intervals, leak, prevalence, records, scores, split
 from kesikaran.config import BackboneConfig, EvaluationConfig, OnBadImage, Rule, SplitConfig
 from kesikaran.errors import InputError
 from kesikaran.intervals import Interval
@@ -217,7 +217,7 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     Args:
         run: the sweep's parent. One setting: its metrics, confusion matrix and label doubts are logged there.
             Several: a row each in `cross_validation.csv`.
-        jobs: as `tracking.sweep_jobs` gives them, all FINISHED.
+        jobs: as `records.sweep_jobs` gives them, all FINISHED.
     """
     fold, folds = jobs["params.split.fold"].astype(int), jobs["params.split.folds"].astype(int)
     if fold.nunique() < 2:
@@ -232,7 +232,7 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
             return
         setting: dict[str, Any] = {c.removeprefix("params."): value for c, value in zip(varied, values, strict=True)}
         runs = zip(fold[group.index], group["run_id"], strict=True)
-        pooled = crossval.pool({number: tracking.predictions(run_id) for number, run_id in runs})
+        pooled = crossval.pool({number: records.predictions(run_id) for number, run_id in runs})
         every.append(pooled.assign(**setting))
         rows.append(setting | crossval.describe(pooled))
     run.parquet(pd.concat(every), "oof_predictions.parquet")
@@ -273,7 +273,7 @@ def say(results: dict[str, Result], config: EvaluationConfig, remarks: list[str]
                 f"{result.counts.fp + result.counts.tp} predicted 1: {', '.join(undefined)}"
             )
     print("\n".join(["", *remarks]))
-    print(f"\nRun {run.run_id}\nLook at it:  {tracking.look_at(run.run_id)}")
+    print(f"\nRun {run.run_id}\nLook at it:  {records.look_at(run.run_id)}")
 
 
 def _in_words(interval: Interval, digits: int = 3) -> str:

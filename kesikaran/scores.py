@@ -128,6 +128,11 @@ class CalibrationBins:
     squared_gap: np.ndarray
     noise: np.ndarray
 
+    @property
+    def error(self) -> float:
+        """The calibration error, see `calibration_error`."""
+        return math.sqrt(max(0.0, float(self.share @ self.squared_gap))) if len(self.share) else math.nan
+
 
 def calibration_bins(outcome: Outcome, bins: int) -> CalibrationBins:
     """Bins of equal counts by logit (Nixon et al. 2019): at most `bins`, and no more than half the images.
@@ -167,8 +172,7 @@ def calibration_error(outcome: Outcome, bins: int) -> float:
     with the bins and shrink with n. It is 0 where the gaps are no larger than chance makes them, and NaN where no
     bin holds two independent images.
     """
-    found = calibration_bins(outcome, bins)
-    return math.sqrt(max(0.0, float(found.share @ found.squared_gap))) if len(found.share) else math.nan
+    return calibration_bins(outcome, bins).error
 
 
 def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

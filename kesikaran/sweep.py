@@ -47,7 +47,7 @@ def close(status: str) -> None:
     would turn a failure of it into a warning. FINISHED becomes FAILED where a job failed."""
     if "kesikaran.tracking" not in sys.modules:  # --help and the like opened nothing
         return
-    from kesikaran import tracking
+    from kesikaran import records, tracking
 
     sweep_id = tracking.open_sweep_id()
     if sweep_id is None:
@@ -69,7 +69,7 @@ def close(status: str) -> None:
             from kesikaran import report
 
             report.cross_validation(run, jobs)
-        print(f"\nLook at it:  {tracking.look_at(sweep_id)}")
+        print(f"\nLook at it:  {records.look_at(sweep_id)}")
 
 
 def summary(jobs: "pd.DataFrame") -> "pd.DataFrame":

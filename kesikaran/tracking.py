@@ -1,4 +1,4 @@
-"""The one `import mlflow`. A run is a `with` block; nothing it does leaves a run RUNNING."""
+"""Writing runs: a run is a `with` block; nothing it does leaves a run RUNNING. `records` reads them."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,18 +27,14 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types.schema import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
-from kesikaran import __version__, paths, terminal
+from kesikaran import __version__, paths, records, terminal
 from kesikaran.errors import InputError
 
 SAVED_MODEL = "tf2model"  # where mlflow.tensorflow puts it within a model's folder
-SWEEP_TAG = "sweep_id"
 SWEEP_ENV = "KESIKARAN_SWEEP_ID"  # environment variables reach the jobs under every launcher
 
 _PAUSE_SECONDS = 1.0  # between two writes of epochs
 _BATCH_METRICS = 1000  # MLflow's limit for one call
-
-# Read once: mlflow.set_tracking_uri writes the variable too.
-_uri_given = os.environ.get("MLFLOW_TRACKING_URI")
 
 
 class Run:
@@ -159,7 +155,7 @@ def run(experiment: str, name: str | None, params: dict[str, str]) -> Iterator[R
     """
     experiment_id = open_experiment(experiment)
     sweep_id = open_sweep_id()
-    lineage = {"mlflow.parentRunId": sweep_id, SWEEP_TAG: sweep_id} if sweep_id else {}
+    lineage = {"mlflow.parentRunId": sweep_id, records.SWEEP_TAG: sweep_id} if sweep_id else {}
     client = mlflow.MlflowClient()
     opened = None
     try:
@@ -196,7 +192,7 @@ def open_experiment(name: str) -> str:
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    uri, database = _store()
+    uri, database = records.store()
     if database is None:
         return _experiment_id(uri, name, None)
     home = database.parent
@@ -205,14 +201,6 @@ def open_experiment(name: str) -> str:
     # Four processes that open a fresh SQLite store at once: three fail in the migration.
     with filelock.FileLock(artifacts / ".store.lock"):
         return _experiment_id(uri, name, artifacts)
-
-
-def _store() -> tuple[str, Path | None]:
-    """(the store's address, its file where it is one)."""
-    if _uri_given and not _uri_given.startswith("sqlite:"):
-        return _uri_given, None
-    database = Path(_uri_given.removeprefix("sqlite:///")) if _uri_given else paths.home() / "mlflow.db"
-    return _uri_given or f"sqlite:///{database}", database.absolute()
 
 
 def _experiment_id(uri: str, name: str, artifacts: Path | None) -> str:
@@ -237,24 +225,13 @@ def _experiment_id(uri: str, name: str, artifacts: Path | None) -> str:
     return found.experiment_id
 
 
-def look_at(run_id: str) -> str:
-    """The command that shows the store, and the page of the run."""
-    page = f"#/experiments/{mlflow.get_run(run_id).info.experiment_id}/runs/{run_id}"
-    given = _uri_given
-    if given and given.startswith("http"):
-        return f"{given}/{page}"
-    store = f" --backend-store-uri {given}" if given else ""
-    there = "" if given or Path.cwd() == paths.home() else f"cd {paths.home()} && "
-    return f"{there}mlflow ui{store}   (then http://127.0.0.1:5000/{page})"
-
-
 @terminal.sheltered()
 def open_sweep(experiment: str, name: str) -> str:
     """Make the parent run of a sweep and return its id. It is not the active run: its jobs are."""
     experiment_id = open_experiment(experiment)
     client = mlflow.MlflowClient()
     parent = client.create_run(experiment_id, tags={**resolve_tags(), **_origin()}, run_name=name)
-    client.set_tag(parent.info.run_id, SWEEP_TAG, parent.info.run_id)
+    client.set_tag(parent.info.run_id, records.SWEEP_TAG, parent.info.run_id)
     return parent.info.run_id
 
 
@@ -263,86 +240,16 @@ def open_sweep_id() -> str | None:
     return os.environ.get(SWEEP_ENV)
 
 
-def sweep_jobs(sweep_id: str) -> pd.DataFrame:
-    """The jobs of a sweep in their order: columns `run_id`, `status`, `split_fingerprint` (None where a job has none),
-    `params.*` and `metrics.*`."""
-    client = mlflow.MlflowClient()
-    # A sweep over data sets has its jobs in several experiments.
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    rows, token = [], None
-    while True:
-        page = client.search_runs(
-            experiments, f"tags.{SWEEP_TAG} = '{sweep_id}' and tags.mlflow.parentRunId = '{sweep_id}'",
-            order_by=["attributes.start_time"], page_token=token,
-        )  # fmt: skip
-        for job in page:
-            row = {"run_id": job.info.run_id, "status": job.info.status}
-            row["split_fingerprint"] = job.data.tags.get("split_fingerprint")
-            row |= {f"params.{k}": v for k, v in job.data.params.items()}
-            rows.append(row | {f"metrics.{k}": v for k, v in job.data.metrics.items()})
-        token = page.token
-        if not token:
-            return pd.DataFrame(rows, columns=None if rows else ["run_id", "status"])
-
-
-def predictions(run_id: str) -> pd.DataFrame:
-    """`predictions.parquet` of a finished run."""
-    with tempfile.TemporaryDirectory() as folder:
-        return pd.read_parquet(
-            mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="predictions.parquet", dst_path=folder)
-        )
-
-
-def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
-    """(run id, `label_doubts.csv`) of a sweep; where none is named, of the latest finished one that has it.
-
-    Returns:
-        Of the table the columns object_id (str), label (int), probability and loss (float), in its order.
-
-    Raises:
-        InputError: there is no store yet, no such run, no such table, or it is not what `crossval.doubts` gives.
-    """
-    uri, database = _store()
-    remedy = "python -m kesikaran.train experiment=cv makes one"
-    if database and not database.is_file():
-        raise InputError(f"there is no store of runs at {database}, and no label_doubts.csv; {remedy}")
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    columns = {"object_id": str, "label": int, "probability": float, "loss": float}
-    try:
-        mlflow.set_tracking_uri(uri)
-        client = mlflow.MlflowClient()
-        for run in [client.get_run(run_id)] if run_id else _pooled(client):
-            found = run.info.run_id
-            if any(file.path == "label_doubts.csv" for file in client.list_artifacts(found)):
-                with tempfile.TemporaryDirectory() as folder:
-                    path = client.download_artifacts(found, "label_doubts.csv", folder)
-                    return found, pd.read_csv(path, usecols=list(columns), dtype=columns, keep_default_na=False)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        which = f"run {run_id}" if run_id else "the latest cross-validation"
-        raise InputError(f"{which} cannot be read from {uri}: {str(error).splitlines()[0]}") from None
-    except ValueError as error:  # a parser's and a decoder's error are ValueErrors
-        raise InputError(f"label_doubts.csv of run {found} is damaged: {' '.join(str(error).split())}") from None
-    which = f"run {run_id} has" if run_id else f"no finished run in {uri} has"
-    raise InputError(f"{which} no label_doubts.csv; the parent run of a cross-validation has: {remedy}")
-
-
-def _pooled(client: mlflow.MlflowClient) -> Iterable[Any]:
-    """The finished sweeps over all folds, the latest first."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    query = "attributes.status = 'FINISHED' and metrics.`oof/n` > 0"
-    return client.search_runs(experiments, query, order_by=["attributes.end_time DESC"])
-
-
 @contextmanager
 def closing_sweep(sweep_id: str, status: str) -> Iterator[tuple[Run, pd.DataFrame]]:
-    """The parent run once more, and its jobs (see `sweep_jobs`), for what is known at the end.
+    """The parent run once more, and its jobs (see `records.sweep_jobs`), for what is known at the end.
 
     It ends as `status`; as FAILED if something is raised, or where FINISHED is said and a job is not.
     """
     with terminal.sheltered():
         client = mlflow.MlflowClient()
         try:
-            jobs = sweep_jobs(sweep_id)
+            jobs = records.sweep_jobs(sweep_id)
             if status == "FINISHED" and (jobs["status"] != "FINISHED").any():
                 status = "FAILED"
             yield Run(sweep_id, client.get_run(sweep_id).info.experiment_id), jobs

@@ -28,9 +28,9 @@ def main() -> None:
     try:
         if words.top < 1:
             raise InputError(f"--top {words.top} is not allowed: at least 1")
-        from kesikaran import tracking
+        from kesikaran import records
 
-        run_id, table = tracking.label_doubts(words.run)
+        run_id, table = records.label_doubts(words.run)
         images = images_folder(words.images, run_id)
         out = words.out or paths.cache_dir() / "label_doubts" / f"{run_id}.html"
         missing = gallery.write(table, words.top, images, out, f"Label doubts of run {run_id}", words.blur)
@@ -49,10 +49,10 @@ def main() -> None:
 
 def images_folder(given: Path | None, run_id: str) -> Path:
     """The folder of images: as given, else as the run's jobs read it."""
-    from kesikaran import tracking
+    from kesikaran import records
 
     if given is None:
-        jobs = tracking.sweep_jobs(run_id)
+        jobs = records.sweep_jobs(run_id)
         if jobs.empty:
             raise InputError(f"the jobs of run {run_id} are gone, and with them its folder of images; give --images")
         if jobs["params.data.source"].iloc[0] == DataSource.elpv.name:

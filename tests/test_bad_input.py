@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Done, Made, encoded, store, toy_backbone, write_labels
 
-from kesikaran import dataset, tracking
+from kesikaran import dataset, records
 
 A, B = "a" * 40, "b" * 40
 
@@ -304,7 +304,7 @@ def test_a_store_that_cannot_be_written(
     words: list[str], train: Callable[..., Done], made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(tracking, "_uri_given", f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
+    monkeypatch.setattr(records, "_uri_given", f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
     refused(train(*words, *made.words), "is not writable")
 
 

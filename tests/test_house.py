@@ -66,7 +66,7 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "rooms"),
     [
-        ("mlflow", {"tracking"}),
+        ("mlflow", {"tracking", "records"}),
         ("tensorflow_hub", {"backbone"}),
         ("hydra", {"train", "sweep", "vectorized"}),
         ("omegaconf", {"train", "sweep", "vectorized", "config"}),

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, Done, Made, encoded, store
 from PIL import Image
 
-from kesikaran import gallery, paths, tracking
+from kesikaran import gallery, paths, records, tracking
 
 Script = Callable[..., Done]
 
@@ -200,7 +200,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     out = tmp_path / "page.html"
     cases: list[tuple[list[object], str]] = [
         (["no-such-run"], "run no-such-run cannot be read from sqlite:"),
-        ([tracking.sweep_jobs(good)["run_id"][0]], "has no label_doubts.csv; the parent run of a cross-validation has"),
+        ([records.sweep_jobs(good)["run_id"][0]], "has no label_doubts.csv; the parent run of a cross-validation has"),
         ([sweep_of(escaping, images)], "names '../../etc/passwd', which is no SHA-1 file name"),
         ([sweep_of("object_id,label\n", images)], "is damaged: Usecols do not match columns"),
         ([sweep_of(table.assign(loss="x"), images)], "is damaged: "),
@@ -222,14 +222,14 @@ def test_bad_input_is_one_line_and_writes_nothing(
         assert says in line
         assert sorted(tmp_path.rglob("*")) == before, words
     assert not (ours / "page.html").exists()
-    monkeypatch.setattr(tracking, "_uri_given", f"sqlite:///{tmp_path / 'none.db'}")
+    monkeypatch.setattr(records, "_uri_given", f"sqlite:///{tmp_path / 'none.db'}")
     assert "there is no store of runs at" in script("label_doubts", "--out", out).err
     assert not (tmp_path / "none.db").exists()
 
 
 def test_a_table_whose_jobs_or_images_are_gone(images: Path, tmp_path: Path, script: Script, client: Any) -> None:
     run_id = sweep_of(made_table(images), images)
-    client.delete_run(tracking.sweep_jobs(run_id)["run_id"][0])
+    client.delete_run(records.sweep_jobs(run_id)["run_id"][0])
     out = tmp_path / "page.html"
     assert "are gone, and with them its folder of images; give --images" in script("label_doubts", run_id).err
     shutil.rmtree(images)

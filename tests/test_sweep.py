@@ -95,7 +95,7 @@ def test_a_defect_of_ours_keeps_its_traceback(
         assert "ZeroDivisionError: a defect" in mlflow.artifacts.load_text(f"{child.info.artifact_uri}/traceback.txt")
 
 
-@pytest.mark.parametrize("room", ["report.cross_validation", "tracking.sweep_jobs"])
+@pytest.mark.parametrize("room", ["report.cross_validation", "records.sweep_jobs"])
 def test_what_fails_at_the_end_of_a_sweep_is_told(
     room: str, train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from kesikaran import tracking
+from kesikaran import records, tracking
 from kesikaran.errors import InputError
 
 
@@ -25,7 +25,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a store that is not there yet."""
     before = mlflow.get_tracking_uri()
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setattr(tracking, "_uri_given", uri)
+    monkeypatch.setattr(records, "_uri_given", uri)
     yield uri
     mlflow.set_tracking_uri(before)
 

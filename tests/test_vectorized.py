@@ -13,9 +13,9 @@ VECTORIZED = ("-m", "hydra/launcher=vectorized", "tracking.log_model=false")
 
 
 def predictions(run: Any) -> pd.DataFrame:
-    from kesikaran import tracking
+    from kesikaran import records
 
-    return tracking.predictions(run.info.run_id)
+    return records.predictions(run.info.run_id)
 
 
 def children(runs: list[Any]) -> dict[str, Any]:
