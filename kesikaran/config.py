@@ -81,6 +81,8 @@ class Strategy(Enum):
     class_weight = "class_weight"
     oversample = "oversample"
     undersample = "undersample"
+    focal = "focal"
+    logit_adjusted = "logit_adjusted"
 
 
 class DecisionRule(Enum):
@@ -180,6 +182,8 @@ class OptimizerConfig:
 @dataclass
 class ImbalanceConfig:
     strategy: Strategy = Strategy.none
+    focal_gamma: float = 2.0  # of focal: how much less an easy image counts; 0: plain cross-entropy
+    tau: float = 1.0  # of logit_adjusted: the share of the classes' log odds that the logits are freed of
 
 
 @dataclass
@@ -401,6 +405,7 @@ def check(e: Experiment) -> None:
         e.optimizer.weight_decay,
         "0, or optimizer=adamw: the others have no such setting (head.l2 is for all)",
     )
+    _check_imbalance(e, need)
     need(e.fit.epochs >= 1, "fit.epochs", e.fit.epochs, "at least 1")
     need(e.fit.batch_size >= 1, "fit.batch_size", e.fit.batch_size, "at least 1")
     need(e.fit.patience is None or e.fit.patience >= 1, "fit.patience", e.fit.patience, "null or at least 1")
@@ -426,6 +431,25 @@ def _check_gate(gate: GateConfig, need: Callable[[bool, str, object, str], None]
         allowed = f"lower is better there, and gate.min is the least that is let through; {allowed}"
     need(split in ("train", "validation", "test") and name in HIGHER_IS_BETTER, "gate.metric", gate.metric, allowed)
     need(0 <= gate.min <= 1, "gate.min", gate.min, "0 to 1")
+
+
+def _check_imbalance(e: Experiment, need: Callable[[bool, str, object, str], None]) -> None:
+    strategy, gamma, tau = e.imbalance.strategy, e.imbalance.focal_gamma, e.imbalance.tau
+    need(gamma >= 0 and math.isfinite(gamma), "imbalance.focal_gamma", gamma, "0 or more")
+    need(tau > 0 and math.isfinite(tau), "imbalance.tau", tau, "above 0")
+    defaults = ImbalanceConfig()
+    for key, value, default, reader in (
+        ("focal_gamma", gamma, defaults.focal_gamma, Strategy.focal),
+        ("tau", tau, defaults.tau, Strategy.logit_adjusted),
+    ):
+        why = f"it does nothing under imbalance={strategy.name}, it is a setting of {reader.name}"
+        need(value == default or strategy is reader, f"imbalance.{key}", value, why)
+    need(
+        not e.fit.label_smoothing or strategy is not Strategy.focal,
+        "fit.label_smoothing",
+        e.fit.label_smoothing,
+        "0 with imbalance=focal: focal loss is defined for targets of 0 and 1",
+    )
 
 
 def _check_split(split: SplitConfig, need: Callable[[bool, str, object, str], None]) -> None:

@@ -28,6 +28,8 @@ class Numbers(NamedTuple):
     label_smoothing: tf.Tensor
     weight_of_0: tf.Tensor
     weight_of_1: tf.Tensor
+    focal_gamma: tf.Tensor
+    logit_offset: tf.Tensor
     dropout: tf.Tensor
 
 
@@ -80,7 +82,7 @@ def _mixed(bits: tf.Tensor) -> tf.Tensor:
 
 
 @functools.cache
-def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Any:
+def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool, has_focal: bool) -> Any:
     """The epoch as a tf.function; it is compiled once for each shape of its arguments, in about a second.
 
     Its arguments:
@@ -121,10 +123,8 @@ def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Any
             z = _logits(tf.einsum("sri,smoi->smro", x, weights[0]), weights, drop)
             y = tf.gather(labels, batch)[:, None, :, None]
             is_there = tf.cast(i * batch_size + tf.range(batch_size) < rows, tf.float32)[:, None]
-            target = y * (1 - numbers.label_smoothing) + 0.5 * numbers.label_smoothing
-            weight = tf.where(y == 1, numbers.weight_of_1, numbers.weight_of_0) * is_there
-            losses_by_row = weight * tf.nn.sigmoid_cross_entropy_with_logits(target, z)
-            loss = tf.reduce_sum(losses_by_row, (2, 3)) / tf.reduce_sum(is_there)
+            losses_by_row = row_losses(z, y, numbers, has_focal)
+            loss = tf.reduce_sum(losses_by_row * is_there, (2, 3)) / tf.reduce_sum(is_there)
             squares = tf.add_n([tf.reduce_sum(tf.square(kernel), (2, 3)) for kernel in weights[::2]])
             loss += numbers.l2[..., 0, 0] * squares
             # Of the sum over the heads: none has a part in another's loss.
@@ -144,6 +144,22 @@ def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool) -> Any
         return weights, slots, losses.stack(), predicted(validation, weights)
 
     return tf.function(epoch, jit_compile=True, autograph=False)
+
+
+def row_losses(logits: tf.Tensor, labels: tf.Tensor, numbers: Numbers, has_focal: bool) -> tf.Tensor:
+    """What `imbalance.Loss` says, with label smoothing: float32 [stream, member, rows, 1].
+
+    Args:
+        logits: float32 [stream, member, rows, 1].
+        labels: float32 of 0 and 1, [stream, 1, rows, 1].
+        has_focal: whether a head has a focal_gamma.
+    """
+    z = logits + numbers.logit_offset
+    target = labels * (1 - numbers.label_smoothing) + 0.5 * numbers.label_smoothing
+    weight = tf.where(labels == 1, numbers.weight_of_1, numbers.weight_of_0)
+    if has_focal:  # 1 - p by its logarithm: a power of 0 would have no gradient
+        weight *= tf.exp(-numbers.focal_gamma * tf.nn.softplus((2 * labels - 1) * z))
+    return weight * tf.nn.sigmoid_cross_entropy_with_logits(target, z)
 
 
 def predicted(features: tf.Tensor, weights: Weights) -> tf.Tensor:

@@ -13,6 +13,7 @@ import tf_keras
 from kesikaran import descent, scores, terminal
 from kesikaran.config import FitConfig, HeadConfig, Monitor, OptimizerConfig
 from kesikaran.errors import InputError
+from kesikaran.imbalance import Loss
 
 _HELD_BYTES = 2**28  # of features; what is larger stays where it is and comes to the device chunk by chunk
 _CHUNK_BYTES = 2**26
@@ -42,19 +43,18 @@ class Task:
     """A head to be trained, and how.
 
     model: of `model.build_head(_, head, _)`; training starts from its weights and leaves the chosen ones in it.
-    class_weights: of the labels 0 and 1; None: all 1.
     seed: of the order of the rows and of the dropout masks.
-    on_epoch: called with the epoch (from 0) and its metrics: train/loss (as trained: weighted, with label
-        smoothing, dropout and L2), validation/loss (plain, nats), validation/auc (where validation has both classes), learning_rate. None is also a
-        final metric's name: MLflow shows the highest step, so the last epoch would hide the number of the
-        restored weights.
+    on_epoch: called with the epoch (from 0) and its metrics: train/loss (as trained: by `loss`, with label
+        smoothing, dropout and L2), validation/loss (plain, nats), validation/auc (where validation has both classes),
+        learning_rate. None is also a final metric's name: MLflow shows the highest step, so the last epoch would
+        hide the number of the restored weights.
     """
 
     model: Any
     head: HeadConfig
     optimizer: OptimizerConfig
     fit: FitConfig
-    class_weights: dict[int, float] | None
+    loss: Loss
     seed: int
     on_epoch: Callable[[int, dict[str, float]], None]
 
@@ -94,7 +94,7 @@ class Fitted:
 
 
 def fit(tasks: Sequence[Task], train: Sample, validation: Sample) -> list[Fitted | InputError]:
-    """Train heads together, in place, on binary cross-entropy.
+    """Train heads together, in place.
 
     Each gets what it would get alone, within float tolerance: order, masks, schedule, early stopping. The updates
     are those of tf_keras's optimizers. With `fit.patience` the weights of the best epoch by the validation metric
@@ -194,7 +194,8 @@ class _Heads:
         self._batch_size = min(tasks[0].fit.batch_size, self._rows)
         self._steps = -(-self._rows // self._batch_size)
         has_dropout = any(task.head.dropout for task in tasks)
-        self._program = descent.program(tasks[0].optimizer.name, self._batch_size, has_dropout)
+        has_focal = any(task.loss.focal_gamma for task in tasks)
+        self._program = descent.program(tasks[0].optimizer.name, self._batch_size, has_dropout, has_focal)
         width = train.matrix.shape[1]
         self._held: list[tf.Tensor] | None = None
         self._chunk_steps = self._steps
@@ -204,14 +205,15 @@ class _Heads:
             most_steps = max(_CHUNK_BYTES // (len(self._layout) * self._batch_size * width * 4), 1)
             chunks = -(-self._steps // most_steps)
             self._chunk_steps = -(-self._steps // chunks)
-        weights = [task.class_weights or {0: 1.0, 1: 1.0} for task in tasks]
         self._numbers = descent.Numbers(
             l2=self._laid_out([task.head.l2 for task in tasks]),
             momentum=self._laid_out([task.optimizer.momentum for task in tasks]),
             weight_decay=self._laid_out([task.optimizer.weight_decay for task in tasks]),
             label_smoothing=self._laid_out([task.fit.label_smoothing for task in tasks]),
-            weight_of_0=self._laid_out([weight[0] for weight in weights]),
-            weight_of_1=self._laid_out([weight[1] for weight in weights]),
+            weight_of_0=self._laid_out([task.loss.weight_of_0 for task in tasks]),
+            weight_of_1=self._laid_out([task.loss.weight_of_1 for task in tasks]),
+            focal_gamma=self._laid_out([task.loss.focal_gamma for task in tasks]),
+            logit_offset=self._laid_out([task.loss.logit_offset for task in tasks]),
             dropout=tf.constant([task.head.dropout for task in self._leaders], tf.float32),
         )
         # Keras has kernels [in, out] and biases [out]

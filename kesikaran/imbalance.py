@@ -1,6 +1,22 @@
-"""Treatments of class imbalance in training: weights, or which rows are trained on."""
+"""Treatments of class imbalance in training: the loss, or which rows are trained on."""
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
+
+from kesikaran.config import ImbalanceConfig, Strategy
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of a row: weight (1 - p)^focal_gamma (-log p), where p is the probability of the row's label and
+    sigmoid(logit + logit_offset) that of label 1. With the values here it is plain cross-entropy."""
+
+    weight_of_0: float = 1.0
+    weight_of_1: float = 1.0
+    focal_gamma: float = 0.0  # 0 or more
+    logit_offset: float = 0.0
 
 
 def class_weights(labels: np.ndarray) -> dict[int, float]:
@@ -38,17 +54,33 @@ def resampled_rows(labels: np.ndarray, strategy: str, seed: int) -> np.ndarray:
     raise ValueError(f"no resampling strategy {strategy!r}")
 
 
-def treat(labels: np.ndarray, strategy: str, seed: int) -> tuple[np.ndarray, dict[int, float] | None]:
-    """The rows to train on and the class weights (None: all 1) of a strategy.
+def log_odds(labels: np.ndarray) -> float:
+    """Of label 1 against label 0, log(n_1 / n_0). labels: int [n] of 0 and 1, both present."""
+    n_0, n_1 = np.bincount(labels, minlength=2)
+    return math.log(n_1 / n_0)
+
+
+def treat(labels: np.ndarray, config: ImbalanceConfig, seed: int) -> tuple[np.ndarray, Loss]:
+    """The rows to train on, int [m], and their loss.
+
+    `focal` is focal loss without its alpha (Lin et al. 2017). `logit_adjusted` adds tau log(pi_1 / pi_0) to the logit
+    in training only, pi being the classes' shares of the rows: so the plain logit that validates and predicts is
+    free of them (Menon et al. 2021).
 
     Args:
         labels: int [n] of 0 and 1, both present: the training split's.
-        strategy: none, class_weight, oversample or undersample.
         seed: of the resampling.
     """
     every = np.arange(len(labels))
-    if strategy == "none":
-        return every, None
-    if strategy == "class_weight":
-        return every, class_weights(labels)
-    return resampled_rows(labels, strategy, seed), None
+    match config.strategy:
+        case Strategy.none:
+            return every, Loss()
+        case Strategy.class_weight:
+            weights = class_weights(labels)
+            return every, Loss(weights[0], weights[1])
+        case Strategy.focal:
+            return every, Loss(focal_gamma=config.focal_gamma)
+        case Strategy.logit_adjusted:
+            return every, Loss(logit_offset=config.tau * log_odds(labels))
+        case Strategy.oversample | Strategy.undersample:
+            return resampled_rows(labels, config.strategy.name, seed), Loss()

@@ -148,7 +148,7 @@ def prevalences(run: Run, predictions: pd.DataFrame, config: EvaluationConfig) -
         rate = prevalence.smallest_certifiable_rate(zeros, config.confidence)
         lines.append(
             f"With {zeros:,} test images of label 0 no false-positive rate below {rate:.1%} can be certified "
-            f"({config.confidence:.0%}): for rarer ones the data cannot speak."
+            f"({config.confidence:.0%}), whatever the classifier."
         )
     return lines
 

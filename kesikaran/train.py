@@ -66,6 +66,8 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
 
     Returns the validation metric `fit.monitor` and whether the gate, if there is one, lets the run through."""
     with terminal.quiet_start():
+        from scipy.special import expit
+
         from kesikaran import (
             backbone,
             dataset,
@@ -122,14 +124,16 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
 
     every = fitting.Sample(found.matrix, table["label"].to_numpy())
     train, validation = (split.rows(table, side) for side in ("train", "validation"))
-    chosen, weights = imbalance.treat(every.labels[train], e.imbalance.strategy.name, e.seed)
+    chosen, loss = imbalance.treat(every.labels[train], e.imbalance, e.seed)
     head = model.build_head(net.width, e.head, e.seed)
-    task = fitting.Task(head, e.head, e.optimizer, e.fit, weights, e.seed, run.epoch)
+    task = fitting.Task(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch)
     fitted = yield fitting.Training(task, every, train[chosen], validation)
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     logits = fitting.predict(head, found.matrix)
-    predictions = decisions.apply(decision, table[["object_id", "split", "label"]].assign(logit=logits))
+    predictions = table[["object_id", "split", "label"]].assign(
+        logit=logits, log_odds=logits.astype(float), probability=expit(logits), predicted=(logits >= 0).astype(int)
+    )
     groups = split.groups(e.split, table)
     if groups is not None:
         predictions["group"] = groups.astype(str)

@@ -244,7 +244,7 @@ def files(place: Place) -> tuple[Any, Path, Any]:
 def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...]) -> Callable[[], list[Any]]:
     """A function that makes the trainings of a sweep anew: a head of fresh weights for each of the settings."""
     table, images, net = files(place)
-    from kesikaran import features, fitting, model, split
+    from kesikaran import features, fitting, imbalance, model, split
 
     e = place.experiment()
     found = features.extract(list(table["object_id"]), images, net, e.backbone, e.data.max_megapixels)
@@ -258,7 +258,7 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
             head = dataclasses.replace(e.head, dropout=dropout)
             optimizer = dataclasses.replace(e.optimizer, lr=rate)
             network = model.build_head(net.width, head, e.seed)
-            task = fitting.Task(network, head, optimizer, e.fit, None, e.seed, lambda epoch, metrics: None)
+            task = fitting.Task(network, head, optimizer, e.fit, imbalance.Loss(), e.seed, lambda epoch, metrics: None)
             made.append(fitting.Training(task, every, train, validation))
         return made
 
@@ -457,7 +457,7 @@ def epoch(place: Place, size: Size) -> list[Measure]:
     import tf_keras
     from sklearn.linear_model import LogisticRegression
 
-    from kesikaran import fitting, model
+    from kesikaran import fitting, imbalance, model
 
     say(f"the head on {size.rows} x {size.width} made-up features")
     e = place.experiment()
@@ -469,7 +469,7 @@ def epoch(place: Place, size: Size) -> list[Measure]:
             stamps.append(time.perf_counter())
 
         network = model.build_head(size.width, e.head, e.seed)
-        return fitting.Task(network, e.head, e.optimizer, fit, None, e.seed, on_epoch)
+        return fitting.Task(network, e.head, e.optimizer, fit, imbalance.Loss(), e.seed, on_epoch)
 
     def laps() -> list[float]:
         """Seconds between the stamps: all epochs but the first, which compiles."""

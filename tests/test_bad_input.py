@@ -41,7 +41,7 @@ def refused(done: Done, says: str) -> str:
         ("experiment=artcle", "no option experiment=artcle; the valid ones are: article, cv, debug"),
         (
             "imbalance=smote",
-            "no option imbalance=smote; the valid ones are: class_weight, none, oversample, undersample",
+            "no option imbalance=smote; the valid ones are: class_weight, focal, logit_adjusted, none, oversample, u",
         ),
         ("optimizer.lr=fast", "optimizer.lr=fast is not allowed: Value 'fast' of type 'str' could not be converted to"),
         ("fit.epochs=1.5", "fit.epochs=1.5 is not allowed"),
@@ -56,6 +56,9 @@ def refused(done: Done, says: str) -> str:
         ("optimizer.lr=nan", "optimizer.lr=nan is not allowed"),
         ("optimizer.momentum=0.9", "optimizer.momentum=0.9 is not allowed: 0, or optimizer=sgd or rmsprop"),
         ("optimizer.weight_decay=0.1", "optimizer.weight_decay=0.1 is not allowed: 0, or optimizer=adamw"),
+        ("imbalance.focal_gamma=-1", "imbalance.focal_gamma=-1.0 is not allowed: 0 or more"),
+        ("imbalance.tau=0", "imbalance.tau=0.0 is not allowed: above 0"),
+        ("imbalance.tau=2", "imbalance.tau=2.0 is not allowed: it does nothing under imbalance=none, it is a setting"),
         ("fit.patience=0", "fit.patience=0 is not allowed: null or at least 1"),
         (
             "split.near_duplicate_similarity=1",
@@ -104,6 +107,23 @@ def test_a_wrong_setting(words: str, says: str, train: Callable[..., Done], runs
 )
 def test_a_wrong_split(words: list[str], says: str, train: Callable[..., Done], made: Made) -> None:
     refused(train(*made.words, *words), says)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["imbalance=logit_adjusted", "imbalance.focal_gamma=1"],
+            "imbalance.focal_gamma=1.0 is not allowed: it does nothing under imbalance=logit_adjusted, it is a setting",
+        ),
+        (
+            ["imbalance=focal", "fit.label_smoothing=0.1"],
+            "fit.label_smoothing=0.1 is not allowed: 0 with imbalance=foc",
+        ),
+    ],
+)
+def test_a_wrong_loss(words: list[str], says: str, train: Callable[..., Done]) -> None:
+    refused(train(*words), says)
 
 
 def test_legacy_keras(train: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from test_fitting import sample, task
 
 from kesikaran.config import HeadConfig, OptimizerConfig, OptimizerName, Schedule
 from kesikaran.errors import InputError
+from kesikaran.imbalance import Loss
 
 ADAM, ADAMW, SGD, RMSPROP = (OptimizerName[name] for name in ("adam", "adamw", "sgd", "rmsprop"))
 COSINE = Schedule.cosine
@@ -47,6 +48,17 @@ def same_masks(layer: int, rate: float, keys: np.ndarray, batch_size: int) -> An
     return Dropped()
 
 
+def keras_loss(task: Any) -> Any:
+    import tf_keras
+
+    words = {"from_logits": True, "label_smoothing": task.fit.label_smoothing, "reduction": "none"}
+    if task.loss.focal_gamma:
+        loss = tf_keras.losses.BinaryFocalCrossentropy(gamma=task.loss.focal_gamma, **words)
+    else:
+        loss = tf_keras.losses.BinaryCrossentropy(**words)
+    return lambda labels, logits: loss(labels, logits + task.loss.logit_offset)
+
+
 def keras_fit(task: Any, train: Any) -> tuple[list[np.ndarray], list[float]]:
     """The weights and the losses by epoch of plain tf_keras on the same rows in the same order."""
     import tf_keras
@@ -65,12 +77,12 @@ def keras_fit(task: Any, train: Any) -> tuple[list[np.ndarray], list[float]]:
     dense = [layer for layer in model.layers if layer.trainable_weights]
     for ours, theirs in zip(layers, dense, strict=True):
         theirs.set_weights(ours.get_weights())
-    loss = tf_keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=task.fit.label_smoothing)
-    model.compile(keras_optimizer(task.optimizer, len(keys)), loss)
+    model.compile(keras_optimizer(task.optimizer, len(keys)), keras_loss(task))
+    weights = {0: task.loss.weight_of_0, 1: task.loss.weight_of_1}
     losses = []
     for order, _ in random:
         part = train.take(order.ravel()[: len(train.labels)])
-        words: Any = {"batch_size": size, "shuffle": False, "class_weight": task.class_weights, "verbose": 0}
+        words: Any = {"batch_size": size, "shuffle": False, "class_weight": weights, "verbose": 0}
         losses += model.fit(part.features, part.labels.astype(np.float32)[:, None], **words).history["loss"]
     return [weight for layer in dense for weight in layer.get_weights()], losses
 
@@ -79,17 +91,20 @@ def keras_fit(task: Any, train: Any) -> tuple[list[np.ndarray], list[float]]:
     ("optimizer", "head", "words"),
     [
         (OptimizerConfig(ADAM, 0.05), HeadConfig(), {}),
-        (OptimizerConfig(ADAM, 0.05, COSINE), HeadConfig(l2=0.01), {"weights": {0: 2.0, 1: 0.7}}),
-        (OptimizerConfig(ADAMW, 0.05, COSINE, weight_decay=0.3), HeadConfig([5]), {"weights": {0: 2.0, 1: 0.7}}),
+        (OptimizerConfig(ADAM, 0.05, COSINE), HeadConfig(l2=0.01), {"loss": Loss(2.0, 0.7)}),
+        (OptimizerConfig(ADAMW, 0.05, COSINE, weight_decay=0.3), HeadConfig([5]), {"loss": Loss(2.0, 0.7)}),
         (OptimizerConfig(SGD, 0.1), HeadConfig(l2=0.01), {"label_smoothing": 0.2}),
-        (OptimizerConfig(SGD, 0.05, COSINE, momentum=0.9), HeadConfig([5]), {"weights": {0: 2.0, 1: 0.7}}),
+        (OptimizerConfig(SGD, 0.05, COSINE, momentum=0.9), HeadConfig([5]), {"loss": Loss(2.0, 0.7)}),
         (OptimizerConfig(RMSPROP, 0.02), HeadConfig(dropout=0.3), {}),
         (OptimizerConfig(RMSPROP, 0.02, COSINE, momentum=0.9), HeadConfig([5]), {"label_smoothing": 0.2}),
         (
             OptimizerConfig(ADAM, 0.02),
             HeadConfig([5, 4], dropout=0.3, l2=0.01),
-            {"weights": {0: 2.0, 1: 0.7}, "label_smoothing": 0.2},
+            {"loss": Loss(2.0, 0.7), "label_smoothing": 0.2},
         ),
+        (OptimizerConfig(ADAM, 0.05), HeadConfig([5], dropout=0.3), {"loss": Loss(focal_gamma=2.0)}),
+        (OptimizerConfig(SGD, 0.1), HeadConfig(l2=0.01), {"loss": Loss(2.0, 0.7, focal_gamma=0.5)}),
+        (OptimizerConfig(ADAM, 0.05), HeadConfig([5]), {"loss": Loss(logit_offset=1.1), "label_smoothing": 0.2}),
     ],
 )
 def test_an_epoch_is_that_of_keras(optimizer: OptimizerConfig, head: HeadConfig, words: dict[str, Any]) -> None:
@@ -110,9 +125,19 @@ GRID: list[dict[str, Any]] = [  # two seeds x two dropouts, three a stream, whic
     for seed, dropout in ((0, 0.0), (0, 0.4), (7, 0.0), (7, 0.4))
 ]
 UNEVEN: list[dict[str, Any]] = [
-    {"lr": 0.05, "weights": {0: 2.0, 1: 0.7}},
+    {"lr": 0.05, "loss": Loss(2.0, 0.7)},
     {"lr": 0.02, "label_smoothing": 0.2, "epochs": 5},
     {"lr": 0.05, "seed": 3, "patience": None, "epochs": 9, "schedule": COSINE},
+]
+
+
+LOSSES: list[dict[str, Any]] = [
+    {"lr": 0.05},
+    {"lr": 0.05, "loss": Loss(2.0, 0.7)},
+    {"lr": 0.05, "loss": Loss(focal_gamma=2.0)},
+    {"lr": 0.05, "loss": Loss(focal_gamma=0.5)},
+    {"lr": 0.05, "loss": Loss(logit_offset=1.1)},
+    {"lr": 0.05, "label_smoothing": 0.2},
 ]
 
 
@@ -123,7 +148,7 @@ def grid_task(job: dict[str, Any], units: list[int]) -> tuple[Any, list[dict[str
 
 
 @pytest.mark.parametrize("units", [[], [4]], ids=["linear", "hidden"])
-@pytest.mark.parametrize("jobs", [GRID, UNEVEN], ids=["grid", "uneven"])
+@pytest.mark.parametrize("jobs", [GRID, UNEVEN, LOSSES], ids=["grid", "uneven", "losses"])
 def test_heads_trained_together_are_heads_trained_alone(jobs: list[dict[str, Any]], units: list[int]) -> None:
     """Job by job: the best epoch, where it stopped, all metrics of all epochs, and the weights put back."""
     from kesikaran import fitting
@@ -139,6 +164,51 @@ def test_heads_trained_together_are_heads_trained_alone(jobs: list[dict[str, Any
             assert ours == pytest.approx(theirs, rel=1e-4), job
         for mine, its in zip(one.model.get_weights(), alone.model.get_weights(), strict=True):
             np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
+
+
+def test_the_logit_offset_is_training_s_alone() -> None:
+    """Adjusted training is plain training of shifted logits: started one offset lower, it goes the same way one offset
+    lower. Validation sees the logits as they are."""
+    from kesikaran import fitting, scores
+
+    (plain, _), (adjusted, history) = (task(loss=loss, epochs=5, patience=None) for loss in (None, Loss(logit_offset=1.1)))
+    kernel, bias = plain.model.get_weights()
+    adjusted.model.set_weights([kernel, bias - 1.1])
+    train, validation = sample(400, 1), sample(200, 2)
+    for one in (plain, adjusted):
+        fitting.fit([one], train, validation)
+    for mine, its, offset in zip(adjusted.model.get_weights(), plain.model.get_weights(), (0, 1.1), strict=True):
+        np.testing.assert_allclose(mine, its - offset, atol=1e-5)
+    logits = fitting.predict(adjusted.model, validation.features)
+    assert history[4]["validation/loss"] == pytest.approx(scores.log_loss(validation.labels, logits))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_losses_of_any_logit_are_finite_and_so_are_their_gradients(gamma: float) -> None:
+    """Against the formula in float64, compiled as training compiles it."""
+    import tensorflow as tf
+
+    from kesikaran import descent
+
+    z = np.array([-1000.0, -80, -3, 0, 3, 80, 1000] * 2)
+    y = np.repeat([0.0, 1], 7)
+    plain = descent.Numbers(*(tf.zeros((1, 1, 1, 1)) for _ in descent.Numbers._fields))
+    numbers = plain._replace(
+        weight_of_0=plain.l2 + 1, weight_of_1=plain.l2 + 3, focal_gamma=plain.l2 + gamma, logit_offset=plain.l2 + 0.5
+    )
+
+    @tf.function(jit_compile=True)
+    def both(logits: Any, labels: Any) -> Any:
+        losses = descent.row_losses(logits, labels, numbers, True)
+        return losses, tf.gradients(losses, logits)[0]
+
+    columns = (tf.constant(each[None, None, :, None], tf.float32) for each in (z, y))
+    found, slopes = (each.numpy().ravel() for each in both(*columns))
+    signed, weight = np.where(y == 1, 1, -1) * (z + 0.5), np.where(y == 1, 3, 1)
+    log_p, log_rest = -np.logaddexp(0, -signed), -np.logaddexp(0, signed)
+    np.testing.assert_allclose(found, weight * np.exp(gamma * log_rest) * -log_p, rtol=1e-5, atol=1e-30)
+    slope = np.exp(gamma * log_rest) * (gamma * np.exp(log_p) * log_p - np.exp(log_rest))
+    np.testing.assert_allclose(slopes, weight * np.where(y == 1, 1, -1) * slope, rtol=1e-5, atol=1e-30)
 
 
 def test_a_head_that_fails_harms_no_other() -> None:
@@ -170,7 +240,7 @@ def test_a_later_job_compiles_nothing() -> None:
     descent.program.cache_clear()
     for lr in (0.1, 0.2):
         fitting.fit([task(optimizer=OptimizerConfig(SGD, lr), epochs=3)[0]], sample(400, 1), sample(200, 2))
-    assert descent.program(SGD, 32, False).experimental_get_tracing_count() == 1
+    assert descent.program(SGD, 32, False, False).experimental_get_tracing_count() == 1
 
 
 def test_streams() -> None:

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from kesikaran.config import FitConfig, HeadConfig, Monitor, OptimizerConfig, OptimizerName, Schedule
 from kesikaran.errors import InputError
+from kesikaran.imbalance import Loss
 
 
 def sample(count: int, seed: int, width: int = 6) -> Any:
@@ -25,7 +26,7 @@ def sample(count: int, seed: int, width: int = 6) -> Any:
 def task(
     head: HeadConfig | None = None,
     optimizer: OptimizerConfig | None = None,
-    weights: dict[int, float] | None = None,
+    loss: Loss | None = None,
     seed: int = 0,
     **fit_words: Any,
 ) -> tuple[Any, list[dict[str, float]]]:
@@ -37,7 +38,7 @@ def task(
     optimizer = optimizer or OptimizerConfig(OptimizerName.adam, lr=0.05)
     history: list[dict[str, float]] = []
     net = model.build_head(6, head, seed)
-    return fitting.Task(net, head, optimizer, settings, weights, seed, lambda _, m: history.append(m)), history
+    return fitting.Task(net, head, optimizer, settings, loss or Loss(), seed, lambda _, m: history.append(m)), history
 
 
 def fit(*args: Any, **words: Any) -> tuple[Any, Any, list[dict[str, float]]]:
@@ -110,7 +111,7 @@ def test_class_weights_move_the_rarer_class_forward() -> None:
 
     weights = imbalance.class_weights(sample(400, 1).labels)
     plain, _, _ = fit(epochs=60, patience=None)
-    weighted, _, _ = fit(weights=weights, epochs=60, patience=None)
+    weighted, _, _ = fit(loss=Loss(weights[0], weights[1]), epochs=60, patience=None)
     features = sample(200, 2).features
     moved = np.mean(fitting.predict(weighted, features) - fitting.predict(plain, features))
     assert moved == pytest.approx(np.log(weights[1] / weights[0]), abs=0.25)
@@ -185,9 +186,9 @@ def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch
         monkeypatch.setattr(fitting, "_HELD_BYTES", held_bytes)
         descent.program.cache_clear()
         cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
-        tasks = [task(head, cosine, {0: 2.0, 1: 0.7}, seed, epochs=4) for seed in (0, 7)]
+        tasks = [task(head, cosine, Loss(2.0, 0.7, 1.5), seed, epochs=4) for seed in (0, 7)]
         fitted = fitting.fit([one for one, _ in tasks], *chosen)
-        assert descent.program(cosine.name, 32, head.dropout > 0).experimental_get_tracing_count() == 1
+        assert descent.program(cosine.name, 32, head.dropout > 0, True).experimental_get_tracing_count() == 1
         outcomes.append((fitted, tasks))
     (expected, held), (found, streamed) = outcomes
     assert found == expected

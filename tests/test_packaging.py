@@ -38,7 +38,7 @@ def test_help_helps_and_loads_nothing_heavy() -> None:
     text = "\n".join(lines)
     assert heavy == "[]"
     assert "python -m kesikaran.train -m head.dropout=0.1,0.3" in text
-    assert "imbalance: class_weight, none, oversample, undersample" in text
+    assert "imbalance: class_weight, focal, logit_adjusted, none, oversample, undersample" in text
     assert "  lr: 0.001" in text
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from conftest import Done, Made
 
-from kesikaran import records, scores
+from kesikaran import scores
+from kesikaran import tracking as records
 from kesikaran.intervals import intervals
 
 Train = Callable[..., Done]
@@ -80,7 +81,9 @@ def test_a_validation_split_of_one_class_can_stop_by_loss_and_not_by_auc(
     assert "validation/loss" in runs()[0].data.metrics
     done = train(*words, "fit.monitor=auc")
     assert done.code == 1
-    assert "validation split is left with 0 images of label 0 and 20 of label 1: it needs at least one of each" in done.err
+    assert (
+        "validation split is left with 0 images of label 0 and 20 of label 1: it needs at least one of each" in done.err
+    )
 
 
 def test_prevalences_are_told_and_listed(train: Train, made: Made, runs: Runs, client: Any, tmp_path: Path) -> None:

@@ -174,6 +174,8 @@ def test_the_model_takes_pixels_and_serves_through_mlflow(finished: Any, made: M
         ["optimizer=rmsprop", "fit.patience=null"],
         ["imbalance=class_weight"],
         ["imbalance=oversample"],
+        ["imbalance=focal", "imbalance.focal_gamma=1"],
+        ["imbalance=logit_adjusted"],
         ["imbalance=undersample", "fit.monitor=auc"],
         ["backbone.resize_method=bicubic", "backbone.antialias=false"],
         ["split=sha1_fold", "split.folds=4", "split.fold=2"],

@@ -43,16 +43,21 @@ def test_each_job_is_what_it_would_be_alone(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], together: list[int]
 ) -> None:
     words = [*made.words, "fit.epochs=12", "fit.patience=2", "optimizer.schedule=cosine", "head.l2=0.001"]
-    words += ["head.dropout=0.4", "seed=0,1", "optimizer.lr=0.3,0.003", "imbalance=none,class_weight"]
+    words += [
+        "head.dropout=0.4",
+        "seed=0,1",
+        "optimizer.lr=0.3,0.003",
+        "imbalance=none,class_weight,focal,logit_adjusted",
+    ]
     done = train(*VECTORIZED, *words)
     assert done.code == 0, done.err
-    assert "8 jobs, 0 not finished" in done.out
-    assert together == [8]
+    assert "16 jobs, 0 not finished" in done.out
+    assert together == [16]
     batched = children(runs())
-    assert len(batched) == 8
+    assert len(batched) == 16
     stopped = {run.data.metrics["epochs"] for run in batched.values()}
     assert len(stopped) > 1, "all stopped at one epoch: early stopping of their own is not tested"
-    for job in list(batched)[::3]:
+    for job in list(batched)[::5]:
         before = {run.info.run_id for run in runs()}
         fixed = [word.split("=")[0] for word in job.split()]
         others = [word for word in words if word.split("=")[0] not in fixed]
