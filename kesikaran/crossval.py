@@ -12,16 +12,17 @@ def pool(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
     """Each image's prediction by the one model that was tested on it.
 
     Args:
-        folds: fold -> the run's predictions of every image: columns object_id, split, label, logit, probability.
+        folds: fold -> the run's predictions of every image: columns object_id, split, label, logit, probability, and
+            what else `scores.of_predictions` reads.
 
     Returns:
-        Columns object_id, label, fold, logit, probability, sorted by object id: every image once.
+        The columns but split, and fold, sorted by object id: every image once.
 
     Raises:
         ValueError: the test splits do not cover every image exactly once.
     """
     tested = [rows[rows["split"] == "test"].assign(fold=fold) for fold, rows in folds.items()]
-    pooled = pd.concat(tested)[["object_id", "label", "fold", "logit", "probability"]]
+    pooled = pd.concat(tested).drop(columns="split")
     pooled = pooled.sort_values("object_id", ignore_index=True)
     for fold, rows in folds.items():
         if sorted(rows["object_id"]) != list(pooled["object_id"]):
@@ -41,7 +42,7 @@ def describe(pooled: pd.DataFrame) -> dict[str, float]:
         spread is no standard error of the mean. The pooled ROC AUC also ranks logits of different models against
         each other: where they are calibrated apart it lies below the folds' mean.
     """
-    outcome = scores.plain(pooled["label"].to_numpy(), pooled["logit"].to_numpy())
+    outcome = scores.of_predictions(pooled)
     whole = scores.score(outcome)
     each = [scores.score(outcome.take(np.asarray(rows))) for rows in pooled.groupby("fold").indices.values()]
     spread = pd.DataFrame(each)
@@ -66,5 +67,6 @@ def doubts(pooled: pd.DataFrame) -> pd.DataFrame:
     (Northcutt, Jiang and Chuang 2021 rank by the same out-of-fold confidence). A wrong label is one reason of a
     high loss, a hard image another; nothing is removed.
     """
-    loss = scores.losses(pooled["label"].to_numpy(), pooled["logit"].to_numpy())
+    outcome = scores.of_predictions(pooled)
+    loss = scores.losses(outcome.labels, outcome.logits)
     return pooled.assign(loss=loss).sort_values(["loss", "object_id"], ascending=[False, True], ignore_index=True)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kesikaran import crossval, duplicates, figures, intervals, leak, prevalence, records, scores, split
-from kesikaran.config import BackboneConfig, EvaluationConfig, OnBadImage, Rule, SplitConfig
+from kesikaran import crossval, decisions, duplicates, figures, intervals, leak, prevalence, records, scores, split
+from kesikaran.config import BackboneConfig, DecisionConfig, EvaluationConfig, OnBadImage, Rule, SplitConfig
+from kesikaran.decisions import Decision
 from kesikaran.errors import InputError
 from kesikaran.intervals import Interval
 from kesikaran.tracking import Run
@@ -59,6 +60,15 @@ def inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
     """Log each split of `table` (columns object_id, label, split) as an input of the run."""
     for context, rows in table[["object_id", "label", "split"]].groupby("split", sort=False):
         run.dataset(rows, name, source, split.fingerprint(rows), str(context))
+
+
+def decision(
+    run: Run, config: DecisionConfig, decided: Decision, train_labels: np.ndarray, validation_labels: np.ndarray
+) -> None:
+    """Log what was decided, and say it where it is not plain."""
+    run.metrics({f"decision/{name}": value for name, value in dataclasses.asdict(decided).items()})
+    if said := decisions.sentence(config, decided, train_labels, validation_labels):
+        print(said)
 
 
 @dataclass(frozen=True)
@@ -243,8 +253,7 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
         print(pd.DataFrame(rows)[shown].to_string(index=False, float_format=lambda x: f"{x:.4f}"))
         return
     run.metrics(rows[0])
-    labels, logits = every[0]["label"].to_numpy(), every[0]["logit"].to_numpy()
-    _confusion_matrix(run, scores.confusion(scores.plain(labels, logits)), "oof")
+    _confusion_matrix(run, scores.confusion(scores.of_predictions(every[0])), "oof")
     run.text(crossval.doubts(every[0]).to_csv(index=False), "label_doubts.csv")
     print(crossval.table(rows[0]).to_string(float_format=lambda x: f"{x:.3f}"))
 

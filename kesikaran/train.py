@@ -56,11 +56,10 @@ def begin(cfg: DictConfig) -> vectorized.Job:
 def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     """Data, features, split, head, scores, model: each is one call into its room."""
     with terminal.quiet_start():
-        from scipy.special import expit
-
         from kesikaran import (
             backbone,
             dataset,
+            decisions,
             device,
             duplicates,
             export,
@@ -121,9 +120,10 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     logits = fitting.predict(head, found.matrix)
-    predictions = table[["object_id", "split", "label"]].assign(
-        logit=logits, log_odds=logits.astype(float), probability=expit(logits), predicted=(logits >= 0).astype(int)
-    )
+    sides = every.labels[train], every.labels[validation]
+    decision = decisions.decide(e.decision, *sides, logits[validation])
+    report.decision(run, e.decision, decision, *sides)
+    predictions = decisions.apply(decision, table[["object_id", "split", "label"]].assign(logit=logits))
     groups = split.groups(e.split, table)
     if groups is not None:
         predictions["group"] = groups.astype(str)
@@ -132,7 +132,7 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
     remarks += report.leaks(run, table, found.matrix, logits, e.split) + report.near_duplicates(run, table)
     if e.tracking.log_model:
         print("Saving the model ...")
-        export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights())
+        export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights(), decision)
     fitting.forget()
     report.say(results, e.evaluation, remarks, run)
     return results["validation"].metrics["log_loss" if e.fit.monitor is config.Monitor.loss else "roc_auc"].value
