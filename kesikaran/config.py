@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -204,6 +204,19 @@ class DecisionConfig:
     max_false_positive_rate: float | None = None  # on validation: the threshold with the highest recall within it
     cost_false_positive: float = 1.0
     cost_false_negative: float = 1.0
+
+
+# What each rule reads, as of the split.
+_READ_BY_DECISION: dict[DecisionRule, set[str]] = {
+    DecisionRule.plain: set(),
+    DecisionRule.prior_shift: {"prevalence"},
+    DecisionRule.tuned: {"metric", "max_false_positive_rate"},
+    DecisionRule.cost: {"prevalence", "cost_false_positive", "cost_false_negative"},
+}
+_READ_BY_EVERY_DECISION = {"rule", "temperature"}
+TEMPERATURES = (0.05, 20.0)  # the range in which it is looked for: labels that the logits part perfectly have no best
+# Trained with these, the logits are those of a set with as many of one label as of the other.
+_BALANCES_TRAINING = ("class_weight", "oversample", "undersample", "logit_adjusted")
 
 
 @dataclass
@@ -410,6 +423,7 @@ def check(e: Experiment) -> None:
     need(e.fit.batch_size >= 1, "fit.batch_size", e.fit.batch_size, "at least 1")
     need(e.fit.patience is None or e.fit.patience >= 1, "fit.patience", e.fit.patience, "null or at least 1")
     need(0 <= e.fit.label_smoothing < 1, "fit.label_smoothing", e.fit.label_smoothing, "0 to below 1")
+    _check_decision(e.decision, e.imbalance.strategy, need)
     low_high = "above 0 and below 1"
     need(0 < e.evaluation.confidence < 1, "evaluation.confidence", e.evaluation.confidence, low_high)
     need(e.evaluation.calibration_bins >= 1, "evaluation.calibration_bins", e.evaluation.calibration_bins, "at least 1")
@@ -452,19 +466,55 @@ def _check_imbalance(e: Experiment, need: Callable[[bool, str, object, str], Non
     )
 
 
-def _check_split(split: SplitConfig, need: Callable[[bool, str, object, str], None]) -> None:
-    for f in dataclasses.fields(split):
-        if f.name in _READ_BY_EVERY_RULE:
-            continue
-        rules = [rule.name for rule, read in _READ_BY_RULE.items() if f.name in read]
-        value = getattr(split, f.name)
-        is_default = value == getattr(SplitConfig(), f.name)
+def _check_read(
+    group: str,
+    config: SplitConfig | DecisionConfig,
+    read_by_rule: Mapping[Any, set[str]],
+    by_every_rule: set[str],
+    need: Callable[[bool, str, object, str], None],
+) -> None:
+    """Refuse a setting that does nothing under the group's rule."""
+    for f in dataclasses.fields(config):
+        rules = [rule.name for rule, read in read_by_rule.items() if f.name in read or f.name in by_every_rule]
+        value = getattr(config, f.name)
+        is_default = value == getattr(type(config)(), f.name)
         need(
-            is_default or split.rule.name in rules,
-            f"split.{f.name}",
+            is_default or config.rule.name in rules,
+            f"{group}.{f.name}",
             value,
-            f"it does nothing under split={split.rule.name}, it is a setting of {', '.join(rules)}",
+            f"it does nothing under {group}={config.rule.name}, it is a setting of {', '.join(rules)}",
         )
+
+
+def _check_decision(
+    decision: DecisionConfig, strategy: Strategy, need: Callable[[bool, str, object, str], None]
+) -> None:
+    _check_read("decision", decision, _READ_BY_DECISION, _READ_BY_EVERY_DECISION, need)
+    share = "above 0 and below 1"
+    for name, value in (
+        ("prevalence", decision.prevalence),
+        ("max_false_positive_rate", decision.max_false_positive_rate),
+    ):
+        need(value is None or 0 < value < 1, f"decision.{name}", value, f"null, or {share}")
+    for name in ("cost_false_positive", "cost_false_negative"):
+        cost = getattr(decision, name)
+        need(0 < cost < math.inf, f"decision.{name}", cost, "above 0")
+    need(
+        decision.max_false_positive_rate is None or decision.metric is DecisionConfig().metric,
+        "decision.metric",
+        decision.metric.name,
+        "the threshold is tuned for it or for decision.max_false_positive_rate",
+    )
+    if "prevalence" in _READ_BY_DECISION[decision.rule] and strategy.name in _BALANCES_TRAINING:
+        raise InputError(
+            f"decision={decision.rule.name} is not allowed with imbalance={strategy.name}: that has already moved the "
+            "logits to equal shares of both labels, and the prior would be corrected twice; imbalance=none, or "
+            "decision=plain or tuned"
+        )
+
+
+def _check_split(split: SplitConfig, need: Callable[[bool, str, object, str], None]) -> None:
+    _check_read("split", split, _READ_BY_RULE, _READ_BY_EVERY_RULE, need)
     for key, window in (("split.test", split.test), ("split.validation", split.validation)):
         ok = len(window) == 2 and 0 <= window[0] < window[1] <= 256
         need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")

@@ -16,26 +16,36 @@ import filelock
 import numpy as np
 import tensorflow as tf
 
-from kesikaran import backbone, images, model, paths, terminal, tracking
+from kesikaran import backbone, decisions, images, model, paths, terminal, tracking
 from kesikaran.backbone import Backbone
 from kesikaran.config import BackboneConfig, HeadConfig
+from kesikaran.decisions import Decision
 from kesikaran.tracking import Run
 
 # What writes the template, and what a model says of itself in its requirements.
 _WRITERS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow")
 
 
-def log(run: Run, net: Backbone, config: BackboneConfig, hidden_units: list[int], weights: list[np.ndarray]) -> None:
+def log(
+    run: Run,
+    net: Backbone,
+    config: BackboneConfig,
+    hidden_units: list[int],
+    weights: list[np.ndarray],
+    decision: Decision,
+) -> None:
     """Log the classifier of a run.
 
     Args:
         weights: `get_weights()` of its head.
+        decision: what the run makes of the head's logits.
 
     Raises:
         InputError: the cache is not writable.
     """
     pattern = template(net, config, hidden_units)
-    run.model(pattern, lambda folder: write(pattern / tracking.SAVED_MODEL, weights, folder))
+    folded = decisions.fold(decision, weights)
+    run.model(pattern, lambda folder: write(pattern / tracking.SAVED_MODEL, folded, decision.threshold, folder))
 
 
 def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> Path:
@@ -78,18 +88,21 @@ def _whole(folder: Path) -> bool:
     return digest.is_file() and digest.read_text() == backbone.digest(folder / "model")
 
 
-def write(saved_model: Path, weights: list[np.ndarray], target: Path) -> None:
-    """Write a template's SavedModel once more, to the folder `target`, with `weights` for those of its head."""
+def write(saved_model: Path, weights: list[np.ndarray], threshold: float, target: Path) -> None:
+    """Write a template's SavedModel once more, to the folder `target`, with `weights` for those of its head and
+    `threshold` for where label 1 begins."""
     from tensorflow.python.saved_model import fingerprinting_utils
 
     shutil.copytree(saved_model, target, ignore=shutil.ignore_patterns("variables", "fingerprint.pb"))
     (target / "variables").mkdir()
     stored = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
     values = {name: stored.get_tensor(name) for name in stored.get_variable_to_shape_map()}
-    for place, value in enumerate(weights):
-        name = f"head/{place}/.ATTRIBUTES/VARIABLE_VALUE"
+    written = {f"head/{place}": value for place, value in enumerate(weights)}
+    written["threshold"] = np.array(threshold, np.float32)
+    for variable, value in written.items():
+        name = f"{variable}/.ATTRIBUTES/VARIABLE_VALUE"
         if values[name].shape != value.shape:
-            raise AssertionError(f"{name} is {values[name].shape} in the template and {value.shape} in the head")
+            raise AssertionError(f"{name} is {values[name].shape} in the template and {value.shape} in the run")
         values[name] = value
     with tf.device("cpu"):
         tf.raw_ops.SaveV2(

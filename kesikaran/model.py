@@ -35,15 +35,17 @@ class Classifier(tf.Module):
 
     Calling it: encoded images string [n] -> probability of label 1, float32 [n].
     Signatures (see `signatures`): `serving_default` from encoded JPEG or PNG, and `images` from
-    decoded pixels; both give probability float32 [n], label int64 [n] (1 where logit >= 0) and logit
-    float32 [n].
+    decoded pixels; both give logit float32 [n], probability = 1 / (1 + exp(-logit)) float32 [n] and label
+    int64 [n], 1 where logit >= threshold. A run's decision is in the head's last layer and in the threshold
+    (`decisions.fold`), so that its logit is what `predictions.parquet` has as log_odds.
     """
 
     def __init__(self, backbone: Backbone, config: BackboneConfig, head: Any):
         super().__init__(name="classifier")
         # The variables, not the layers: Keras would trace every layer once more while saving.
         self.backbone = list(backbone.layer.variables)
-        self.head = list(head.variables)  # export.py writes them by this name
+        self.head = list(head.variables)  # export.py writes these two by their names
+        self.threshold = tf.Variable(0.0, dtype=tf.float32)
         self._config = config
         layer = backbone.layer
         self._features = tf.autograph.experimental.do_not_convert(lambda x: layer(x, training=False))
@@ -70,7 +72,8 @@ class Classifier(tf.Module):
 
     def _classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         logit = tf.squeeze(self._logits(self._features(pixels)), axis=1)
-        return {"probability": tf.sigmoid(logit), "label": tf.cast(logit >= 0, tf.int64), "logit": logit}
+        label = tf.cast(logit >= self.threshold, tf.int64)
+        return {"probability": tf.sigmoid(logit), "label": label, "logit": logit}
 
     def signatures(self) -> dict[str, Any]:
         """What `tf.saved_model.save` is to export under which name."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kesikaran import duplicates, figures, intervals, leak, prevalence, records, scores, split
-from kesikaran.config import BackboneConfig, EvaluationConfig, GateConfig, OnBadImage, Rule, SplitConfig
+from kesikaran import decisions, duplicates, figures, intervals, leak, prevalence, records, scores, split
+from kesikaran.config import BackboneConfig, DecisionConfig, EvaluationConfig, GateConfig, OnBadImage, Rule, SplitConfig
+from kesikaran.decisions import Decision
 from kesikaran.errors import InputError
 from kesikaran.gate import judge
 from kesikaran.intervals import Interval
@@ -59,6 +60,15 @@ def inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
     """Log each split of `table` (columns object_id, label, split) as an input of the run."""
     for context, rows in table[["object_id", "label", "split"]].groupby("split", sort=False):
         run.dataset(rows, name, source, split.fingerprint(rows), str(context))
+
+
+def decision(
+    run: Run, config: DecisionConfig, decided: Decision, train_labels: np.ndarray, validation_labels: np.ndarray
+) -> None:
+    """Log what was decided, and say it where it is not plain."""
+    run.metrics({f"decision/{name}": value for name, value in dataclasses.asdict(decided).items()})
+    if said := decisions.sentence(config, decided, train_labels, validation_labels):
+        print(said)
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def seed_sentences(spread: pd.DataFrame, seeds: int) -> list[str]:
     """Which of the two spreads is the larger, metric by metric."""
     lines = []
     said = {
-        "images": "The images are the larger doubt, a standard error of them against a standard deviation of the seeds:",
+        "images": "The images are the larger doubt (their standard error against the standard deviation of the seeds):",
         "seeds": f"The seeds are the larger doubt, and one run says too little: average over several, or compare over "
         f"seeds. By {seeds} of them:",
         "neither": f"Which is larger {seeds} seeds do not tell:",
@@ -190,7 +190,8 @@ def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]
     first = pairs["a"].iloc[0]
     level = 1 - confidence
     lines = [
-        f"Against {first}, {images:,} images out of fold, image by image, Holm over {len(held)} comparisons at {level:.0%}:"
+        f"Against {first}, on {images:,} images out of fold, image by image, "
+        f"Holm over {len(held)} comparisons at {level:.0%}:"
     ]
     for metric, rows in held.groupby("metric", sort=False):
         real = rows[rows["p_holm_first"] <= level]

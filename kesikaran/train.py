@@ -66,11 +66,10 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
 
     Returns the validation metric `fit.monitor` and whether the gate, if there is one, lets the run through."""
     with terminal.quiet_start():
-        from scipy.special import expit
-
         from kesikaran import (
             backbone,
             dataset,
+            decisions,
             device,
             duplicates,
             export,
@@ -131,9 +130,10 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     logits = fitting.predict(head, found.matrix)
-    predictions = table[["object_id", "split", "label"]].assign(
-        logit=logits, log_odds=logits.astype(float), probability=expit(logits), predicted=(logits >= 0).astype(int)
-    )
+    sides = every.labels[train], every.labels[validation]
+    decision = decisions.decide(e.decision, *sides, logits[validation])
+    report.decision(run, e.decision, decision, *sides)
+    predictions = decisions.apply(decision, table[["object_id", "split", "label"]].assign(logit=logits))
     groups = split.groups(e.split, table)
     if groups is not None:
         predictions["group"] = groups.astype(str)
@@ -142,7 +142,7 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
     remarks += report.leaks(run, table, found.matrix, logits, e.split) + report.near_duplicates(run, table)
     if e.tracking.log_model:
         print("Saving the model ...")
-        export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights())
+        export.log(run, net, e.backbone, e.head.hidden_units, head.get_weights(), decision)
     fitting.forget()
     report.say(results, e.evaluation, remarks, run)
     passed = report.gate(run, e.gate, results)

@@ -66,6 +66,23 @@ def refused(done: Done, says: str) -> str:
         ),
         ("fit.batch_size=0", "fit.batch_size=0 is not allowed"),
         ("fit.label_smoothing=1", "fit.label_smoothing=1.0 is not allowed: 0 to below 1"),
+        (
+            "decision.prevalence=0.2",
+            "decision.prevalence=0.2 is not allowed: it does nothing under decision=plain, it is a setting of prior_sh",
+        ),
+        ("decision=prior_shift decision.prevalence=1", "decision.prevalence=1.0 is not allowed: null, or above 0 and"),
+        ("decision=cost decision.cost_false_positive=-1", "decision.cost_false_positive=-1.0 is not allowed: above 0"),
+        ("decision=cost decision.cost_false_negative=inf", "decision.cost_false_negative=inf is not allowed: above 0"),
+        (
+            "decision=tuned decision.max_false_positive_rate=0",
+            "decision.max_false_positive_rate=0.0 is not allowed: null, or above 0 and below 1",
+        ),
+        (
+            "decision=tuned decision.metric=f1 decision.max_false_positive_rate=0.1",
+            "decision.metric=f1 is not allowed: the threshold is tuned for it or for decision.max_false_positive_rate",
+        ),
+        ("decision=prior_shift imbalance=class_weight", "decision=prior_shift is not allowed with imbalance=class_we"),
+        ("decision=cost imbalance=undersample", "decision=cost is not allowed with imbalance=undersample: that has"),
         ("seed=-1", "seed=-1 is not allowed"),
         ("split.test=[0,300]", "split.test=[0, 300] is not allowed"),
         ("split.validation=[10,50]", "split.validation=[10, 50] is not allowed: must not overlap split.test=[0, 25]"),
@@ -88,7 +105,7 @@ def test_a_wrong_setting(words: str, says: str, train: Callable[..., Done], runs
 
         if tf.config.list_physical_devices("GPU"):
             pytest.skip("this machine has a GPU")
-    refused(train(words), says)
+    refused(train(*([words] if words == "a b" else words.split())), says)
     assert {run.info.status for run in runs()} <= {"FAILED"}
 
 

@@ -105,7 +105,7 @@ def test_the_fingerprint_is_of_these_variables(net: Any, config: Any, tmp_path: 
     from kesikaran import export, tracking
 
     saved_model = export.template(net, config, []) / tracking.SAVED_MODEL
-    export.write(saved_model, [np.ones((16, 1), np.float32), np.ones(1, np.float32)], tmp_path / "model")
+    export.write(saved_model, [np.ones((16, 1), np.float32), np.ones(1, np.float32)], 0.5, tmp_path / "model")
     read = tf.saved_model.experimental.read_fingerprint
     ours, theirs = read(str(tmp_path / "model")), read(str(saved_model))
     assert ours.saved_object_graph_hash == theirs.saved_object_graph_hash
@@ -121,7 +121,7 @@ def test_a_head_of_another_shape_is_a_defect(net: Any, config: Any, tmp_path: Pa
 
     saved_model = export.template(net, config, []) / tracking.SAVED_MODEL
     with pytest.raises(AssertionError, match="in the template and"):
-        export.write(saved_model, [np.ones((8, 1), np.float32)], tmp_path / "model")
+        export.write(saved_model, [np.ones((8, 1), np.float32)], 0.0, tmp_path / "model")
 
 
 @pytest.mark.parametrize("damage", ["flip a byte", "cut short", "a file is gone", "no digest"])

@@ -15,6 +15,7 @@ HEADS = (
     "config",
     "split",
     "imbalance",
+    "decisions",
     "scores",
     "influence",
     "intervals",

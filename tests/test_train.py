@@ -30,7 +30,7 @@ for split in ("train", "validation", "test"):
     matrix = np.zeros((2, 2), int)
     np.add.at(matrix, (part["label"], out["label"]), 1)
     assert matrix.tolist() == json.load(open(f"{logged}/confusion_matrix_{split}.json"))["matrix"], split
-    assert np.abs(out["logit"] - part["logit"]).max() < 1e-4
+    assert np.abs(out["logit"] - part["log_odds"]).max() < 1e-4
     assert np.allclose(out["probability"], part["probability"], atol=1e-5)
 print("agrees on", len(rows))
 """
@@ -49,8 +49,10 @@ def saved_model(client: Any, run: Any) -> Path:
 
 
 @pytest.fixture
-def finished(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> Any:
-    done = train(*made.words, "head.dropout=0.1")
+def finished(
+    request: pytest.FixtureRequest, train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> Any:
+    done = train(*made.words, "head.dropout=0.1", *getattr(request, "param", []))
     assert done.code == 0, done.err
     (run,) = runs()
     return done, run
@@ -113,7 +115,15 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
         matrix = json.loads((artifacts(client, run) / f"confusion_matrix_{name}.json").read_text())["matrix"]
         assert [*matrix[0], *matrix[1]] == [final[f"{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")]
     predictions = pd.read_parquet(artifacts(client, run) / "predictions.parquet")
-    assert list(predictions.columns) == ["object_id", "split", "label", "logit", "probability"]
+    assert list(predictions.columns) == [
+        "object_id",
+        "split",
+        "label",
+        "logit",
+        "log_odds",
+        "probability",
+        "predicted",
+    ]
     columns = ["object_id", "label", "split"]
     pd.testing.assert_frame_equal(predictions[columns], table[columns], check_dtype=False)
 
@@ -127,6 +137,16 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
         assert f"\n{line}" in done.out
 
 
+@pytest.mark.parametrize(
+    "finished",
+    [
+        [],
+        ["decision=tuned", "decision.max_false_positive_rate=0.02"],
+        ["decision=prior_shift", "decision.temperature=true"],
+    ],
+    indirect=True,
+    ids=["plain", "tuned", "prior_shift"],
+)
 def test_the_model_works_without_us(finished: Any, made: Made, client: Any, tmp_path: Path) -> None:
     """A fresh process, elsewhere, the backbone's folder out of sight: the logged confusion matrices, exactly."""
     _, run = finished
@@ -177,6 +197,8 @@ def test_the_model_takes_pixels_and_serves_through_mlflow(finished: Any, made: M
         ["imbalance=focal", "imbalance.focal_gamma=1"],
         ["imbalance=logit_adjusted"],
         ["imbalance=undersample", "fit.monitor=auc"],
+        ["decision=cost", "decision.cost_false_negative=5"],
+        ["decision=tuned", "decision.metric=f1", "imbalance=class_weight"],
         ["backbone.resize_method=bicubic", "backbone.antialias=false"],
         ["split=sha1_fold", "split.folds=4", "split.fold=2"],
         ["split=blocks", "split.folds=4", "split.block_size=8"],

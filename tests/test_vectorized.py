@@ -84,6 +84,19 @@ def test_jobs_of_other_shapes_and_samples_fall_into_groups(
     assert together == [2, 2, 2, 2]
 
 
+def test_jobs_that_decide_differently_are_one_group(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], together: list[int]
+) -> None:
+    done = train(*VECTORIZED, *made.words, "decision=plain,prior_shift,tuned")
+    assert done.code == 0, done.err
+    assert together == [3]
+    decided = {job: run.data.metrics for job, run in children(runs()).items()}
+    assert decided["decision=plain"]["decision/shift"] == 0
+    assert decided["decision=prior_shift"]["decision/shift"] < 0
+    assert decided["decision=tuned"]["decision/threshold"] != 0
+    assert len({metrics["test/roc_auc"] for metrics in decided.values()}) == 1
+
+
 def test_a_failing_job_harms_no_other(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], together: list[int]
 ) -> None:
