@@ -23,7 +23,7 @@ def say(run: Run, jobs: pd.DataFrame, whole: bool) -> None:
     best = study.best(jobs)
     remarks = []
     if best:
-        confidence = float(jobs.loc[best.row, "params.evaluation.confidence"])
+        confidence, _ = _evaluation(jobs)
         p_values, images = _against(jobs, best)
         table["p_value_vs_best"] = p_values
         words = study.against_best(best, p_values, confidence)
@@ -63,7 +63,9 @@ def _tested(run_id: str) -> scores.Outcome:
 
 def _evaluation(jobs: pd.DataFrame) -> tuple[float, int]:
     """(confidence, bins of the calibration error), of the first job."""
-    return float(jobs["params.evaluation.confidence"].iloc[0]), int(jobs["params.evaluation.calibration_bins"].iloc[0])
+    return float(jobs["params.evaluation.confidence"].dropna().iloc[0]), int(
+        jobs["params.evaluation.calibration_bins"].dropna().iloc[0]
+    )
 
 
 def _shown(table: pd.DataFrame, metric: str | None, words: pd.Series | None) -> pd.DataFrame:
@@ -159,7 +161,8 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     rows = {name: crossval.describe(pooled, *_evaluation(jobs)) for name, pooled in settings.items()}
     of = " ".join(name for name in study.swept(jobs) if name != study.FOLD)
     if len(settings) == 1:
-        one_setting(run, *settings.values(), *rows.values())
+        name = next(iter(settings))
+        one_setting(run, settings[name], rows[name])
         return
     run.parquet(pd.concat([rows.assign(setting=name) for name, rows in settings.items()]), "oof_predictions.parquet")
     run.text(pd.DataFrame(rows).T.to_csv(index_label=of), "cross_validation.csv")

@@ -114,7 +114,8 @@ def compare(settings: Mapping[str, pd.DataFrame], confidence: float = 0.95) -> p
     for a, b in itertools.combinations(settings, 2):
         pair = paired.compare(outcomes[a], outcomes[b], confidence, metrics=COMPARED)
         if pair["roc_auc"].test != "undefined":
-            pair["roc_auc"] = paired.by_influence(areas[a], areas[b], among, confidence, "DeLong, by fold")
+            test = "DeLong, by fold" + ("" if outcomes[a].groups is None else " and group")
+            pair["roc_auc"] = paired.by_influence(areas[a], areas[b], among, confidence, test)
         for name, one in pair.items():
             limits = {"difference": one.difference, "low": one.low, "high": one.high}
             told = {"metric": name, "a": a, "b": b, "value_a": one.a, "value_b": one.b, **limits}
@@ -149,7 +150,7 @@ def _units(pooled: pd.DataFrame) -> Units:
 
 def _rows(pooled: pd.DataFrame) -> dict[int, np.ndarray]:
     """fold -> its rows."""
-    return {int(fold): np.asarray(rows) for fold, rows in pooled.groupby("fold").indices.items()}
+    return {fold: np.flatnonzero(pooled["fold"] == fold) for fold in sorted(set(pooled["fold"]))}
 
 
 def doubts(pooled: pd.DataFrame) -> pd.DataFrame:

@@ -91,8 +91,10 @@ class Trials:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Where the values of a setting lie on its axis, 0 to 1: positions [jobs], and ticks with their labels."""
+    """Where the values of a setting lie on its axis, 0 to 1: positions [jobs], and ticks with their labels. ordered:
+    they are numbers."""
 
+    ordered: bool
     positions: np.ndarray
     ticks: list[float]
     labels: list[str]
@@ -100,7 +102,7 @@ class _Scale:
 
 def _scale(values: list[str]) -> _Scale:
     """Numbers by size, or by logarithm where they span a decade; with a 0 among such, and words, evenly spaced."""
-    distinct = list(dict.fromkeys(values))
+    distinct, ordered = list(dict.fromkeys(values)), True
     try:
         number = {value: float(value) for value in distinct}
         distinct.sort(key=number.__getitem__)
@@ -111,12 +113,13 @@ def _scale(values: list[str]) -> _Scale:
         elif wide:
             number = {value: float(rank) for rank, value in enumerate(distinct)}
     except ValueError:
+        ordered = False
         number = {value: float(rank) for rank, value in enumerate(distinct)}
     least, most = min(number.values()), max(number.values())
     place = {value: (n - least) / (most - least) if most > least else 0.5 for value, n in number.items()}
     step = max(1, -(-len(distinct) // _TICKS))
     shown = distinct[::step]
-    return _Scale(np.array([place[v] for v in values]), [place[v] for v in shown], [_short(v) for v in shown])
+    return _Scale(ordered, np.array([place[v] for v in values]), [place[v] for v in shown], [_short(v) for v in shown])
 
 
 def _short(text: str, length: int = 18) -> str:
@@ -127,8 +130,8 @@ def _short(text: str, length: int = 18) -> str:
 def sweep(trials: Trials) -> Figure:
     """The metric against each setting, a panel a setting, that with the largest effect first.
 
-    A dot is a job with its interval. The line goes through the means of the jobs that share a value; how far apart the
-    highest and the lowest of them are stands in the title.
+    A dot is a job with its interval. A dash is the mean of the jobs that share a value; how far apart the highest and
+    the lowest of them are stands in the title.
     """
     scales = {name: _scale(values) for name, values in trials.settings.items()}
     means = {name: _means(trials.settings[name], trials.value) for name in scales}
@@ -145,11 +148,12 @@ def sweep(trials: Trials) -> Figure:
         if len(names) > 1:
             place = dict(zip(values, scale.positions, strict=True))
             line = sorted((place[value], mean) for value, mean in means[name].items())
-            axes.plot(*zip(*line, strict=True), color="black", linewidth=1.2, marker="_", markersize=14, zorder=1)
-            axes.set_title(f"{name}: moves it by {effect[name]:.3f}", fontsize=10)
+            style = {"linestyle": "-" if scale.ordered else "", "marker": "_", "markersize": 18, "zorder": 4}
+            axes.plot(*zip(*line, strict=True), color="black", linewidth=1.2, **style)
+            axes.set_title(f"{name}: moves the mean by {effect[name]:.3f}", fontsize=10)
         tilted = sum(map(len, scale.labels)) > 30
         axes.set_xticks(scale.ticks, scale.labels, rotation=30 if tilted else 0, ha="right" if tilted else "center")
-        axes.set(xlabel=name, xlim=(-0.3, 1.3))
+        axes.set(xlabel=name, xlim=(-0.22, 1.22))
         axes.tick_params(labelsize=8)
         axes.grid(axis="y", alpha=0.3)
     if trials.value.min() > 0 and trials.value.max() > 4 * trials.value.min():
@@ -159,7 +163,7 @@ def sweep(trials: Trials) -> Figure:
     for axes in grid.flat[len(names) :]:
         axes.remove()
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns > 1 else 1, fontsize=8, frameon=False)
     return figure
 
 
@@ -198,7 +202,7 @@ def parallel_coordinates(trials: Trials) -> Figure:
     """A line a job through its settings to its metric: the best, those not distinguishable from it, the others."""
     better = np.sort(trials.value)[:: -1 if trials.lower_is_better else 1]
     rank = np.searchsorted(np.sort(trials.value), trials.value)
-    aside = (rank - (len(rank) - 1) / 2) / len(rank) * 0.05  # jobs that share a value
+    aside = (rank - (len(rank) - 1) / 2) / len(rank) * 0.08  # jobs that share a value
     scales = [_scale(values) for values in trials.settings.values()]
     span = better.max() - better.min() or 1.0
     height = (trials.value - better.min()) / span
@@ -231,7 +235,7 @@ def parallel_coordinates(trials: Trials) -> Figure:
     axes.set(yticks=[], xlim=(-0.5, count - 0.6), ylim=(-0.06, 1.06))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3 if count > 3 else 1, fontsize=8, frameon=False)
     return figure
 
 

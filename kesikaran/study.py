@@ -66,9 +66,11 @@ def best(jobs: pd.DataFrame) -> Best | None:
         return None
     metric = "roc_auc" if (finished["params.fit.monitor"] == "auc").all() else "log_loss"
     values = finished[f"metrics.validation/{metric}"] if f"metrics.validation/{metric}" in jobs else pd.Series()
-    if values.isna().all():
+    values = values.dropna()
+    if values.empty:
         return None
-    row = int(values.idxmin() if metric == "log_loss" else values.idxmax())
+    numbers = values.to_numpy(float)
+    row = int(values.index[int(numbers.argmin() if metric == "log_loss" else numbers.argmax())])
     same = finished[finished["split_fingerprint"] == finished.loc[row, "split_fingerprint"]]
     return Best(row, metric, [int(i) for i in same.index if i != row])
 
@@ -99,7 +101,8 @@ def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: 
     compared = p_values.loc[found.rivals].dropna()
     alike = int((compared > 1 - confidence).sum())
     finished = int((jobs["status"] == "FINISHED").sum())
-    name = f"{WORDS[found.metric]} ({setting(jobs, found.row)}, run {jobs.loc[found.row, 'run_id'][:8]})"
+    run_id = str(jobs.loc[found.row, "run_id"])
+    name = f"{WORDS[found.metric]} ({setting(jobs, found.row)}, run {run_id[:8]})"
     if not len(compared):
         return f"The best of {finished} by validation {name} was not compared: no other job has its test images."
     said = (
@@ -114,9 +117,9 @@ def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: 
 def setting(jobs: pd.DataFrame, row: int, without: tuple[str, ...] = ()) -> str:
     """What a job has of what the sweep varies: `optimizer.lr=0.01 head.l2=0`; the value alone where that is one."""
     names = [name for name in swept(jobs) if name not in without]
-    values = {name: jobs.loc[row, f"overrides.{name}"] for name in names}
+    values = {name: str(jobs.loc[row, f"overrides.{name}"]) for name in names}
     if len(values) == 1:
-        return str(next(iter(values.values())))
+        return next(iter(values.values()))
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 
