@@ -189,21 +189,23 @@ def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]
     Args:
         pairs: as `crossval.compare` gives them.
     """
-    held = pairs[pairs["p_holm_first"].notna()]
     first = pairs["a"].iloc[0]
+    held = pairs[pairs["a"] == first]
     level = 1 - confidence
     lines = [
         f"Against {first}, on {images:,} images out of fold, image by image, "
-        f"Holm over {len(held)} comparisons at {level:.0%}:"
+        f"Holm over {held['p_value'].count()} comparisons at {level:.0%}:"
     ]
     for metric, rows in held.groupby("metric", sort=False):
         real = rows[rows["p_holm_first"] <= level]
         noise = rows.loc[rows["p_holm_first"] > level, "b"]
+        undefined = rows.loc[rows["p_holm_first"].isna(), "b"]
         each = [
             f"{row['b']} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]" for _, row in real.iterrows()
         ]
         parts = [f"real: {', '.join(each)}"] if each else []
         parts += [f"within noise: {', '.join(noise)}"] if len(noise) else []
+        parts += [f"undefined: {', '.join(undefined)}"] if len(undefined) else []
         lines.append(f"  {WORDS[str(metric)]}: {'; '.join(parts)}")
     lines.append(
         "Intervals and p-values hold for these trained models on other images of the kind. What another training set "

@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Done, Made
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
-from kesikaran import crossval
+from kesikaran import crossval, study
 
 
 def fold(test: str, everyone: str = "abcdef", logit: float = 0.0) -> pd.DataFrame:
@@ -56,8 +59,90 @@ def test_the_numbers_by_hand() -> None:
     assert found["oof/accuracy_fold_std"] == pytest.approx(np.std([1, 0.5], ddof=1))
     assert found["oof/roc_auc"] == pytest.approx(roc_auc_score(pooled["label"], pooled["logit"]))
     assert found["oof/roc_auc_fold_mean"] == pytest.approx((1 + 2 / 4) / 2)
+    limits = [found["oof/accuracy_low"], found["oof/accuracy_high"]]
+    assert limits == pytest.approx(proportion_confint(6, 8, method="wilson"))
     shown = crossval.table(found).to_dict("index")["accuracy"]
-    assert list(shown.values()) == pytest.approx([0.75, 0.75, np.std([1, 0.5], ddof=1)])
+    assert list(shown.values()) == pytest.approx([0.75, *limits, 0.75, np.std([1, 0.5], ddof=1)])
+
+
+def made_pool(seed: int, signal: float, folds: int = 4, images: int = 400) -> pd.DataFrame:
+    """Pooled predictions of the same images in the same folds, whatever the seed of the logits."""
+    labels = (np.random.default_rng(0).random(images) < 0.4).astype(int)
+    logits = np.random.default_rng(seed).normal(signal * (2 * labels - 1), 1.0)
+    names = [f"{i:040x}" for i in range(images)]
+    return pd.DataFrame({"object_id": names, "label": labels, "fold": np.arange(images) % folds, "logit": logits})
+
+
+def delong(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """(area of b - area of a, its variance), pair by pair as DeLong, DeLong and Clarke-Pearson (1988) write it."""
+    placed = []
+    for logits in (a, b):
+        ones, zeros = logits[labels == 1, None], logits[None, labels == 0]
+        placed.append((ones > zeros) + 0.5 * (ones == zeros))
+    kernel = placed[1] - placed[0]
+    by_one, by_zero = kernel.mean(axis=1), kernel.mean(axis=0)
+    return float(kernel.mean()), float(by_one.var(ddof=1) / len(by_one) + by_zero.var(ddof=1) / len(by_zero))
+
+
+def test_the_area_compared_is_the_mean_of_the_folds_with_delongs_variances() -> None:
+    a, b = made_pool(1, 0.5), made_pool(2, 0.7)
+    (row,) = crossval.compare({"a": a, "b": b}).query("metric == 'roc_auc'").to_dict("records")
+    folds = [(a[a["fold"] == i], b[b["fold"] == i]) for i in range(4)]
+    areas = [roc_auc_score(rows["label"], rows["logit"]) for _, rows in folds]
+    assert row["value_b"] == pytest.approx(np.mean(areas))
+    parts = [delong(x["label"].to_numpy(), x["logit"].to_numpy(), y["logit"].to_numpy()) for x, y in folds]
+    difference, error = np.mean([part[0] for part in parts]), np.sqrt(sum(part[1] for part in parts)) / 4
+    assert row["difference"] == pytest.approx(difference)
+    assert [row["low"], row["high"]] == pytest.approx(difference + error * norm.ppf([0.025, 0.975]))
+    assert row["p_value"] == pytest.approx(2 * norm.sf(abs(difference) / error))
+
+
+def test_models_calibrated_apart_have_the_same_area_by_fold() -> None:
+    a = made_pool(1, 0.7)
+    b = a.assign(logit=a["logit"] + 3 * a["fold"])
+    pairs = crossval.compare({"a": a, "b": b}).set_index("metric")
+    assert pairs.loc["roc_auc", "difference"] == 0
+    assert pairs.loc["roc_auc", "p_value"] == 1
+    assert pairs.loc["log_loss", "p_value"] < 1e-6
+    assert crossval.values(a)["roc_auc"] == crossval.values(b)["roc_auc"]
+
+
+def test_images_that_came_together_are_one_piece_of_evidence() -> None:
+    once = made_pool(1, 0.7)
+    apart = pd.concat([once, once.assign(object_id=once["object_id"] + "b")], ignore_index=True)
+    together = apart.assign(group=apart["object_id"].str[:40])
+    for name, found in crossval.values(together).items():
+        alone, naive = crossval.values(once)[name], crossval.values(apart)[name]
+        assert found.value == pytest.approx(alone.value)
+        assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.02)
+        assert naive.high - naive.low < 0.75 * (found.high - found.low), "copies are no images"
+
+
+def test_holm_is_over_all_that_is_said() -> None:
+    settings = {name: made_pool(seed, signal) for name, seed, signal in (("a", 1, 0.3), ("b", 2, 0.3), ("c", 3, 1.5))}
+    pairs = crossval.compare(settings)
+    assert len(pairs) == 3 * len(crossval.COMPARED)
+    assert pairs["p_holm_first"].notna().tolist() == (pairs["a"] == "a").tolist()
+    assert pairs["p_holm"].to_numpy() == pytest.approx(multipletests(pairs["p_value"], method="holm")[1])
+    held = pairs[pairs["a"] == "a"]
+    assert held["p_holm_first"].to_numpy() == pytest.approx(multipletests(held["p_value"], method="holm")[1])
+    lines = study.conclusion(pairs, 400, 0.95)
+    assert lines[0] == "Against a, on 400 images out of fold, image by image, Holm over 10 comparisons at 5%:"
+    (accuracy,) = held.query("metric == 'accuracy' and b == 'c'").to_dict("records")
+    numbers = "{difference:+.4f} [{low:+.4f}, {high:+.4f}]".format(**accuracy)
+    assert lines[1] == f"  accuracy: real: c {numbers}; within noise: b"
+    with pytest.raises(ValueError, match="not tested on the same images in the same folds"):
+        crossval.compare({"a": made_pool(1, 1), "b": made_pool(1, 1, folds=5)})
+
+
+def test_a_fold_without_a_class_has_no_area() -> None:
+    a = made_pool(1, 0.7)
+    a.loc[a["fold"] == 0, "label"] = 0
+    pairs = crossval.compare({"a": a, "b": a.assign(logit=-a["logit"])}).set_index("metric")
+    assert np.isnan(pairs.loc["roc_auc", "p_value"])
+    assert np.isnan(crossval.values(a)["roc_auc"].value)
+    assert pairs.loc["accuracy", "p_holm"] < 1
+    assert "  ROC AUC: undefined: b" in study.conclusion(pairs.reset_index(), 400, 0.95)
 
 
 def test_the_most_doubtful_label_comes_first() -> None:
@@ -107,6 +192,7 @@ def test_settings_are_pooled_apart_and_blocks_are_folds_too(
     text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/cross_validation.csv")
     table = pd.read_csv(io.StringIO(text))
     assert table["seed"].tolist() == [0, 1]
+    assert "Against 0, on 240 images out of fold" in done.out
     assert table["oof/n"].tolist() == [240, 240]
     assert "oof/accuracy" not in parent.data.metrics, "two settings have no one accuracy"
 
@@ -117,3 +203,24 @@ def test_some_folds_are_not_pooled(train: Callable[..., Done], made: Made, runs:
     assert done.code == 0, done.err
     assert "Not every fold was run once: nothing is pooled." in done.out
     assert not [metric for metric in runs()[0].data.metrics if metric.startswith("oof/")]
+
+
+def test_the_study_of_imbalance_is_one_command(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    done = train("experiment=imbalance_study", *made.words, "split.folds=2")
+    assert done.code == 0, done.err
+    parent, *children = runs()
+    said = [(c.data.params["imbalance.strategy"], c.data.params["decision.rule"]) for c in children[::2]]
+    trained = ("none", "class_weight", "oversample", "undersample", "focal", "logit_adjusted")
+    assert said == [*((name, "plain") for name in trained), ("none", "prior_shift"), ("none", "tuned")]
+    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/cross_validation_pairs.csv")
+    pairs = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    assert len(pairs) == 8 * 7 / 2 * len(crossval.COMPARED)
+    assert set(pairs.loc[pairs["p_holm_first"].notna(), "a"]) == {"none"}
+    shifted = pairs.query("a == 'none' and b == 'prior_shift'").set_index("metric")
+    assert shifted.loc["roc_auc", "difference"] == pytest.approx(0, abs=1e-9), "a shift ranks as before"
+    pooled = pd.read_parquet(mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/oof_predictions.parquet"))
+    assert pooled["setting"].value_counts().tolist() == [240] * 8
+    mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/cross_validation.png")
+    assert "Against none, on 240 images out of fold, image by image, Holm over 35 comparisons at 5%:" in done.out

@@ -22,6 +22,8 @@ HEADS = (
     "paired",
     "prevalence",
     "crossval",
+    "study",
+    "gate",
     "leak",
     "duplicates",
     "figures",

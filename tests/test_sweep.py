@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Done, Made
 
-from kesikaran import sweep
+from kesikaran import study
 
 
 def family(runs: list[Any]) -> tuple[Any, list[Any]]:
@@ -58,7 +58,7 @@ def test_four_jobs_under_one_parent(train: Callable[..., Done], made: Made, runs
     for child, row in zip(children, table.to_dict("records"), strict=True):
         for metric in ("validation/roc_auc", "test/roc_auc", "validation/log_loss", "test/accuracy"):
             assert row[metric] == pytest.approx(child.data.metrics[metric])
-        assert child.info.run_id in done.out.split("Sweep ")[-1]
+        assert child.info.run_id[:8] in done.out.split("Sweep ")[-1]
 
 
 def test_a_failing_job_does_not_stop_the_others(
@@ -95,7 +95,7 @@ def test_a_defect_of_ours_keeps_its_traceback(
         assert "ZeroDivisionError: a defect" in mlflow.artifacts.load_text(f"{child.info.artifact_uri}/traceback.txt")
 
 
-@pytest.mark.parametrize("room", ["report.cross_validation", "records.sweep_jobs"])
+@pytest.mark.parametrize("room", ["closing.seeds", "records.sweep_jobs"])
 def test_what_fails_at_the_end_of_a_sweep_is_told(
     room: str, train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +127,7 @@ def test_jobs_on_different_splits_are_not_compared_in_silence(train: Callable[..
 def test_splits_are_counted_fold_by_fold(folds: str, fingerprints: str, expected: int) -> None:
     given = [name.strip() or None for name in fingerprints]
     jobs = pd.DataFrame({"params.split.fold": list(folds), "split_fingerprint": given})
-    assert sweep.splits(jobs if folds else pd.DataFrame(columns=["run_id", "status"])) == expected
+    assert study.splits(jobs if folds else pd.DataFrame(columns=["run_id", "status"])) == expected
 
 
 def test_a_sweep_over_data_sets_finds_its_jobs(
