@@ -203,12 +203,12 @@ def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]
         each = [
             f"{row['b']} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]" for _, row in real.iterrows()
         ]
-        parts = [f"real: {', '.join(each)}"] if each else []
-        parts += [f"within noise: {', '.join(noise)}"] if len(noise) else []
-        parts += [f"undefined: {', '.join(undefined)}"] if len(undefined) else []
-        lines.append(f"  {WORDS[str(metric)]}: {'; '.join(parts)}")
+        lines.append(f"  {WORDS[str(metric)]}")
+        found = {"real": each, "within noise": list(noise), "undefined": list(undefined)}
+        lines += [f"    {word}: {', '.join(names)}" for word, names in found.items() if names]
     lines.append(
-        "Intervals and p-values hold for these trained models on other images of the kind. What another training set "
-        "would change is not in them: the folds share their training images. ROC AUC is the mean of the folds' areas."
+        "Intervals and p-values hold for these trained models on other images of the kind. What another seed or another "
+        "training set would change is not in them, and the folds share training images. ROC AUC is the mean of the "
+        "folds' areas."
     )
     return lines

@@ -61,7 +61,7 @@ def test_the_words_and_the_honest_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "larger"), [(0.4, "images"), (0.001, "seeds"), (0.0392, "neither")], ids=["images", "seeds", "neither"]
+    ("width", "larger"), [(0.4, "images"), (0.001, "seeds"), (0.1, "neither")], ids=["images", "seeds", "neither"]
 )
 def test_the_spread_of_seeds_by_hand(width: float, larger: str) -> None:
     values = np.array([0.80, 0.81, 0.82, 0.83, 0.84])  # standard deviation 0.0158
@@ -98,7 +98,7 @@ def test_a_sweep_is_of_seeds_where_nothing_else_varies() -> None:
 @pytest.mark.parametrize(
     ("values", "places"),
     [
-        (["1e-4", "1e-2", "1e-3"], [0, 1, 0.5]),
+        (["1e-4", "1e-2", "1e-3", "2e-3"], [0, 1, 0.5, 0.5 + np.log10(2) / 2]),
         (["1", "2", "5"], [0, 0.25, 1]),
         (["0", "1e-4", "1e-2"], [0, 0.5, 1]),
         (["b", "a", "b", "c"], [0, 0.5, 0, 1]),
