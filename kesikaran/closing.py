@@ -149,7 +149,10 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
             `cross_validation.png`.
         jobs: as `records.sweep_jobs` gives them, all FINISHED.
     """
+    varied = [name for name in study.swept(jobs) if name != study.FOLD]
     names = pd.Series({row: study.setting(jobs, row, without=(study.FOLD,)) for row in jobs.index})
+    if len(varied) == 1:  # its values say enough
+        names = names.str.partition("=")[2]
     settings = {}
     for name, group in jobs.groupby(names, sort=False):
         fold, folds = group[f"params.{study.FOLD}"].astype(int), group[f"params.{study.FOLD}s"].astype(int)
@@ -159,14 +162,13 @@ def cross_validation(run: Run, jobs: pd.DataFrame) -> None:
         runs = zip(fold, group["run_id"], strict=True)
         settings[str(name)] = crossval.pool({number: records.predictions(run_id) for number, run_id in runs})
     rows = {name: crossval.describe(pooled, *_evaluation(jobs)) for name, pooled in settings.items()}
-    of = " ".join(name for name in study.swept(jobs) if name != study.FOLD)
     if len(settings) == 1:
         name = next(iter(settings))
         one_setting(run, settings[name], rows[name])
         return
     run.parquet(pd.concat([rows.assign(setting=name) for name, rows in settings.items()]), "oof_predictions.parquet")
-    run.text(pd.DataFrame(rows).T.to_csv(index_label=of), "cross_validation.csv")
-    several_settings(run, settings, of, _evaluation(jobs)[0])
+    run.text(pd.DataFrame(rows).T.to_csv(index_label=" ".join(varied)), "cross_validation.csv")
+    several_settings(run, settings, " ".join(varied), _evaluation(jobs)[0])
 
 
 def one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) -> None:

@@ -115,12 +115,8 @@ def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: 
 
 
 def setting(jobs: pd.DataFrame, row: int, without: tuple[str, ...] = ()) -> str:
-    """What a job has of what the sweep varies: `optimizer.lr=0.01 head.l2=0`; the value alone where that is one."""
-    names = [name for name in swept(jobs) if name not in without]
-    values = {name: str(jobs.loc[row, f"overrides.{name}"]) for name in names}
-    if len(values) == 1:
-        return next(iter(values.values()))
-    return " ".join(f"{name}={value}" for name, value in values.items())
+    """What a job has of what the sweep varies: `optimizer.lr=0.01 head.l2=0`."""
+    return " ".join(f"{n}={jobs.loc[row, f'overrides.{n}']}" for n in swept(jobs) if n not in without)
 
 
 # ---- seeds

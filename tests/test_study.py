@@ -53,7 +53,7 @@ def test_the_words_and_the_honest_line() -> None:
     assert list(study.against_best(found, p_values, 0.95)) == ["best", "0.050", "~", "<0.001", "-"]
     line = study.best_sentence(given, found, p_values, 150, 0.95)
     assert line == (
-        "The best of 5 by validation log loss (0, run 00000000) is not distinguishable from 1 other on the 150 test "
+        "The best of 5 by validation log loss (head.l2=0, run 00000000) is not distinguishable from 1 other on the 150 test "
         "images: log loss, image by image, Holm over 3 comparisons at 5%."
     )
     assert "differs from every other" in study.best_sentence(given, found, p_values * 0, 150, 0.95)
