@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 import shutil
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from kesikaran.tracking import Run
 
 # What writes the template, and what a model says of itself in its requirements.
 _WRITERS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow")
+_REMEDY = "or go without the model: tracking.log_model=false"
 
 
 def log(run: Run, net: Backbone, config: BackboneConfig, hidden_units: list[int], weights: list[np.ndarray]) -> None:
@@ -32,10 +34,12 @@ def log(run: Run, net: Backbone, config: BackboneConfig, hidden_units: list[int]
         weights: `get_weights()` of its head.
 
     Raises:
-        InputError: the cache is not writable.
+        InputError: the cache is not writable, or it or the store of runs is full.
     """
     pattern = template(net, config, hidden_units)
-    run.model(pattern, lambda folder: write(pattern / tracking.SAVED_MODEL, weights, folder))
+    # MLflow writes it to the temporary folder first.
+    with paths.room(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY):
+        run.model(pattern, lambda folder: write(pattern / tracking.SAVED_MODEL, weights, folder))
 
 
 def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> Path:
@@ -45,7 +49,7 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
     the others wait. One whose bytes are not as they were written is said, thrown away and built again.
 
     Raises:
-        InputError: the cache is not writable.
+        InputError: the cache is not writable or full.
     """
     what = {
         "backbone": net.digest,
@@ -62,7 +66,8 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
     def build(fresh: Path) -> None:
         head = model.build_head(net.width, HeadConfig(hidden_units=list(hidden_units)), seed=0)
         fresh.mkdir()
-        tracking.save_model(model.Classifier(net, config, head), fresh / "model")
+        with paths.room(f"the cache folder {folder.parent}", f"set KESIKARAN_CACHE to another folder, {_REMEDY}"):
+            tracking.save_model(model.Classifier(net, config, head), fresh / "model")
         (fresh / "digest").write_text(backbone.digest(fresh / "model"))
 
     with filelock.FileLock(f"{folder}.lock"):
