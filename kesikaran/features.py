@@ -137,8 +137,15 @@ def _use(store: Path, what: dict[str, object]) -> None:
 def _write_note(store: Path, what: dict[str, object]) -> None:
     note = store / "backbone.json"
     aside = note.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(json.dumps(what))
-    os.replace(aside, note)
+    try:
+        aside.write_text(json.dumps(what))
+        os.replace(aside, note)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InputError(
+            f"the feature cache {store} cannot be written ({error.strerror or error}): free some space or set "
+            "KESIKARAN_CACHE to another folder"
+        ) from None
 
 
 def _key(object_id: str) -> bytes:

@@ -1,7 +1,6 @@
 """The images whose labels the model doubts most, as one HTML file: for the person who looks at them again."""
 
 import base64
-import hashlib
 import io
 import warnings
 from collections import Counter
@@ -10,9 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
 from kesikaran import dataset, imagefile, parallel, paths, terminal
 from kesikaran.errors import InputError
@@ -136,15 +133,10 @@ def _thumbnail(path: Path, blur: bool) -> bytes | str:
     """A JPEG of at most 224 px a side, without metadata, or why there is none. Transparency is dropped, an
     orientation tag not applied: what the model saw."""
     try:
-        encoded = imagefile.read(path)
-        if hashlib.sha1(encoded, usedforsecurity=False).hexdigest() != dataset.sha1_of(path.name):
-            return "its content has another SHA-1 than its name"
-        image, _ = imagefile.decode(encoded, float("inf"))
+        image, _ = imagefile.decode(imagefile.read_object(path), float("inf"))
     except imagefile.Refused as reason:
         return str(reason)
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("RGB")
+    image = imagefile.eight_bits(image).convert("RGB")
     image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
     if blur:
         size = image.size

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ def begin(cfg: DictConfig) -> vectorized.Job:
         # The run opens first, so that whatever goes wrong from here on is on record.
         params = config.flatten(experiment)
         name = experiment.tracking.run_name or sweep.job_name(list(HydraConfig.get().overrides.task))
-        with tracking.run(experiment.data.name, name, params) as run:
+        places = f"the store of runs or the temporary folder {tempfile.gettempdir()}"
+        room = paths.room(places, "or set MLFLOW_TRACKING_URI or TMPDIR to another place")
+        with room, tracking.run(experiment.data.name, name, params) as run:
             config.check(experiment)
             run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
             print(f"Run {run.run_id} in experiment {experiment.data.name}")

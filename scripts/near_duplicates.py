@@ -77,7 +77,7 @@ def hashes(object_ids: list[str], images: Path) -> tuple[dict[str, np.ndarray], 
         try:
             if name not in there:
                 raise imagefile.Refused("missing")
-            image, _ = imagefile.decode(imagefile.read(there[name]), math.inf)
+            image, _ = imagefile.decode(imagefile.read_object(there[name]), math.inf)
             return imagefile.perceptual_hash(image)
         except imagefile.Refused as reason:
             return str(reason)

@@ -459,6 +459,19 @@ def test_a_full_disk_is_one_line_and_leaves_no_half(
     assert {path.name for path in cache.rglob("*") if path.is_file()} == {"backbone.json"}
 
 
+def test_a_full_disk_at_the_first_note(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: str) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError, match=r"feature cache .* cannot be written \(No space left on device\): free some"):
+        extract(made, net, config)
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
+
+
 def test_a_broken_image_is_never_replaced(made: Made, net: Any, config: Any, cache: Path, tmp_path: Path) -> None:
     from kesikaran import features
 
