@@ -128,6 +128,22 @@ def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
     return rows
 
 
+def text(run_id: str, file: str) -> str:
+    """A text file among a run's artifacts.
+
+    Raises:
+        InputError: no such run, it has no such file, or the file is no text.
+    """
+    with _reading(f"{file} of run {run_id}") as client:
+        if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
+            raise InputError(f"run {run_id} has no {file}; train again")
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{file} of run {run_id} is damaged: {_one_line(error)}") from None
+
+
 def jobs(sweep_id: str) -> list[Record]:
     """The jobs of a sweep, in their order.
 
