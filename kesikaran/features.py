@@ -7,7 +7,6 @@ says what that was, and shards of (SHA-1 of the image's bytes, features): see `s
 import argparse
 import hashlib
 import json
-import math
 import os
 import random
 import shutil
@@ -42,7 +41,7 @@ class Features:
     refused: dict[str, str]
     key: str
     computed: int  # images that had to go through the backbone now
-    deviation: float | None  # the largest from what TensorFlow computes, of a batch, where another engine did
+    deviation: float | None  # the largest from what TensorFlow computes, of a batch, where another engine did it
     shared: dict[Any, Any] = field(default_factory=dict)  # what was found from them, for the next job of a sweep
 
     def near_duplicates(self, similarity: float) -> np.ndarray:
@@ -100,25 +99,35 @@ def extract(
     del there  # of a million images a quarter of a gigabyte
     matrix = _matrix(len(good), backbone.width, store)
     known.gather([_key(name) for name in good], matrix)
-    deviation = _deviation(matrix, first_files, backbone, config, store)
+    deviation = _deviation(matrix, first_files, backbone, config, max_megapixels, store)
     found = Features(matrix, good, refused, key, computed, deviation)
     _last = asked, found
     return found
 
 
 def _deviation(
-    matrix: np.ndarray, files: list[Path], backbone: "Backbone", config: BackboneConfig, store: Path
+    matrix: np.ndarray,
+    files: list[Path],
+    backbone: "Backbone",
+    config: BackboneConfig,
+    max_megapixels: float,
+    store: Path,
 ) -> float | None:
-    """Measured once a key, on the first images (`files`), and kept in its `backbone.json`."""
+    """Measured once a key, on the first images (`files`), and kept in its `backbone.json`.
+
+    An image whose features are cached can be damaged by now: where none can be decoded, a later run measures.
+    """
     if config.engine is Engine.tensorflow:
         return None
     note = json.loads((store / "backbone.json").read_text())
     if "largest_deviation" not in note:
         import tensorflow as tf
 
-        prepare = _decoder({path.name: path for path in files}, config, math.inf)
+        prepare = _decoder({path.name: path for path in files}, config, max_megapixels)
         decoded = [prepare(path.name) for path in files]
         usable = [row for row, image in enumerate(decoded) if not isinstance(image, str)]
+        if not usable:
+            return None
         reference = backbone.layer(tf.stack([decoded[row] for row in usable])).numpy()
         note["largest_deviation"] = float(np.abs(matrix[usable] - reference).max())
         _write_note(store, note)

@@ -64,7 +64,7 @@ def engine(run: Run, config: BackboneConfig, deviation: float | None) -> None:
         run.metrics({"features/largest_deviation": deviation})
         print(
             f"{config.engine.name} in {config.precision.name}: its features differ from TensorFlow's by up to "
-            f"{deviation:.2g} on 32 images. The exported model computes with TensorFlow."
+            f"{deviation:.2g} on the first images. The exported model computes with TensorFlow."
         )
 
 

@@ -72,7 +72,7 @@ def steps(experiment: config.Experiment, run: Any) -> vectorized.Job:
             model,
             report,
             split,
-        )  # fmt: skip
+        )
     if not gc.get_freeze_count():
         gc.freeze()  # what was imported stays: no collection, of which each job has one, looks at it again
     gc.enable()

@@ -1,6 +1,8 @@
 """Planted copies are found, look-alikes are not chained, and a cluster stays on one side of the split."""
 
 import io
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -300,6 +302,22 @@ def test_the_script_writes_the_column_and_shows_what_crosses(
     assert grouped.code == 0, grouped.err
     side = pd.read_csv(sides).set_index("objectId")["type"]
     assert all(side[copy] == side[copies[copy]] for copy in whole)
+
+
+def test_a_stopped_script_writes_nothing(
+    script: Callable[..., Done], data: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hash = duplicates.by_hash
+
+    def interrupted(hashes: np.ndarray, distance: int) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        return by_hash(hashes, distance)
+
+    monkeypatch.setattr(duplicates, "by_hash", interrupted)
+    folder, _ = data
+    done = script("near_duplicates", folder, "--out", folder / "out.csv")
+    assert (done.code, done.err) == (130, "Stopped. Nothing was written.\n")
+    assert sorted(path.name for path in folder.iterdir()) == ["images", "label.csv"]
 
 
 def test_bad_input_of_the_scripts(script: Callable[..., Done], data: tuple[Path, dict[str, str]]) -> None:

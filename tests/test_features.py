@@ -1,6 +1,7 @@
 """Each image goes through the backbone once, whatever happened in between."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -525,6 +526,41 @@ def test_openvino_computes_nearly_the_same_under_a_key_of_its_own(
     assert short.deviation is not None
     again = extract(made, net, dataclasses.replace(config, engine=Engine.openvino))
     assert (again.computed, again.deviation) == (0, other.deviation)
+
+
+def test_the_deviation_is_of_images_that_can_be_decoded(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    from kesikaran import features
+
+    config = dataclasses.replace(config, engine=Engine.openvino)
+    none = features.extract(["c" * 40 + ".png"], made.images, net, config, 50)
+    assert (none.object_ids, none.deviation) == ([], None)
+    copies = tmp_path / "images"
+    shutil.copytree(made.images, copies)
+    names = sorted(os.listdir(copies))[:40]
+    limit = 60 * 60 / 1e6  # no image is larger
+    measured = features.extract(names, copies, net, config, limit).deviation
+    assert measured is not None
+
+    def again(limit: float) -> float | None:
+        """As if it had not been measured."""
+        (note,) = cache.glob("features/*/backbone.json")
+        what = json.loads(note.read_text())
+        note.write_text(json.dumps({name: value for name, value in what.items() if name != "largest_deviation"}))
+        features._last = None
+        found = features.extract(names, copies, net, config, limit)
+        assert (found.computed, found.object_ids) == (0, names)
+        return found.deviation
+
+    assert again(limit) == measured
+    assert again(1e-6) is None, "too large, each of them"
+    for name in names[:31]:
+        (copies / name).write_bytes(b"damaged")
+    assert 0 < (again(limit) or 0) <= measured, "of the one that is left"
+    (copies / names[31]).write_bytes(b"damaged")
+    assert again(limit) is None
 
 
 def test_an_engine_that_is_not_installed_is_named(
