@@ -67,8 +67,8 @@ def truth(world: World) -> dict[str, float]:
 
 def coverage(world: World, samples: int, step: Callable[[], object]) -> pd.DataFrame:
     """Rows: metrics. Columns: the share of 95 % intervals that hold the truth, lie above it, lie below it."""
-    random, target = np.random.default_rng(1), truth(world)
-    used = _in_use_truth(target)
+    random, known = np.random.default_rng(1), truth(world)
+    known |= _in_use_truth(known)
     counts: dict[str, np.ndarray] = {}
     for _ in range(samples):
         (outcome,) = draw(world, random)
@@ -76,7 +76,7 @@ def coverage(world: World, samples: int, step: Callable[[], object]) -> pd.DataF
         at = prevalence.at(outcome, 0.01)
         found |= {"precision at 1 %": at.precision, "alerts at 1 %": at.alerts, "missed at 1 %": at.missed}
         for name, one in found.items():
-            true = {**target, **used}[name]
+            true = known[name]
             sides = np.array([one.low <= true <= one.high, true < one.low, true > one.high])
             counts[name] = counts.get(name, 0) + sides
         step()
@@ -95,7 +95,8 @@ def rejections(world: World, better: float, samples: int, step: Callable[[], obj
     first, second = truth(world), truth(replace(world, distance=world.distance + better))
     counts: dict[str, np.ndarray] = {}
     for _ in range(samples):
-        for name, one in paired.compare(*draw(world, random, 2, better)).items():
+        a, b = draw(world, random, 2, better)
+        for name, one in paired.compare(a, b).items():
             true = second[name] - first[name] if better else 0.0
             counts[name] = counts.get(name, 0) + np.array([one.p_value <= 0.05, one.low <= true <= one.high])
         step()
