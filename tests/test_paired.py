@@ -143,7 +143,7 @@ def test_outcomes_of_other_images_are_refused(change: str) -> None:
 
 
 def test_equals_are_told_apart_5_times_in_100() -> None:
-    found = simulate.rejections(simulate.World(75, 75), 0.0, 150, lambda: None)
+    found = simulate.rejections(simulate.World(75, 75), 0.0, 200, lambda: None)
     for name, share in found["rejects"].items():
         cautious = name in ("accuracy", "recall", "specificity", "calibration_error")
         assert (0 if cautious else 0.015) <= share <= 0.09, name
