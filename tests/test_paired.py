@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import norm, ttest_rel
+from scipy.stats import binomtest, norm, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
 
 from kesikaran import paired, scores
@@ -40,6 +40,21 @@ def test_the_interval_of_accuracy_is_the_one_that_newcombe_prints(
     """Newcombe (1998), Improved confidence intervals ... based on paired data, table III, method 10."""
     found = paired.compare(*crossed(*counts))["accuracy"]
     assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+@pytest.mark.parametrize("counts", [(30, 6, 4, 10), (9, 5, 3, 5), (36, 12, 2, 0)])
+def test_the_interval_of_accuracy_is_newcombes_formula(counts: tuple[int, int, int, int]) -> None:
+    """Wilson's limits of both shares, and the correlation of right answers with its correction for continuity."""
+    e, f, g, h = counts
+    n = sum(counts)
+    share_a, share_b = (e + g) / n, (e + f) / n
+    a, b = (binomtest(k, n).proportion_ci(method="wilson") for k in (e + g, e + f))
+    product = e * h - f * g
+    corrected = max(product - n / 2, 0) if product > 0 else product
+    phi = corrected / math.sqrt((e + f) * (g + h) * (e + g) * (f + h))
+    x, y = share_b - b.low, a.high - share_a
+    found = paired.compare(*crossed(*counts))["accuracy"]
+    assert found.difference - found.low == pytest.approx(math.sqrt(x**2 - 2 * phi * x * y + y**2), abs=1e-9)
 
 
 @pytest.mark.parametrize("counts", [(36, 12, 2, 0), (10, 3, 9, 8), (5, 0, 4, 1), (5, 1, 0, 1)])
