@@ -29,8 +29,8 @@ def intervals(outcome: Outcome, confidence: float = 0.95, calibration_bins: int 
     """Every metric of `scores.score` but the counts.
 
     Nothing is drawn at random: the intervals come from each image's influence on the metric, in one sort of the
-    logits. On samples of 30 to 150 images they cover better than percentile and BCa bootstraps
-    (scripts/simulate.py). The target is the metric in a population with this outcome's share of label 1.
+    logits. How often they hold the truth is what scripts/simulate.py prints; for roc_auc and pr_auc it is more than
+    promised with independent images, and less with 30 groups. The target is the metric in a population with this outcome's share of label 1.
 
     - accuracy, precision, recall, specificity: Wilson (1927); where the split fixed the label counts, precision
       varies less than that, and its interval is wider than it need be. With groups Wilson on the effective sample size
@@ -38,7 +38,7 @@ def intervals(outcome: Outcome, confidence: float = 0.95, calibration_bins: int 
     - roc_auc, pr_auc, f1, balanced_accuracy: Wilson on the effective sample size value (1 - value) / variance, with
       the quantile of Student's t. It is capped (`_most`), so that an area of 1 has a lower limit below 1.
     - log_loss, brier: Student's t on the logarithm. Rare large losses that a small sample did not meet are not in it:
-      at 30 images, or of a nearly perfect classifier, it holds the truth about 90 times in 100. Where all images of
+      at 30 images, or of a nearly perfect classifier, it holds the truth 89 to 93 times in 100. Where all images of
       a label have one loss, it is known exactly.
     - calibration_error: see `calibration_interval`.
 

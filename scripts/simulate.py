@@ -65,9 +65,9 @@ def truth(world: World) -> dict[str, float]:
     return scores.score(draw(large, np.random.default_rng(0))[0])
 
 
-def coverage(world: World, samples: int, step: Callable[[], object]) -> pd.DataFrame:
+def coverage(world: World, samples: int, step: Callable[[], object], seed: int = 1) -> pd.DataFrame:
     """Rows: metrics. Columns: the share of 95 % intervals that hold the truth, lie above it, lie below it."""
-    random, known = np.random.default_rng(1), truth(world)
+    random, known = np.random.default_rng(seed), truth(world)
     known |= _in_use_truth(known)
     counts: dict[str, np.ndarray] = {}
     for _ in range(samples):
@@ -89,9 +89,9 @@ def _in_use_truth(target: dict[str, float]) -> dict[str, float]:
     return {"precision at 1 %": hit / (hit + wrong), "alerts at 1 %": alerts, "missed at 1 %": missed}
 
 
-def rejections(world: World, better: float, samples: int, step: Callable[[], object]) -> pd.DataFrame:
+def rejections(world: World, better: float, samples: int, step: Callable[[], object], seed: int = 2) -> pd.DataFrame:
     """Rows: metrics. Columns: the share of samples with p <= 0.05, and of intervals that hold the true difference."""
-    random = np.random.default_rng(2)
+    random = np.random.default_rng(seed)
     first, second = truth(world), truth(replace(world, distance=world.distance + better))
     counts: dict[str, np.ndarray] = {}
     for _ in range(samples):
@@ -136,12 +136,14 @@ def main() -> None:
         "truth, how often each comparison finds a difference where there is none, and where there is one."
     )
     parser.add_argument("--samples", type=int, default=2000, help="default: %(default)s")
-    samples = parser.parse_args().samples
+    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    words = parser.parse_args()
+    samples, seed = words.samples, words.seed
     with terminal.progress(None, "simulating", "sample", samples * (len(WORLDS) + 2 * len(PAIRED))) as bar:
-        covered = {world.name: coverage(world, samples, bar.update) for world in WORLDS}
-        null = {world.name: rejections(world, 0.0, samples, bar.update) for world in PAIRED}
-        real = {world.name: rejections(world, BETTER, samples, bar.update) for world in PAIRED}
-    print(f"{samples} samples a column; the columns are images of label 0 / of label 1. All numbers in %.")
+        covered = {world.name: coverage(world, samples, bar.update, seed) for world in WORLDS}
+        null = {world.name: rejections(world, 0.0, samples, bar.update, seed) for world in PAIRED}
+        real = {world.name: rejections(world, BETTER, samples, bar.update, seed) for world in PAIRED}
+    print(f"{samples} samples a column, seed {seed}; the columns are images of label 0 / of label 1. All numbers in %.")
     print(table("Intervals that hold the truth (95 is promised)", {k: v["holds"] for k, v in covered.items()}))
     print(table("Intervals that lie wholly above it (2.5)", {k: v["above"] for k, v in covered.items()}))
     print(table("Comparisons of equals with p <= 0.05 (5)", {k: v["rejects"] for k, v in null.items()}))

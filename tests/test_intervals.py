@@ -28,7 +28,7 @@ def counted(zeros: tuple[int, int], ones: tuple[int, int], groups: np.ndarray | 
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_recall_has_wilsons_interval_as_newcombe_prints_it(right: int, n: int, low: float, high: float) -> None:
-    """Newcombe (1998), Two-sided confidence intervals for the single proportion, table I, method 3."""
+    """Newcombe (1998), Two-sided confidence intervals for the single proportion."""
     found = intervals.intervals(counted((0, 0), (right, n)))["recall"]
     assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
     exact = binomtest(right, n).proportion_ci(method="wilson")

@@ -37,7 +37,7 @@ def two(zeros: int = 40, ones: int = 30, better: float = 0.4, group: int = 1) ->
 def test_the_interval_of_accuracy_is_the_one_that_newcombe_prints(
     counts: tuple[int, int, int, int], low: float, high: float
 ) -> None:
-    """Newcombe (1998), Improved confidence intervals ... based on paired data, table III, method 10."""
+    """Newcombe (1998), Improved confidence intervals ... based on paired data, method 10."""
     found = paired.compare(*crossed(*counts))["accuracy"]
     assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
