@@ -116,6 +116,8 @@ def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
         if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
             record = _get(client, run_id)
             way_out = f"it is a sweep's parent, its jobs have: sweep:{run_id}" if record.is_sweep else "train again"
+            if file == OOF_PREDICTIONS:
+                way_out = "the parent run of a cross-validation has: python -m kesikaran.train experiment=cv makes one"
             raise InputError(f"run {run_id} ({printable(record.name)}) has no {file}; {way_out}")
         with tempfile.TemporaryDirectory() as folder:
             try:

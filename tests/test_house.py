@@ -21,6 +21,9 @@ HEADS = (
     "intervals",
     "paired",
     "prevalence",
+    "curves",
+    "comparison",
+    "ranking",
     "crossval",
     "leak",
     "duplicates",
@@ -50,7 +53,7 @@ def test_the_check_of_heads_can_fail() -> None:
 
 def test_importing_the_door_loads_nothing_heavy() -> None:
     heavy = (*(name for name in HEAVY if name != "hydra"), "pandas", "sklearn", "matplotlib", "pyarrow")
-    assert loaded_by("import kesikaran.train", *heavy) == []
+    assert loaded_by("import kesikaran.train, kesikaran.compare", *heavy) == []
 
 
 def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
