@@ -459,7 +459,7 @@ def _check_read(
         need(
             is_default or config.rule.name in rules,
             f"{group}.{f.name}",
-            value,
+            value.name if isinstance(value, Enum) else value,
             f"it does nothing under {group}={config.rule.name}, it is a setting of {', '.join(rules)}",
         )
 

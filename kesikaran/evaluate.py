@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import hydra
@@ -151,6 +152,8 @@ def evaluate(source: Source, overrides: list[str]) -> None:
         fingerprint = config.fingerprint(e, identity)
         run.tags({**identity, "run_fingerprint": fingerprint, "evaluated_run": record.run_id})
         print(f"Run {run.run_id} in experiment {record.experiment}: {printable(record.name)} ({record.run_id}) anew")
+        # The store has these already, with their source: name and digest tell it which.
+        report.inputs(run, rows, e.data.name, Path(e.data.labels or e.data.source.name))
         decision = decisions.decide(e.decision, labels["train"], labels["validation"], logits)
         report.decision(run, e.decision, decision, labels["train"], labels["validation"])
         predictions = decisions.apply(decision, rows)

@@ -72,8 +72,8 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
     [
         ("mlflow", {"tracking", "records"}),
         ("tensorflow_hub", {"backbone"}),
-        ("hydra", {"train", "sweep", "vectorized"}),
-        ("omegaconf", {"train", "sweep", "vectorized", "config"}),
+        ("hydra", {"train", "evaluate", "sweep", "vectorized"}),
+        ("omegaconf", {"train", "evaluate", "sweep", "vectorized", "config"}),
         ("matplotlib", {"figures"}),
         ("pyarrow", {"shards"}),
         ("openvino", {"engine"}),
