@@ -75,8 +75,10 @@ def extract(
 ) -> Features:
     """Features of every image of `folder` that can be decoded, in the given order; the others are refused.
 
-    A present image costs a read, a missing one a forward pass. Needs the files to exist even where
-    their features are cached, so that a run's data set does not depend on earlier runs.
+    A present image costs a read, a missing one a forward pass. A file has to exist even where its features are
+    cached, or a run's data set would depend on earlier runs; it is not opened again, and need not be: features are
+    those of the content that its name says. One dependence is left. `max_megapixels` guards the decoding, so a limit
+    that was lowered does not refuse an image that has been computed under a higher one.
 
     Raises:
         InputError: the cache is not writable.
