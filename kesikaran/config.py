@@ -116,7 +116,7 @@ class DataConfig:
     labels: str | None = None  # label.csv: columns objectId (SHA-1 file name) and value (0 or 1)
     images: str | None = None  # the folder that holds the files named in objectId
     on_bad_image: OnBadImage = OnBadImage.quarantine
-    max_megapixels: float = 50.0  # larger images are refused unread: a decompression bomb
+    max_megapixels: float = 50.0  # larger images, not yet cached, are refused unread: a decompression bomb
     limit: int | None = None  # only the first n rows by object id, for debugging
 
 

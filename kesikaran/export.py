@@ -7,6 +7,7 @@ variables, the backbone's included: a complete model that refers to nothing outs
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -85,7 +86,9 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
             print("The export template in the cache is damaged: building it again.")
             shutil.rmtree(folder)
         with terminal.sheltered():  # TensorFlow, where it traces, can swallow the exception of a signal
-            return paths.build_once(folder, "digest", build) / "model"
+            paths.build_once(folder, "digest", build)
+        os.utime(folder / "digest")  # when it was last used, for who tidies up
+        return folder / "model"
 
 
 def _whole(folder: Path) -> bool:

@@ -7,12 +7,13 @@ says what that was, and shards of (SHA-1 of the image's bytes, features): see `s
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,10 @@ def extract(
 ) -> Features:
     """Features of every image of `folder` that can be decoded, in the given order; the others are refused.
 
-    A present image costs a read, a missing one a forward pass. Needs the files to exist even where
-    their features are cached, so that a run's data set does not depend on earlier runs.
+    A present image costs a read, a missing one a forward pass. A file has to exist even where its features are
+    cached, or a run's data set would depend on earlier runs; it is not opened again, and need not be: features are
+    those of the content that its name says. One dependence is left. `max_megapixels` guards the decoding, so a limit
+    that was lowered does not refuse an image that has been computed under a higher one.
 
     Raises:
         InputError: the cache is not writable.
@@ -279,13 +282,16 @@ def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: floa
 def main() -> None:
     """The command line: what the cache holds, whether it is whole, and what may go."""
     parser = argparse.ArgumentParser(
-        prog="python -m kesikaran.features", description=f"The feature cache in {paths.cache_dir() / 'features'}."
+        prog="python -m kesikaran.features",
+        description=f"The feature cache in {paths.cache_dir() / 'features'}, and the models' templates beside it.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("ls", help="what is there: images, size, backbone and preprocessing of each key")
+    commands.add_parser("ls", help="what is there: images, size, backbone and preprocessing of each key; templates")
     commands.add_parser("verify", help="hash every shard anew; a damaged one is set aside and computed again when used")
     gc = commands.add_parser("gc", help="remove damaged shards and what killed processes left, merge small shards")
-    gc.add_argument("--unused-days", type=float, metavar="DAYS", help="also whole keys that no run used for so long")
+    gc.add_argument(
+        "--unused-days", type=float, metavar="DAYS", help="also whole keys and templates that no run used for so long"
+    )
     arguments = parser.parse_args()
     folders = sorted(path.parent for path in (paths.cache_dir() / "features").glob("*/backbone.json"))
     try:
@@ -303,11 +309,11 @@ def _ls(folders: list[Path]) -> None:
     for folder in folders:
         what = json.loads((folder / "backbone.json").read_text())
         days = (time.time() - (folder / "backbone.json").stat().st_mtime) / 86400
-        print(
-            f"{folder.name}  {len(Shards(folder))} images, {_bytes(folder) / 2**20:.1f} MiB, used {days:.1f} days ago"
-        )
+        print(f"{folder.name}  {len(Shards(folder))} images, {_mebibytes([folder])}, used {days:.1f} days ago")
         print("  " + ", ".join(f"{name} {value}" for name, value in what.items()))
-    print(f"{len(folders)} keys, {sum(map(_bytes, folders)) / 2**20:.1f} MiB in {paths.cache_dir() / 'features'}")
+    print(f"{len(folders)} keys, {_mebibytes(folders)} in {paths.cache_dir() / 'features'}")
+    templates = _templates()
+    print(f"{len(templates)} templates of models, {_mebibytes(templates)} in {paths.cache_dir() / 'models'}")
 
 
 def _verify(folders: list[Path]) -> None:
@@ -318,21 +324,32 @@ def _verify(folders: list[Path]) -> None:
 
 
 def _gc(folders: list[Path], unused_days: float | None) -> None:
-    before = sum(map(_bytes, folders))
-    for folder in folders:
-        if unused_days is not None and (folder / "backbone.json").stat().st_mtime < time.time() - unused_days * 86400:
-            shutil.rmtree(folder)
-            print(f"{folder.name}: removed")
-            continue
+    used = [folder / "backbone.json" for folder in folders] + [folder / "digest" for folder in _templates()]
+    before = _bytes(mark.parent for mark in used)
+    oldest = -math.inf if unused_days is None else time.time() - unused_days * 86400
+    for mark in used:
+        if mark.stat().st_mtime < oldest:
+            shutil.rmtree(mark.parent)
+            print(f"{mark.parent.name}: removed")
+    for folder in filter(Path.exists, folders):
         for path in shards.leftovers(folder):
             path.unlink()
         Shards(folder).merge()
-    after = sum(_bytes(folder) for folder in folders if folder.exists())
+    after = _bytes(mark.parent for mark in used)
     print(f"{(before - after) / 2**20:.1f} MiB freed, {after / 2**20:.1f} MiB kept")
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+def _templates() -> list[Path]:
+    """The folders that `export.template` made."""
+    return sorted(path.parent for path in (paths.cache_dir() / "models").glob("*/digest"))
+
+
+def _mebibytes(folders: list[Path]) -> str:
+    return f"{_bytes(folders) / 2**20:.1f} MiB"
+
+
+def _bytes(folders: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
 if __name__ == "__main__":

@@ -404,7 +404,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def test_ls_says_what_is_there(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
-    assert command("ls") == (0, f"0 keys, 0.0 MiB in {cache / 'features'}\n")
+    nothing = f"0 keys, 0.0 MiB in {cache / 'features'}\n0 templates of models, 0.0 MiB in {cache / 'models'}\n"
+    assert command("ls") == (0, nothing)
     found = extract(made, net, config)
     code, out = command("ls")
     assert code == 0
@@ -446,6 +447,25 @@ def test_gc_drops_what_no_longer_serves(made: Made, net: Any, config: Any, cache
     os.utime(folder / "backbone.json", (0, 0))
     assert f"{found.key}: removed" in command("gc", "--unused-days", "1")[1]
     assert not folder.exists()
+
+
+def test_templates_of_models_are_counted_and_go_when_unused(
+    made: Made, net: Any, config: Any, cache: Path, command: Any
+) -> None:
+    from kesikaran import export
+
+    folders = [export.template(net, config, units) for units in ([], [8])]
+    marks = [folder.parent / "digest" for folder in folders]
+    size_bytes = sum(path.stat().st_size for mark in marks for path in mark.parent.rglob("*") if path.is_file())
+    assert size_bytes > 2**16
+    assert f"2 templates of models, {size_bytes / 2**20:.1f} MiB in {cache / 'models'}" in command("ls")[1]
+    for mark in marks:
+        os.utime(mark, (0, 0))
+    assert export.template(net, config, [8]) == folders[1], "used now"
+    assert command("gc") == (0, f"0.0 MiB freed, {size_bytes / 2**20:.1f} MiB kept\n")
+    assert f"{marks[0].parent.name}: removed" in command("gc", "--unused-days", "1")[1]
+    assert [mark.parent.exists() for mark in marks] == [False, True]
+    assert export.template(net, config, []) == folders[0], "and is built again"
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half(
