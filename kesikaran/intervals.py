@@ -30,7 +30,8 @@ def intervals(outcome: Outcome, confidence: float = 0.95, calibration_bins: int 
 
     Nothing is drawn at random: the intervals come from each image's influence on the metric, in one sort of the
     logits. How often they hold the truth is what scripts/simulate.py prints; for roc_auc and pr_auc it is more than
-    promised with independent images, and less with 30 groups. The target is the metric in a population with this outcome's share of label 1.
+    promised with independent images, and less with 30 groups. The target is the metric in a population with this
+    outcome's share of label 1.
 
     - accuracy, precision, recall, specificity: Wilson (1927); where the split fixed the label counts, precision
       varies less than that, and its interval is wider than it need be. With groups Wilson on the effective sample size

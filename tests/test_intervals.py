@@ -46,7 +46,7 @@ CAUTIOUS = ("precision", "calibration_error")
 
 def test_intervals_of_150_images_hold_the_truth_95_times_in_100() -> None:
     for name, share in coverage(simulate.World(75, 75), 500).items():
-        assert 0.925 <= share <= (1.0 if name in CAUTIOUS else 0.985), name
+        assert 0.925 <= share <= (1.0 if name in CAUTIOUS else 0.98), name
 
 
 def test_intervals_of_150_images_in_30_groups_hold_the_truth() -> None:
