@@ -116,7 +116,7 @@ class DataConfig:
     labels: str | None = None  # label.csv: columns objectId (SHA-1 file name) and value (0 or 1)
     images: str | None = None  # the folder that holds the files named in objectId
     on_bad_image: OnBadImage = OnBadImage.quarantine
-    max_megapixels: float = 50.0  # larger images are refused unread: a decompression bomb
+    max_megapixels: float = 50.0  # larger images, not yet cached, are refused unread: a decompression bomb
     limit: int | None = None  # only the first n rows by object id, for debugging
 
 
@@ -311,6 +311,7 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
         "split.file",
         "backbone.handle",
         "backbone.batch_size",
+        "gate.",
     )
     params = {k: v for k, v in flatten(experiment).items() if not k.startswith(left_out)}
     return hashlib.sha256(json.dumps({**params, **identity}, sort_keys=True).encode()).hexdigest()[:32]
@@ -481,7 +482,7 @@ def _check_read(
         need(
             is_default or config.rule.name in rules,
             f"{group}.{f.name}",
-            value,
+            value.name if isinstance(value, Enum) else value,
             f"it does nothing under {group}={config.rule.name}, it is a setting of {', '.join(rules)}",
         )
 

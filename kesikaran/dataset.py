@@ -42,6 +42,20 @@ def locate(config: DataConfig) -> tuple[Path, Path]:
     return labels.absolute(), images.absolute()
 
 
+def images_folder(given: Path | None, params: dict[str, str]) -> Path:
+    """The folder of images that is `given`, else that of a run with these params (of `config.flatten`).
+
+    Raises:
+        InputError: it does not exist; as `locate`, of the embedded set.
+    """
+    if given is None and params.get("data.source") == DataSource.elpv.name:
+        return locate(DataConfig(source=DataSource.elpv))[1]
+    folder = (given or Path(params.get("data.images", ""))).expanduser().absolute()
+    if not folder.is_dir():
+        raise InputError(f"image folder {folder} does not exist; give --images FOLDER")
+    return folder
+
+
 def read_labels(path: Path, both_classes: bool = True) -> Labels:
     """Read and check `objectId,value` (further columns are kept as text).
 

@@ -7,8 +7,10 @@ variables, the backbone's included: a complete model that refers to nothing outs
 
 import hashlib
 import json
+import os
 import platform
 import shutil
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from kesikaran.tracking import Run
 
 # What writes the template, and what a model says of itself in its requirements.
 _WRITERS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow")
+_REMEDY = "or go without the model: tracking.log_model=false"
 
 
 def log(
@@ -41,11 +44,13 @@ def log(
         decision: what the run makes of the head's logits.
 
     Raises:
-        InputError: the cache is not writable.
+        InputError: the cache is not writable, or it or the store of runs is full.
     """
     pattern = template(net, config, hidden_units)
     folded = decisions.fold(decision, weights)
-    run.model(pattern, lambda folder: write(pattern / tracking.SAVED_MODEL, folded, decision.threshold, folder))
+    # MLflow writes it to the temporary folder first.
+    with paths.room(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY):
+        run.model(pattern, lambda folder: write(pattern / tracking.SAVED_MODEL, folded, decision.threshold, folder))
 
 
 def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> Path:
@@ -55,7 +60,7 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
     the others wait. One whose bytes are not as they were written is said, thrown away and built again.
 
     Raises:
-        InputError: the cache is not writable.
+        InputError: the cache is not writable or full.
     """
     what = {
         "backbone": net.digest,
@@ -72,7 +77,8 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
     def build(fresh: Path) -> None:
         head = model.build_head(net.width, HeadConfig(hidden_units=list(hidden_units)), seed=0)
         fresh.mkdir()
-        tracking.save_model(model.Classifier(net, config, head), fresh / "model")
+        with paths.room(f"the cache folder {folder.parent}", f"set KESIKARAN_CACHE to another folder, {_REMEDY}"):
+            tracking.save_model(model.Classifier(net, config, head), fresh / "model")
         (fresh / "digest").write_text(backbone.digest(fresh / "model"))
 
     with filelock.FileLock(f"{folder}.lock"):
@@ -80,7 +86,9 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
             print("The export template in the cache is damaged: building it again.")
             shutil.rmtree(folder)
         with terminal.sheltered():  # TensorFlow, where it traces, can swallow the exception of a signal
-            return paths.build_once(folder, "digest", build) / "model"
+            paths.build_once(folder, "digest", build)
+        os.utime(folder / "digest")  # when it was last used, for who tidies up
+        return folder / "model"
 
 
 def _whole(folder: Path) -> bool:

@@ -13,7 +13,7 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class Features:
     refused: dict[str, str]
     key: str
     computed: int  # images that had to go through the backbone now
-    deviation: float | None  # the largest from what TensorFlow computes, of a batch, where another engine did
+    deviation: float | None  # the largest from what TensorFlow computes, of a batch, where another engine did it
     shared: dict[Any, Any] = field(default_factory=dict)  # what was found from them, for the next job of a sweep
 
     def near_duplicates(self, similarity: float) -> np.ndarray:
@@ -75,8 +75,10 @@ def extract(
 ) -> Features:
     """Features of every image of `folder` that can be decoded, in the given order; the others are refused.
 
-    A present image costs a read, a missing one a forward pass. Needs the files to exist even where
-    their features are cached, so that a run's data set does not depend on earlier runs.
+    A present image costs a read, a missing one a forward pass. A file has to exist even where its features are
+    cached, or a run's data set would depend on earlier runs; it is not opened again, and need not be: features are
+    those of the content that its name says. One dependence is left. `max_megapixels` guards the decoding, so a limit
+    that was lowered does not refuse an image that has been computed under a higher one.
 
     Raises:
         InputError: the cache is not writable.
@@ -100,25 +102,35 @@ def extract(
     del there  # of a million images a quarter of a gigabyte
     matrix = _matrix(len(good), backbone.width, store)
     known.gather([_key(name) for name in good], matrix)
-    deviation = _deviation(matrix, first_files, backbone, config, store)
+    deviation = _deviation(matrix, first_files, backbone, config, max_megapixels, store)
     found = Features(matrix, good, refused, key, computed, deviation)
     _last = asked, found
     return found
 
 
 def _deviation(
-    matrix: np.ndarray, files: list[Path], backbone: "Backbone", config: BackboneConfig, store: Path
+    matrix: np.ndarray,
+    files: list[Path],
+    backbone: "Backbone",
+    config: BackboneConfig,
+    max_megapixels: float,
+    store: Path,
 ) -> float | None:
-    """Measured once a key, on the first images (`files`), and kept in its `backbone.json`."""
+    """Measured once a key, on the first images (`files`), and kept in its `backbone.json`.
+
+    An image whose features are cached can be damaged by now: where none can be decoded, a later run measures.
+    """
     if config.engine is Engine.tensorflow:
         return None
     note = json.loads((store / "backbone.json").read_text())
     if "largest_deviation" not in note:
         import tensorflow as tf
 
-        prepare = _decoder({path.name: path for path in files}, config, math.inf)
+        prepare = _decoder({path.name: path for path in files}, config, max_megapixels)
         decoded = [prepare(path.name) for path in files]
         usable = [row for row, image in enumerate(decoded) if not isinstance(image, str)]
+        if not usable:
+            return None
         reference = backbone.layer(tf.stack([decoded[row] for row in usable])).numpy()
         note["largest_deviation"] = float(np.abs(matrix[usable] - reference).max())
         _write_note(store, note)
@@ -137,8 +149,15 @@ def _use(store: Path, what: dict[str, object]) -> None:
 def _write_note(store: Path, what: dict[str, object]) -> None:
     note = store / "backbone.json"
     aside = note.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(json.dumps(what))
-    os.replace(aside, note)
+    try:
+        aside.write_text(json.dumps(what))
+        os.replace(aside, note)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InputError(
+            f"the feature cache {store} cannot be written ({error.strerror or error}): free some space or set "
+            "KESIKARAN_CACHE to another folder"
+        ) from None
 
 
 def _key(object_id: str) -> bytes:
@@ -263,13 +282,16 @@ def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: floa
 def main() -> None:
     """The command line: what the cache holds, whether it is whole, and what may go."""
     parser = argparse.ArgumentParser(
-        prog="python -m kesikaran.features", description=f"The feature cache in {paths.cache_dir() / 'features'}."
+        prog="python -m kesikaran.features",
+        description=f"The feature cache in {paths.cache_dir() / 'features'}, and the models' templates beside it.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("ls", help="what is there: images, size, backbone and preprocessing of each key")
+    commands.add_parser("ls", help="what is there: images, size, backbone and preprocessing of each key; templates")
     commands.add_parser("verify", help="hash every shard anew; a damaged one is set aside and computed again when used")
     gc = commands.add_parser("gc", help="remove damaged shards and what killed processes left, merge small shards")
-    gc.add_argument("--unused-days", type=float, metavar="DAYS", help="also whole keys that no run used for so long")
+    gc.add_argument(
+        "--unused-days", type=float, metavar="DAYS", help="also whole keys and templates that no run used for so long"
+    )
     arguments = parser.parse_args()
     folders = sorted(path.parent for path in (paths.cache_dir() / "features").glob("*/backbone.json"))
     try:
@@ -287,11 +309,11 @@ def _ls(folders: list[Path]) -> None:
     for folder in folders:
         what = json.loads((folder / "backbone.json").read_text())
         days = (time.time() - (folder / "backbone.json").stat().st_mtime) / 86400
-        print(
-            f"{folder.name}  {len(Shards(folder))} images, {_bytes(folder) / 2**20:.1f} MiB, used {days:.1f} days ago"
-        )
+        print(f"{folder.name}  {len(Shards(folder))} images, {_mebibytes([folder])}, used {days:.1f} days ago")
         print("  " + ", ".join(f"{name} {value}" for name, value in what.items()))
-    print(f"{len(folders)} keys, {sum(map(_bytes, folders)) / 2**20:.1f} MiB in {paths.cache_dir() / 'features'}")
+    print(f"{len(folders)} keys, {_mebibytes(folders)} in {paths.cache_dir() / 'features'}")
+    templates = _templates()
+    print(f"{len(templates)} templates of models, {_mebibytes(templates)} in {paths.cache_dir() / 'models'}")
 
 
 def _verify(folders: list[Path]) -> None:
@@ -302,21 +324,32 @@ def _verify(folders: list[Path]) -> None:
 
 
 def _gc(folders: list[Path], unused_days: float | None) -> None:
-    before = sum(map(_bytes, folders))
-    for folder in folders:
-        if unused_days is not None and (folder / "backbone.json").stat().st_mtime < time.time() - unused_days * 86400:
-            shutil.rmtree(folder)
-            print(f"{folder.name}: removed")
-            continue
+    used = [folder / "backbone.json" for folder in folders] + [folder / "digest" for folder in _templates()]
+    before = _bytes(mark.parent for mark in used)
+    oldest = -math.inf if unused_days is None else time.time() - unused_days * 86400
+    for mark in used:
+        if mark.stat().st_mtime < oldest:
+            shutil.rmtree(mark.parent)
+            print(f"{mark.parent.name}: removed")
+    for folder in filter(Path.exists, folders):
         for path in shards.leftovers(folder):
             path.unlink()
         Shards(folder).merge()
-    after = sum(_bytes(folder) for folder in folders if folder.exists())
+    after = _bytes(mark.parent for mark in used)
     print(f"{(before - after) / 2**20:.1f} MiB freed, {after / 2**20:.1f} MiB kept")
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+def _templates() -> list[Path]:
+    """The folders that `export.template` made."""
+    return sorted(path.parent for path in (paths.cache_dir() / "models").glob("*/digest"))
+
+
+def _mebibytes(folders: list[Path]) -> str:
+    return f"{_bytes(folders) / 2**20:.1f} MiB"
+
+
+def _bytes(folders: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
 if __name__ == "__main__":

@@ -1,25 +1,13 @@
 """The images whose labels the model doubts most, as one HTML file: for the person who looks at them again."""
 
-import base64
-import hashlib
-import io
-import warnings
-from collections import Counter
-from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
-from kesikaran import dataset, imagefile, parallel, paths, terminal
-from kesikaran.errors import InputError
-
-_AHEAD = 64
-_THUMBNAIL_PX = 224
-_BLUR = 16  # a blurred thumbnail holds every 16th pixel of its longer side
+from kesikaran import thumbnails
+from kesikaran.thumbnails import Thumbnail
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -68,9 +56,7 @@ def write(doubts: pd.DataFrame, top: int, images: Path, out: Path, title: str, b
 
     Args:
         doubts: as `crossval.doubts` gives them: columns object_id, label, probability, loss, the most doubted first.
-        images: the folder of objects, either layout. A row whose picture is not in it, or is damaged or not what its
-            name says, is shown without one.
-        blur: only every 16th pixel goes into the file, so that the sharp picture is not in it.
+        images, blur: see `thumbnails.make`. A row without a picture is shown all the same.
 
     Returns:
         Kind of reason -> rows without a picture.
@@ -78,79 +64,23 @@ def write(doubts: pd.DataFrame, top: int, images: Path, out: Path, title: str, b
     Raises:
         InputError: a name that is no object id; `out` is in the repository, no `.html` file, or not writable.
     """
-    _check(doubts, out)
+    thumbnails.check_page(out, "--out")
     rows = doubts.head(top)
-    there = dataset.objects(images)
-    files = [there.get(name, images / name) for name in rows["object_id"].astype(str)]
-    missing: Counter[str] = Counter()
-    shown: list[str] = []
-    with (
-        terminal.progress(None, "thumbnails", "image", len(rows)) as bar,
-        warnings.catch_warnings(),
-        closing(parallel.ordered(lambda path: _thumbnail(path, blur), files, _AHEAD)) as results,
-    ):
-        warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
-        for row, (_, result) in zip(rows.itertuples(), results, strict=True):
-            if isinstance(result, str):
-                missing[result.split(":")[0]] += 1
-            shown.append(_row(row, len(shown) + 1, result))
-            bar.update()
+    made = thumbnails.make(rows["object_id"], images, blur)
+    shown = [
+        _row(row, rank, picture) for rank, (row, picture) in enumerate(zip(rows.itertuples(), made, strict=True), 1)
+    ]
     about = f"{len(rows)} of {len(doubts)} images, the one whose label the model doubts most first."
-    page = _PAGE.format(title=escape(title), about=about, rows="\n".join(shown))
-    paths.writable(out.parent, "folder", "give another with --out")
-    try:
-        paths.replace(out, page)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
-    return dict(missing.most_common())
+    thumbnails.write_page(_PAGE.format(title=escape(title), about=about, rows="\n".join(shown)), out, "--out")
+    return thumbnails.missing(made)
 
 
-def _check(doubts: pd.DataFrame, out: Path) -> None:
-    wrong = [name for name in doubts["object_id"] if not dataset.is_object_id(str(name))]
-    if wrong:
-        raise InputError(f"the table of label doubts names {str(wrong[0])[:80]!r}, which is no SHA-1 file name")
-    root = paths.checkout()
-    if root and out.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{out} is inside the repository, where no picture of a data set belongs; give --out outside")
-    if out.suffix != ".html" or out.is_dir():
-        raise InputError(f"--out {out} is not allowed: a file that ends in .html")
-
-
-def _row(row: Any, rank: int, picture: bytes | str) -> str:
-    if isinstance(picture, str):
-        shown = f'<div class="none">{escape(picture)}</div>'
-    else:
-        content = base64.b64encode(picture).decode()
-        shown = f'<img alt="image of rank {rank}" src="data:image/jpeg;base64,{content}">'
+def _row(row: Any, rank: int, picture: Thumbnail) -> str:
     return _ROW.format(
-        picture=shown,
+        picture=picture.html(f"image of rank {rank}"),
         rank=rank,
         label=int(row.label),
         probability=float(row.probability),
         loss=float(row.loss),
         name=escape(str(row.object_id)),
     )
-
-
-def _thumbnail(path: Path, blur: bool) -> bytes | str:
-    """A JPEG of at most 224 px a side, without metadata, or why there is none. Transparency is dropped, an
-    orientation tag not applied: what the model saw."""
-    try:
-        encoded = imagefile.read(path)
-        if hashlib.sha1(encoded, usedforsecurity=False).hexdigest() != dataset.sha1_of(path.name):
-            return "its content has another SHA-1 than its name"
-        image, _ = imagefile.decode(encoded, float("inf"))
-    except imagefile.Refused as reason:
-        return str(reason)
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("RGB")
-    image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    if blur:
-        size = image.size
-        image.thumbnail((max(1, max(size) // _BLUR),) * 2)
-        image = image.resize(size)
-    image.info.clear()  # a comment would be copied
-    sink = io.BytesIO()
-    image.save(sink, "JPEG")
-    return sink.getvalue()

@@ -1,11 +1,14 @@
 """One image file from a stranger: usable, convertible or refused. Pillow only, no TensorFlow."""
 
+import hashlib
 import io
 import stat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from kesikaran.dataset import sha1_of
 
 _EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}  # MPO: a camera's JPEG with further pictures behind
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -40,6 +43,18 @@ def read(path: Path) -> bytes:
     except Exception:  # whatever it is, it is not ours
         animated = False
     raise Refused("animated" if animated else "not a JPEG or PNG image")
+
+
+def read_object(path: Path) -> bytes:
+    """As `read`, of a file of an object store.
+
+    Raises:
+        Refused: also where the SHA-1 of the bytes is not the one that the name carries.
+    """
+    encoded = read(path)
+    if hashlib.sha1(encoded, usedforsecurity=False).hexdigest() != sha1_of(path.name):
+        raise Refused("its content has another SHA-1 than its name")
+    return encoded
 
 
 def decode(encoded: bytes, max_megapixels: float) -> tuple[Image.Image, str]:
@@ -93,6 +108,13 @@ def convert(image: Image.Image) -> tuple[bytes, str] | None:
     return sink.getvalue(), kind
 
 
+def eight_bits(image: Image.Image) -> Image.Image:
+    """The upper eight of 16 bits of grey, which Pillow would clip and all such images be white; another as it is."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
 def perceptual_hash(image: Image.Image) -> np.ndarray:
     """bool [128]: whether it gets brighter to the right, then downwards, at each place of an 8 x 8 grid.
 
@@ -101,6 +123,5 @@ def perceptual_hash(image: Image.Image) -> np.ndarray:
     """
     import imagehash
 
-    if image.mode.startswith("I"):  # 16 bits: Pillow would clip them, and all such images be white
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    image = eight_bits(image)
     return np.concatenate([imagehash.dhash(image).hash.ravel(), imagehash.dhash_vertical(image).hash.ravel()])

@@ -1,8 +1,10 @@
 """Where things lie: the configuration, the cache, the store of runs."""
 
+import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -10,6 +12,9 @@ import platformdirs
 from kesikaran.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parent
+# Each library has an exception of its own for a full disk or a spent quota; all quote the system's words, or SQLite's.
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
+_PROOF_BYTES = 2**16
 
 
 def checkout() -> Path | None:
@@ -36,18 +41,36 @@ def cache_dir() -> Path:
 
 
 def writable(folder: Path, what: str, remedy: str) -> Path:
-    """Make `folder` and prove that a file can be written there.
+    """Make `folder` and prove that a small file can be written there.
 
     Raises:
         InputError: naming the folder, its part (`what`) and the way out (`remedy`).
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROOF_BYTES))
     except OSError as error:
         raise InputError(f"the {what} {folder} is not writable ({error.strerror or error}): {remedy}") from None
     return folder
+
+
+@contextmanager
+def room(place: str, remedy: str) -> Iterator[None]:
+    """What writes to `place` goes into this block.
+
+    Raises:
+        InputError: there is no room left.
+    """
+    try:
+        yield
+    except InputError:  # of a block within, which knows more
+        raise
+    except Exception as error:
+        words = [words for words in _FULL if words in str(error)]
+        if not words:
+            raise
+        raise InputError(f"{place} has no room left ({words[0]}): free some space, {remedy}") from None
 
 
 def replace(path: Path, text: str) -> None:
@@ -71,7 +94,7 @@ def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:
     mistaken for it. Several processes may ask at once: the first to finish wins.
 
     Raises:
-        InputError: its parent is not writable, or something else stands there.
+        InputError: its parent is not writable or full, or something else stands there.
     """
     if (target / proof).is_file():
         return target
@@ -79,7 +102,8 @@ def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:
     # Made one level below the temporary folder, which only its owner may read: the cache may be shared.
     with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as building:
         fresh = Path(building) / target.name
-        build(fresh)
+        with room(f"the cache folder {target.parent}", "or set KESIKARAN_CACHE to another folder"):
+            build(fresh)
         try:
             os.rename(fresh, target)
         except OSError as error:

@@ -118,6 +118,8 @@ def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
         if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
             record = _get(client, run_id)
             way_out = f"it is a sweep's parent, its jobs have: sweep:{run_id}" if record.is_sweep else "train again"
+            if file == OOF_PREDICTIONS:
+                way_out = "the parent run of a cross-validation has: python -m kesikaran.train experiment=cv makes one"
             raise InputError(f"run {run_id} ({printable(record.name)}) has no {file}; {way_out}")
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -128,6 +130,22 @@ def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
             except (ValueError, TypeError, KeyError, OSError) as error:  # pyarrow's are ValueErrors and OSErrors
                 raise InputError(f"{file} of run {run_id} is damaged: {_one_line(error)}") from None
     return rows
+
+
+def text(run_id: str, file: str) -> str:
+    """A text file among a run's artifacts.
+
+    Raises:
+        InputError: no such run, it has no such file, or the file is no text.
+    """
+    with _reading(f"{file} of run {run_id}") as client:
+        if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
+            raise InputError(f"run {run_id} has no {file}; train again")
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{file} of run {run_id} is damaged: {_one_line(error)}") from None
 
 
 def jobs(sweep_id: str) -> list[Record]:

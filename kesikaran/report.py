@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kesikaran import decisions, duplicates, figures, intervals, leak, prevalence, records, scores, split
+from kesikaran import (
+    decisions,
+    duplicates,
+    figures,
+    intervals,
+    leak,
+    paired,
+    prevalence,
+    records,
+    scores,
+    split,
+)
 from kesikaran.config import BackboneConfig, DecisionConfig, EvaluationConfig, GateConfig, OnBadImage, Rule, SplitConfig
 from kesikaran.decisions import Decision
 from kesikaran.errors import InputError
@@ -52,7 +63,7 @@ def engine(run: Run, config: BackboneConfig, deviation: float | None) -> None:
         run.metrics({"features/largest_deviation": deviation})
         print(
             f"{config.engine.name} in {config.precision.name}: its features differ from TensorFlow's by up to "
-            f"{deviation:.2g} on 32 images. The exported model computes with TensorFlow."
+            f"{deviation:.2g} on the first images. The exported model computes with TensorFlow."
         )
 
 
@@ -160,6 +171,25 @@ def prevalences(run: Run, predictions: pd.DataFrame, config: EvaluationConfig) -
             f"With {zeros:,} test images of label 0 no false-positive rate below {rate:.1%} can be certified "
             f"({config.confidence:.0%}), whatever the classifier."
         )
+    return lines
+
+
+def change(before: pd.DataFrame, after: pd.DataFrame, config: EvaluationConfig) -> list[str]:
+    """What another decision of the same logits does to the test split, image by image, to be said.
+
+    Args:
+        before, after: as `write` takes them, row by row the same images.
+    """
+    test = (before["split"] == "test").to_numpy()
+    first, second = (scores.of_predictions(rows[test]) for rows in (before, after))
+    found = paired.compare(first, second, config.confidence, config.calibration_bins)
+    turned = int((first.predicted != second.predicted).sum())
+    lines = [f"Against the run's own decision, on the test split: {turned:,} of {len(first.labels):,} labels differ."]
+    for name in ("accuracy", "balanced_accuracy"):
+        d = found[name]
+        if not math.isnan(d.difference):
+            by = f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}], p = {d.p_value:.2g} ({d.test})"
+            lines.append(f"  {name} {d.a:.3f} -> {d.b:.3f}, by {by}")
     return lines
 
 

@@ -134,17 +134,24 @@ class CalibrationBins:
         return math.sqrt(max(0.0, float(self.share @ self.squared_gap))) if len(self.share) else math.nan
 
 
-def calibration_bins(outcome: Outcome, bins: int) -> CalibrationBins:
-    """Bins of equal counts by logit (Nixon et al. 2019): at most `bins`, and no more than half the images.
+def bin_of(outcome: Outcome, bins: int) -> np.ndarray:
+    """The bin of each image, int [n] from 0: equal counts by logit (Nixon et al. 2019), at most `bins` of them and no
+    more than half the images. Equal logits lie in one bin, so the order of the images does not matter."""
+    used = max(1, min(bins, len(outcome.labels) // 2))
+    return (used * (rankdata(outcome.logits) - 0.5) / len(outcome.labels)).astype(int)
 
-    Equal logits lie in one bin, so the order of the images does not matter. `squared_gap` is the mean product of the
+
+def calibration_bins(outcome: Outcome, bins: int) -> CalibrationBins:
+    """The bins of `bin_of`.
+
+    `squared_gap` is the mean product of the
     residuals of two images of different groups: its expectation is the square of the bin's true gap, where the
     square of `gap` is too large by the variance of `gap` (Kumar, Liang and Ma 2019; Brocker 2012).
     """
     n = len(outcome.labels)
     probabilities = expit(outcome.logits.astype(np.float64))
-    used = max(1, min(bins, n // 2))
-    place = (used * (rankdata(outcome.logits) - 0.5) / n).astype(int)
+    place = bin_of(outcome, bins)
+    used = int(place.max()) + 1
     group = np.arange(n) if outcome.groups is None else np.unique(outcome.groups, return_inverse=True)[1]
     cells, cell = np.unique(place * (int(group.max()) + 1) + group, return_inverse=True)
     cell_bin = cells // (int(group.max()) + 1)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import filelock
 import mlflow
@@ -122,7 +124,14 @@ class Run:
             params=self._client.get_run(self.run_id).data.params,
         )
         flavor = SimpleNamespace(save_model=save)
-        Model.log(artifact_path=None, name="model", flavor=flavor, run_id=self.run_id, model_id=model.model_id)
+        try:
+            Model.log(artifact_path=None, name="model", flavor=flavor, run_id=self.run_id, model_id=model.model_id)
+        except BaseException:
+            # Half a model is of no use, and on a full disk there would be no room to say that the run has failed.
+            location = urlsplit(model.artifact_location)
+            if location.scheme == "file":
+                shutil.rmtree(url2pathname(location.path), ignore_errors=True)
+            raise
 
 
 def save_model(classifier: Any, folder: Path) -> None:
@@ -196,7 +205,7 @@ def open_experiment(name: str) -> str:
         InputError: the store is not writable, or the experiment's artifacts are out of reach.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it raises what it logs
     uri, database = records.store()
     if database is None:
         return _experiment_id(uri, name, None)

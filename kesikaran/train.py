@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Generator
 from pathlib import Path
@@ -45,7 +46,9 @@ def begin(cfg: DictConfig) -> vectorized.Job:
         params = config.flatten(experiment)
         varied = sweep.job_overrides(list(HydraConfig.get().overrides.task))
         name = experiment.tracking.run_name or " ".join(f"{key}={value}" for key, value in varied.items()) or None
-        with tracking.run(experiment.data.name, name, params, varied) as run:
+        places = f"the store of runs or the temporary folder {tempfile.gettempdir()}"
+        room = paths.room(places, "or set MLFLOW_TRACKING_URI or TMPDIR to another place")
+        with room, tracking.run(experiment.data.name, name, params, varied) as run:
             config.check(experiment)
             run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
             print(f"Run {run.run_id} in experiment {experiment.data.name}")
@@ -79,7 +82,7 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
             model,
             report,
             split,
-        )  # fmt: skip
+        )
     if not gc.get_freeze_count():
         gc.freeze()  # what was imported stays: no collection, of which each job has one, looks at it again
     gc.enable()

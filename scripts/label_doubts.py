@@ -4,9 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from kesikaran import gallery, paths, terminal, train
-from kesikaran.config import DataConfig, DataSource
-from kesikaran.dataset import locate
+from kesikaran import dataset, gallery, paths, terminal, train
 from kesikaran.errors import InputError
 
 
@@ -51,17 +49,12 @@ def images_folder(given: Path | None, run_id: str) -> Path:
     """The folder of images: as given, else as the run's jobs read it."""
     from kesikaran import records
 
-    if given is None:
-        jobs = records.sweep_jobs(run_id)
-        if jobs.empty:
-            raise InputError(f"the jobs of run {run_id} are gone, and with them its folder of images; give --images")
-        if jobs["params.data.source"].iloc[0] == DataSource.elpv.name:
-            return locate(DataConfig(source=DataSource.elpv))[1]
-        given = Path(jobs["params.data.images"].iloc[0])
-    folder = given.expanduser().absolute()
-    if not folder.is_dir():
-        raise InputError(f"image folder {folder} does not exist; give --images FOLDER")
-    return folder
+    if given:
+        return dataset.images_folder(given, {})
+    jobs = records.jobs(run_id)
+    if not jobs:
+        raise InputError(f"the jobs of run {run_id} are gone, and with them its folder of images; give --images")
+    return dataset.images_folder(None, jobs[0].params)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,9 @@ def main() -> None:
         find(words.data, words.split, words.out, words.distance)
     except InputError as error:
         sys.exit(f"error: {error}")
+    except SystemExit:
+        print("Stopped. Nothing was written.", file=sys.stderr)
+        raise
 
 
 def find(data: Path, given: Path | None, out: Path, distance: int) -> None:
@@ -58,12 +61,12 @@ def find(data: Path, given: Path | None, out: Path, distance: int) -> None:
     pairs = duplicates.by_hash(np.stack(list(found.values())), distance)
     cluster = dict(zip(found, duplicates.clusters(list(found), pairs), strict=True))
     table[duplicates.COLUMN] = [cluster.get(name, name) for name in table["object_id"]]
-    write(table, out)
     sizes = table[duplicates.COLUMN].value_counts()
     print(f"{(sizes > 1).sum()} clusters of near-duplicates hold {sizes[sizes > 1].sum()} of {len(table)} images.")
     show(duplicates.crossing(table, "label"), "label", "hold both labels")
     if sides is not None:
         show(duplicates.crossing(table.assign(split=sides["split"]), "split"), "split", "lie on several sides")
+    write(table, out)
     print(f"\nLabels with the column {duplicates.COLUMN} written to {out}")
 
 
@@ -77,7 +80,7 @@ def hashes(object_ids: list[str], images: Path) -> tuple[dict[str, np.ndarray], 
         try:
             if name not in there:
                 raise imagefile.Refused("missing")
-            image, _ = imagefile.decode(imagefile.read(there[name]), math.inf)
+            image, _ = imagefile.decode(imagefile.read_object(there[name]), math.inf)
             return imagefile.perceptual_hash(image)
         except imagefile.Refused as reason:
             return str(reason)

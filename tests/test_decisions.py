@@ -224,7 +224,7 @@ def test_the_test_split_chooses_nothing(
     words: list[str], train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Any
 ) -> None:
     """With every label of the test split turned round, all but the test scores stays as it was."""
-    from kesikaran import dataset, split, tracking
+    from kesikaran import dataset, records, split
 
     table = split.sha1_low_byte(dataset.read_labels(made.labels).table)
     turned = table.assign(label=np.where(table["split"] == "test", 1 - table["label"], table["label"]))
@@ -240,7 +240,7 @@ def test_the_test_split_chooses_nothing(
     for name in ("temperature", "shift", "threshold"):
         here, there = (run.data.metrics[f"decision/{name}"] for run in (first, second))
         assert here == pytest.approx(there, abs=1e-3), name
-    ours, theirs = (tracking.predictions(run.info.run_id) for run in (first, second))
+    ours, theirs = (records.predictions(run.info.run_id) for run in (first, second))
     assert np.mean(ours["predicted"] == theirs["predicted"]) > 0.99
     areas = [run.data.metrics["test/roc_auc"] for run in (first, second)]
     assert areas == pytest.approx([areas[0], 1 - areas[0]], abs=0.01)

@@ -171,9 +171,8 @@ def test_the_logit_offset_is_training_s_alone() -> None:
     lower. Validation sees the logits as they are."""
     from kesikaran import fitting, scores
 
-    (plain, _), (adjusted, history) = (
-        task(loss=loss, epochs=5, patience=None) for loss in (None, Loss(logit_offset=1.1))
-    )
+    tasks = (task(loss=loss, epochs=5, patience=None) for loss in (None, Loss(logit_offset=1.1)))
+    (plain, _), (adjusted, history) = tasks
     kernel, bias = plain.model.get_weights()
     adjusted.model.set_weights([kernel, bias - 1.1])
     train, validation = sample(400, 1), sample(200, 2)

@@ -1,6 +1,8 @@
 """Planted copies are found, look-alikes are not chained, and a cluster stays on one side of the split."""
 
 import io
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,7 +277,8 @@ def test_the_script_writes_the_column_and_shows_what_crosses(
     script: Callable[..., Done], data: tuple[Path, dict[str, str]]
 ) -> None:
     folder, copies = data
-    (folder / "images" / next(iter(copies))).write_bytes(b"\xff\xd8\xffno image")
+    another = folder / "images" / copies[list(copies)[1]]
+    (folder / "images" / next(iter(copies))).write_bytes(another.read_bytes())  # as a run would refuse it
     labels, out, sides = folder / "label.csv", folder / "out.csv", folder / "split.csv"
     assert script("split", labels, "--out", sides).code == 0
     done = script("near_duplicates", folder, "--split", sides, "--out", out)
@@ -288,7 +291,7 @@ def test_the_script_writes_the_column_and_shows_what_crosses(
     assert cluster.nunique() == len(given) - len(whole)
     side = pd.read_csv(sides).set_index("objectId")["type"]
     apart = sum(side[copy] != side[copies[copy]] for copy in whole)
-    assert f"{damaged}: truncated or damaged" in done.out
+    assert f"{damaged}: its content has another SHA-1 than its name" in done.out
     assert f"23 clusters of near-duplicates hold 46 of {len(given)} images." in done.out
     assert "5 clusters hold both labels:" in done.out
     assert apart > 0
@@ -299,6 +302,22 @@ def test_the_script_writes_the_column_and_shows_what_crosses(
     assert grouped.code == 0, grouped.err
     side = pd.read_csv(sides).set_index("objectId")["type"]
     assert all(side[copy] == side[copies[copy]] for copy in whole)
+
+
+def test_a_stopped_script_writes_nothing(
+    script: Callable[..., Done], data: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hash = duplicates.by_hash
+
+    def interrupted(hashes: np.ndarray, distance: int) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        return by_hash(hashes, distance)
+
+    monkeypatch.setattr(duplicates, "by_hash", interrupted)
+    folder, _ = data
+    done = script("near_duplicates", folder, "--out", folder / "out.csv")
+    assert (done.code, done.err) == (130, "Stopped. Nothing was written.\n")
+    assert sorted(path.name for path in folder.iterdir()) == ["images", "label.csv"]
 
 
 def test_bad_input_of_the_scripts(script: Callable[..., Done], data: tuple[Path, dict[str, str]]) -> None:

@@ -201,3 +201,57 @@ def test_two_at_once_build_one(net: Any, config: Any, saves: list[Path]) -> None
     assert found[0] == found[1]
     key = found[0].parent
     assert sorted(os.listdir(key.parent)) == [key.name, f"{key.name}.lock"], "nothing half built stays"
+
+
+def test_no_room_for_a_template(
+    train: Callable[..., Done], made: Made, cache: Path, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from kesikaran import tracking
+
+    def full(_: Any, folder: Path) -> None:
+        folder.mkdir()
+        tf.io.write_file("/dev/full", b"0" * 2**20)
+
+    monkeypatch.setattr(tracking, "save_model", full)
+    done = train(*made.words)
+    assert done.code == 1
+    assert "error: the cache folder " in done.err
+    for remedy in ("No space left on device", "KESIKARAN_CACHE", "tracking.log_model=false"):
+        assert remedy in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert [run.info.status for run in runs()] == ["FAILED"]
+    assert [path.suffix for path in (cache / "models").iterdir()] == [".lock"]
+    assert train(*made.words, "tracking.log_model=false").code == 0
+
+
+def test_no_room_for_a_model_leaves_none_and_the_run_is_closed(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def full(self: Any, *_: Any) -> None:
+        Path(self.artifact_dir).mkdir(parents=True, exist_ok=True)
+        (Path(self.artifact_dir) / "half").write_bytes(b"0")
+        Path("/dev/full").write_bytes(b"0")
+
+    monkeypatch.setattr(LocalArtifactRepository, "log_artifacts", full)
+    done = train(*made.words)
+    assert done.code == 1
+    assert "error: the store of runs or the temporary folder " in done.err
+    assert "tracking.log_model=false" in done.err
+    (run,) = runs()
+    assert run.info.status == "FAILED"
+    (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert not Path(model.artifact_location.removeprefix("file://")).exists()
+
+
+def test_no_room_for_anything_else_of_a_run(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kesikaran.tracking.Run.figure", lambda *_: Path("/dev/full").write_bytes(b"0"))
+    done = train(*made.words, "tracking.log_model=false")
+    assert done.code == 1
+    assert "has no room left (No space left on device): free some space, or set MLFLOW_TRACKING_URI" in done.err
+    assert [run.info.status for run in runs()] == ["FAILED"]

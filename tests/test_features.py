@@ -1,6 +1,7 @@
 """Each image goes through the backbone once, whatever happened in between."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -403,7 +404,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def test_ls_says_what_is_there(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
-    assert command("ls") == (0, f"0 keys, 0.0 MiB in {cache / 'features'}\n")
+    nothing = f"0 keys, 0.0 MiB in {cache / 'features'}\n0 templates of models, 0.0 MiB in {cache / 'models'}\n"
+    assert command("ls") == (0, nothing)
     found = extract(made, net, config)
     code, out = command("ls")
     assert code == 0
@@ -447,6 +449,25 @@ def test_gc_drops_what_no_longer_serves(made: Made, net: Any, config: Any, cache
     assert not folder.exists()
 
 
+def test_templates_of_models_are_counted_and_go_when_unused(
+    made: Made, net: Any, config: Any, cache: Path, command: Any
+) -> None:
+    from kesikaran import export
+
+    folders = [export.template(net, config, units) for units in ([], [8])]
+    marks = [folder.parent / "digest" for folder in folders]
+    size_bytes = sum(path.stat().st_size for mark in marks for path in mark.parent.rglob("*") if path.is_file())
+    assert size_bytes > 2**16
+    assert f"2 templates of models, {size_bytes / 2**20:.1f} MiB in {cache / 'models'}" in command("ls")[1]
+    for mark in marks:
+        os.utime(mark, (0, 0))
+    assert export.template(net, config, [8]) == folders[1], "used now"
+    assert command("gc") == (0, f"0.0 MiB freed, {size_bytes / 2**20:.1f} MiB kept\n")
+    assert f"{marks[0].parent.name}: removed" in command("gc", "--unused-days", "1")[1]
+    assert [mark.parent.exists() for mark in marks] == [False, True]
+    assert export.template(net, config, []) == folders[0], "and is built again"
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_half(
     made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,6 +478,19 @@ def test_a_full_disk_is_one_line_and_leaves_no_half(
     with pytest.raises(InputError, match=r"feature cache .* cannot be written \(No space left on device\)"):
         extract(made, net, config)
     assert {path.name for path in cache.rglob("*") if path.is_file()} == {"backbone.json"}
+
+
+def test_a_full_disk_at_the_first_note(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: str) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError, match=r"feature cache .* cannot be written \(No space left on device\): free some"):
+        extract(made, net, config)
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
 def test_a_broken_image_is_never_replaced(made: Made, net: Any, config: Any, cache: Path, tmp_path: Path) -> None:
@@ -512,6 +546,41 @@ def test_openvino_computes_nearly_the_same_under_a_key_of_its_own(
     assert short.deviation is not None
     again = extract(made, net, dataclasses.replace(config, engine=Engine.openvino))
     assert (again.computed, again.deviation) == (0, other.deviation)
+
+
+def test_the_deviation_is_of_images_that_can_be_decoded(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    from kesikaran import features
+
+    config = dataclasses.replace(config, engine=Engine.openvino)
+    none = features.extract(["c" * 40 + ".png"], made.images, net, config, 50)
+    assert (none.object_ids, none.deviation) == ([], None)
+    copies = tmp_path / "images"
+    shutil.copytree(made.images, copies)
+    names = sorted(os.listdir(copies))[:40]
+    limit = 60 * 60 / 1e6  # no image is larger
+    measured = features.extract(names, copies, net, config, limit).deviation
+    assert measured is not None
+
+    def again(limit: float) -> float | None:
+        """As if it had not been measured."""
+        (note,) = cache.glob("features/*/backbone.json")
+        what = json.loads(note.read_text())
+        note.write_text(json.dumps({name: value for name, value in what.items() if name != "largest_deviation"}))
+        features._last = None
+        found = features.extract(names, copies, net, config, limit)
+        assert (found.computed, found.object_ids) == (0, names)
+        return found.deviation
+
+    assert again(limit) == measured
+    assert again(1e-6) is None, "too large, each of them"
+    for name in names[:31]:
+        (copies / name).write_bytes(b"damaged")
+    assert 0 < (again(limit) or 0) <= measured, "of the one that is left"
+    (copies / names[31]).write_bytes(b"damaged")
+    assert again(limit) is None
 
 
 def test_an_engine_that_is_not_installed_is_named(

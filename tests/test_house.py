@@ -21,6 +21,9 @@ HEADS = (
     "intervals",
     "paired",
     "prevalence",
+    "curves",
+    "comparison",
+    "ranking",
     "crossval",
     "study",
     "gate",
@@ -52,7 +55,7 @@ def test_the_check_of_heads_can_fail() -> None:
 
 def test_importing_the_door_loads_nothing_heavy() -> None:
     heavy = (*(name for name in HEAVY if name != "hydra"), "pandas", "sklearn", "matplotlib", "pyarrow")
-    assert loaded_by("import kesikaran.train", *heavy) == []
+    assert loaded_by("import kesikaran.train, kesikaran.compare", *heavy) == []
 
 
 def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
@@ -71,8 +74,8 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
     [
         ("mlflow", {"tracking", "records"}),
         ("tensorflow_hub", {"backbone"}),
-        ("hydra", {"train", "sweep", "vectorized"}),
-        ("omegaconf", {"train", "sweep", "vectorized", "config"}),
+        ("hydra", {"train", "evaluate", "sweep", "vectorized"}),
+        ("omegaconf", {"train", "evaluate", "sweep", "vectorized", "config"}),
         ("matplotlib", {"figures"}),
         ("pyarrow", {"shards"}),
         ("openvino", {"engine"}),

@@ -1,9 +1,13 @@
 """A folder of the cache is whole or not there, whoever makes it and however that ends."""
 
+import errno
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -78,3 +82,40 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"the feature cache .*file/x is not writable .*: do this"):
         paths.writable(tmp_path / "file" / "x", "feature cache", "do this")
+
+
+def test_a_full_disk_is_found_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: io.FileIO("/dev/full", "w"))
+    with pytest.raises(InputError, match=r"is not writable \(No space left on device\): do this"):
+        paths.writable(tmp_path, "feature cache", "do this")
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "Disk quota exceeded"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), "No space left on device"),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "database or disk is full"),
+    ],
+    ids=["disk", "quota", "copytree", "SQLite"],
+)
+def test_no_room_is_one_line_whoever_says_it(raised: Exception, words: str) -> None:
+    with pytest.raises(InputError) as caught, paths.room("the cache", "or do this"), paths.room("a place in it", "or"):
+        raise raised
+    assert str(caught.value) == f"a place in it has no room left ({words}): free some space, or"
+
+
+def test_another_failure_stays_what_it_is() -> None:
+    with pytest.raises(PermissionError), paths.room("the cache", "or do this"):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_no_room_for_a_folder_of_the_cache(tmp_path: Path) -> None:
+    def fails(folder: Path) -> None:
+        build(folder)
+        Path("/dev/full").write_bytes(b"0")
+
+    with pytest.raises(InputError, match=r"the cache folder .* has no room left .* set KESIKARAN_CACHE to another"):
+        paths.build_once(tmp_path / "thing", "proof", fails)
+    assert list(tmp_path.iterdir()) == []

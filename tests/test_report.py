@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from conftest import Done, Made
 
-from kesikaran import scores
-from kesikaran import tracking as records
+from kesikaran import records, scores
 from kesikaran.intervals import intervals
 
 Train = Callable[..., Done]

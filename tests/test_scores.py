@@ -52,7 +52,10 @@ UNDEFINED = {
     "nothing predicted 1": (([0, 1], [-1, -1]), {"precision"}),
     "only ones": (([1, 1], [1, -1]), {"specificity", "balanced_accuracy", "roc_auc"}),
     "only zeros": (([0, 0], [1, -1]), {"recall", "balanced_accuracy", "roc_auc", "pr_auc"}),
-    "one image": (([0], [-1]), {"precision", "recall", "balanced_accuracy", "f1", "roc_auc", "pr_auc"}),
+    "one image": (
+        ([0], [-1]),
+        {"precision", "recall", "balanced_accuracy", "f1", "roc_auc", "pr_auc", "calibration_error"},
+    ),
 }
 
 
@@ -74,3 +77,62 @@ def test_roc_auc_is_scikit_learns_with_many_ties() -> None:
     labels = random.integers(0, 2, 300)
     logits = np.round(random.normal(size=300) + labels, 1).astype(np.float32)
     assert scores.roc_auc(labels, logits) == pytest.approx(roc_auc_score(labels, logits), abs=1e-12)
+
+
+def pairwise_error(labels: np.ndarray, logits: np.ndarray, bins: list[list[int]], groups: np.ndarray) -> float:
+    """The definition: within each bin the mean product of two residuals of different groups, weighted by images."""
+    residual = labels - 1 / (1 + np.exp(-logits))
+    total = 0.0
+    for rows in bins:
+        products = [residual[i] * residual[j] for i in rows for j in rows if groups[i] != groups[j]]
+        total += len(rows) * float(np.mean(products))
+    return math.sqrt(max(0.0, total / sum(map(len, bins))))
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_calibration_error_is_its_definition(grouped: bool) -> None:
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=24) * 3, random.integers(0, 2, 24)
+    groups = np.arange(24) // 2 if grouped else np.arange(24)
+    order = [int(i) for i in np.argsort(logits)]
+    expected = pairwise_error(labels, logits, [order[i : i + 6] for i in range(0, 24, 6)], groups)
+    assert expected > 0.1
+    outcome = scores.plain(labels, logits, groups if grouped else None)
+    assert scores.calibration_error(outcome, 4) == pytest.approx(expected, abs=1e-12)
+    assert scores.score(outcome, 4)["calibration_error"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_error_of_tied_logits_does_not_depend_on_the_order_of_images() -> None:
+    random = np.random.default_rng(0)
+    logits, labels = np.round(random.normal(size=200)), random.integers(0, 2, 200)
+    found = set()
+    for _ in range(20):
+        order = random.permutation(200)
+        found.add(round(scores.calibration_error(scores.plain(labels[order], logits[order]), 10), 12))
+    assert len(found) == 1
+
+
+def test_calibration_error_has_no_bias_that_grows_with_the_bins() -> None:
+    """A plain expected calibration error of these is 0.1 and more at 50 bins."""
+    random = np.random.default_rng(0)
+    squared = {10: [], 50: []}  # type: ignore[var-annotated]
+    for _ in range(300):
+        logits = random.normal(size=200) * 2
+        outcome = scores.plain((random.random(200) < 1 / (1 + np.exp(-logits))).astype(int), logits)
+        for bins, found in squared.items():
+            parts = scores.calibration_bins(outcome, bins)
+            found.append(parts.share @ parts.squared_gap)
+    for found in squared.values():
+        assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(300)
+        assert abs(np.mean(found)) < 0.001
+
+
+def test_calibration_error_of_logits_that_are_sure_and_wrong_is_one() -> None:
+    labels = np.repeat([0, 1], 20)
+    assert scores.calibration_error(scores.plain(labels, np.where(labels == 1, -50.0, 50.0)), 10) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("groups", [None, np.zeros(1, int), np.zeros(6, int)])
+def test_calibration_error_needs_two_independent_images(groups: np.ndarray | None) -> None:
+    n = 1 if groups is None else len(groups)
+    assert math.isnan(scores.calibration_error(scores.plain(np.arange(n) % 2, np.zeros(n), groups), 10))

@@ -1,0 +1,169 @@
+"""The door `python -m kesikaran.evaluate`: a finished run decided and scored anew from its saved logits."""
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from kesikaran import config, paths, terminal, train
+from kesikaran.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kesikaran.records import Record
+
+_GROUPS = ("decision", "evaluation", "gate")
+_ALLOWED = re.compile(rf"({'|'.join(_GROUPS)})(\.\w+)?=.*|tracking\.run_name=.*", re.DOTALL)
+# What a run says of itself that its evaluation does not change.
+_TAGS = ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key")
+
+_HELP = """
+A finished run, decided and scored anew from the logits that it left: another threshold, another prior, intervals of
+another confidence. Nothing is trained. Each RUN gives a new run in the same experiment, beside the old one.
+
+  python -m kesikaran.evaluate RUN decision=prior_shift
+  python -m kesikaran.evaluate RUN decision=prior_shift decision.prevalence=0.01
+  python -m kesikaran.evaluate RUN decision=tuned decision.max_false_positive_rate=0.05
+  python -m kesikaran.evaluate RUN decision=cost decision.cost_false_negative=20
+  python -m kesikaran.evaluate RUN RUN evaluation.prevalences=[0.2,0.01]
+
+What is not given stays as the run had it. python -m kesikaran.train --help shows every setting.
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finished run: its predictions, and its configuration with the settings that are to be changed."""
+
+    record: "Record"
+    predictions: "pd.DataFrame"
+    cfg: DictConfig
+    experiment: config.Experiment
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, 1 an error, 130 Ctrl-C, 143 SIGTERM."""
+    parser = argparse.ArgumentParser(
+        usage="python -m kesikaran.evaluate RUN [RUN ...] [SETTING=VALUE ...]",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="*", metavar="RUN", help="an id, the beginning of one, or a name without a =")
+    parser.add_argument("more", nargs="*", metavar="SETTING=VALUE", help=f"of {', '.join(_GROUPS)}, or "
+                        "tracking.run_name")  # fmt: skip
+    given = parser.parse_args()
+    words = [*given.words, *given.more]
+    terminal.stop_on_signals()
+    train.quiet()
+    try:
+        overrides = [word for word in words if "=" in word]
+        asked = settings(overrides)
+        # All are read before the first is evaluated, so that a mistake in one leaves no run.
+        sources = [read(word, overrides, asked) for word in words if "=" not in word]
+        if not sources:
+            raise InputError("no run is given: python -m kesikaran.evaluate RUN decision=prior_shift")
+        for source in sources:
+            evaluate(source, overrides)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def settings(overrides: list[str]) -> DictConfig:
+    """The configuration that training with these overrides would compose.
+
+    Raises:
+        InputError: an override that needs training, or that Hydra does not take.
+    """
+    for word in overrides:
+        if not _ALLOWED.fullmatch(word):
+            raise InputError(
+                f"{printable(word)} is not allowed: it needs training. Of a finished run only {', '.join(_GROUPS)} and "
+                "tracking.run_name can be changed; a run whose name has a = in it is given by its id"
+            )
+    ConfigStore.instance().store(name="schema", node=config.Experiment)
+    try:
+        with hydra.initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
+            return hydra.compose("config", overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(config.explain(error)) from None
+
+
+def read(word: str, overrides: list[str], asked: DictConfig) -> Source:
+    """The run of an id or name, with the configuration that its evaluation has.
+
+    Raises:
+        InputError: no such run; it did not finish, is a sweep's parent, lacks its predictions or configuration, or its
+            configuration does not go with the overrides.
+    """
+    from kesikaran import records
+
+    record = records.finished(word)
+    if record.is_sweep:
+        raise InputError(
+            f"run {record.run_id} ({printable(record.name)}) is the parent of a sweep, without predictions of its own; "
+            "give the ids of its jobs, which its sweep.csv lists"
+        )
+    predictions = records.predictions(record.run_id)
+    cfg = _changed(records.text(record.run_id, "config.yaml"), overrides, asked, record.run_id)
+    experiment = config.parse(cfg)
+    config.check(experiment)
+    return Source(record, predictions, cfg, experiment)
+
+
+def _changed(saved: str, overrides: list[str], asked: DictConfig, run_id: str) -> DictConfig:
+    """`saved`, YAML, with what `overrides` name taken from `asked`. A setting that the run's version had not is the
+    default's; a group that is chosen anew comes whole."""
+    keys = [word.split("=")[0] for word in overrides]
+    try:
+        loaded = OmegaConf.create(saved)
+        kept = {name: node for name, node in loaded.items() if name not in keys}
+        cfg = OmegaConf.merge(asked, kept)
+    except (OmegaConfBaseException, YAMLError, AttributeError) as error:  # the last: no mapping
+        why = config.explain(error)
+        raise InputError(f"config.yaml of run {run_id} is damaged or another version's: {why}") from None
+    for key in ("tracking.run_name", *(key for key in keys if "." in key)):
+        OmegaConf.update(cfg, key, OmegaConf.select(asked, key))
+    OmegaConf.update(cfg, "tracking.log_model", False)
+    return cast(DictConfig, cfg)
+
+
+def evaluate(source: Source, overrides: list[str]) -> None:
+    """Decide and score the run's predictions anew, and log that as a run of its own."""
+    with terminal.quiet_start():
+        from kesikaran import decisions, report, tracking
+
+    e, rows, record = source.experiment, source.predictions, source.record
+    labels = {side: rows["label"].to_numpy()[rows["split"] == side] for side in ("train", "validation")}
+    logits = rows["logit"].to_numpy()[rows["split"] == "validation"]
+    identity = {tag: record.tags[tag] for tag in _TAGS if tag in record.tags}
+    name = e.tracking.run_name or " ".join([record.name, *overrides])
+    with tracking.run(record.experiment, name, config.flatten(e)) as run:
+        run.text(OmegaConf.to_yaml(source.cfg, resolve=True), "config.yaml")
+        fingerprint = config.fingerprint(e, identity)
+        run.tags({**identity, "run_fingerprint": fingerprint, "evaluated_run": record.run_id})
+        print(f"Run {run.run_id} in experiment {record.experiment}: {printable(record.name)} ({record.run_id}) anew")
+        # The store has these already, with their source: name and digest tell it which.
+        report.inputs(run, rows, e.data.name, Path(e.data.labels or e.data.source.name))
+        decision = decisions.decide(e.decision, labels["train"], labels["validation"], logits)
+        report.decision(run, e.decision, decision, labels["train"], labels["validation"])
+        predictions = decisions.apply(decision, rows)
+        results = report.write(run, predictions, e.evaluation)
+        remarks = report.prevalences(run, predictions, e.evaluation)
+        remarks += report.change(rows, predictions, e.evaluation)
+        remarks.append("No model is logged; python -m kesikaran.train with the same decision gives one.")
+        report.say(results, e.evaluation, remarks, run)
+    print(f"Compare them:  python -m kesikaran.compare {record.run_id} {run.run_id}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""All jobs of a sweep against each other: which is best, and from how many others it cannot be told."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kesikaran import comparison, intervals, paired
+from kesikaran.comparison import PRIMARY, Said
+from kesikaran.config import EvaluationConfig
+from kesikaran.errors import printable
+from kesikaran.intervals import Interval
+from kesikaran.paired import Difference
+from kesikaran.scores import Outcome
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A job of a sweep. validation: the metric that picks the best. against_best: job - best in the primary metric, and
+    `p_adjusted` its p-value after Holm's correction over the other jobs; None and NaN for the best itself."""
+
+    run_id: str
+    name: str
+    validation: float
+    primary: Interval
+    against_best: Difference | None
+    p_adjusted: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All jobs of a sweep on the same images. candidates: the best by validation first. p_adjusted: [k][k], of every
+    pair of candidates after Holm's correction over all pairs, NaN on the diagonal."""
+
+    sweep_id: str
+    split: str
+    n: int
+    ones: int
+    groups: int | None
+    confidence: float
+    primary_metric: str
+    validation_metric: str
+    candidates: list[Candidate]
+    not_distinguishable: list[str]
+    p_adjusted: list[list[float]]
+    conclusion: str
+    remarks: list[str]
+
+
+def sweep(
+    sweep_id: str, jobs: Sequence[tuple[Said, float]], metric: str, left_out: int, split: str, config: EvaluationConfig
+) -> Sweep:
+    """All pairs of a sweep's jobs, two or more.
+
+    Args:
+        jobs: each with the validation metric `metric` (log_loss, where less is better, or another), which names the
+            best: picked on these images it would look better than it is.
+        left_out: jobs that did not finish.
+
+    Raises:
+        InputError: see `comparison.outcomes`.
+    """
+    jobs = sorted(jobs, key=lambda job: job[1] if metric == "log_loss" else -job[1])
+    several = [job for job, _ in jobs]
+    made = comparison.outcomes(several, split)
+    pairs = list(itertools.combinations(range(len(made)), 2))
+    found = [paired.compare(made[i], made[j], config.confidence, config.calibration_bins)[PRIMARY] for i, j in pairs]
+    matrix = np.full((len(made), len(made)), math.nan)
+    for (i, j), p_value in zip(pairs, paired.holm([one.p_value for one in found]), strict=True):
+        matrix[i, j] = matrix[j, i] = p_value
+    candidates = _candidates(jobs, made, found[: len(made) - 1], config)  # the pairs with the best come first
+    groups = None if made[0].groups is None else len(np.unique(made[0].groups))
+    alike = [one.run_id for one in candidates[1:] if not one.p_adjusted <= comparison.level(config.confidence)]
+    remarks = [
+        f"The best was named by validation {metric}, not by these images. Its p-values are corrected for "
+        f"{len(made) - 1} comparisons (Holm), those of all pairs for {len(pairs)}.",
+        "P-values allow for the images, not for what another training seed would change.",
+        *([f"{left_out} jobs did not finish and are left out."] if left_out else []),
+        *comparison.of_images(several, groups, split),
+    ]
+    return Sweep(
+        sweep_id=sweep_id,
+        split=split,
+        n=len(made[0].labels),
+        ones=int(made[0].labels.sum()),
+        groups=groups,
+        confidence=config.confidence,
+        primary_metric=PRIMARY,
+        validation_metric=metric,
+        candidates=candidates,
+        not_distinguishable=alike,
+        p_adjusted=matrix.tolist(),
+        conclusion=_conclusion(candidates, alike, metric),
+        remarks=remarks,
+    )
+
+
+def _candidates(
+    jobs: Sequence[tuple[Said, float]], made: list[Outcome], others: list[Difference], config: EvaluationConfig
+) -> list[Candidate]:
+    """others: each job but the first less the first."""
+    adjusted = [math.nan, *paired.holm([one.p_value for one in others]).tolist()]
+    return [
+        Candidate(
+            job.run_id,
+            job.name,
+            validation,
+            intervals.intervals(outcome, config.confidence, config.calibration_bins)[PRIMARY],
+            difference,
+            p_value,
+        )
+        for (job, validation), outcome, difference, p_value in zip(jobs, made, [None, *others], adjusted, strict=True)
+    ]
+
+
+def _conclusion(candidates: list[Candidate], alike: list[str], metric: str) -> str:
+    """The honest line."""
+    best, others = candidates[0], candidates[1:]
+    named = f"The best of {len(candidates)} by validation {metric}, {printable(best.name)},"
+    differences = [one.against_best.difference for one in others if one.against_best and one.run_id not in alike]
+    counts = {"worse": sum(d < 0 for d in differences), "better": sum(d > 0 for d in differences)}
+    rest = ", ".join(f"{count} {'is' if count == 1 else 'are'} {which}" for which, count in counts.items() if count)
+    if not alike:
+        return f"{named} is distinguishable in {PRIMARY} from all others: {rest}."
+    names = ", ".join(printable(one.name) for one in others if one.run_id in alike)
+    count = f"{len(alike)} {'other' if len(alike) == 1 else 'others'}"
+    return (
+        f"{named} is not distinguishable in {PRIMARY} from {count}: {names}.{f' Of the rest {rest}.' if rest else ''}"
+    )

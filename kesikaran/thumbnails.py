@@ -1,0 +1,116 @@
+"""Small pictures of a data set's images, for a page that holds them itself and lies outside the repository."""
+
+import base64
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from kesikaran import dataset, imagefile, parallel, paths, terminal
+from kesikaran.errors import InputError
+
+_AHEAD = 64
+_THUMBNAIL_PX = 224
+_BLUR = 16  # a blurred thumbnail holds every 16th pixel of its longer side
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """path: of the original, where it is or should be. jpeg: None where there is none, and `why`."""
+
+    path: Path
+    jpeg: bytes | None
+    why: str = ""
+
+    def html(self, alt: str) -> str:
+        """An `<img>` that needs no other file, or a `<div class="none">` that says why there is none."""
+        if self.jpeg is None:
+            return f'<div class="none">{escape(self.why)}</div>'
+        content = base64.b64encode(self.jpeg).decode()
+        return f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{content}">'
+
+
+def make(names: Iterable[str], images: Path, blur: bool) -> list[Thumbnail]:
+    """The thumbnails of object ids, in their order.
+
+    Args:
+        images: the folder of objects, either layout. One that is not in it, or is damaged or not what its name says,
+            has no picture.
+        blur: only every 16th pixel goes into the picture, so that the sharp one is not in it.
+
+    Raises:
+        InputError: a name that is no object id, which could lead out of the folder.
+    """
+    names = [str(name) for name in names]
+    for name in names:
+        if not dataset.is_object_id(name):
+            raise InputError(f"the run's table names {name[:80]!r}, which is no SHA-1 file name")
+    there = dataset.objects(images)
+    files = [there.get(name, images / name) for name in names]
+    with (
+        terminal.progress(None, "thumbnails", "image", len(files)) as bar,
+        warnings.catch_warnings(),
+        closing(parallel.ordered(lambda path: _thumbnail(path, blur), files, _AHEAD)) as results,
+    ):
+        warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
+        made = []
+        for path, result in results:
+            made.append(Thumbnail(path, None, result) if isinstance(result, str) else Thumbnail(path, result))
+            bar.update()
+    return made
+
+
+def missing(made: Iterable[Thumbnail]) -> dict[str, int]:
+    """Kind of reason -> thumbnails without a picture, the commonest first."""
+    return dict(Counter(thumbnail.why.split(":")[0] for thumbnail in made if thumbnail.why).most_common())
+
+
+def check_page(out: Path, option: str) -> None:
+    """Whether a page with pictures may be written to `out`, which the command line calls `option`.
+
+    Raises:
+        InputError: it is in the repository, no `.html` file, or a folder.
+    """
+    root = paths.checkout()
+    if root and out.resolve().is_relative_to(root.resolve()):
+        raise InputError(
+            f"{out} is inside the repository, where no picture of a data set belongs; give {option} outside"
+        )
+    if out.suffix != ".html" or out.is_dir():
+        raise InputError(f"{option} {out} is not allowed: a file that ends in .html")
+
+
+def write_page(page: str, out: Path, option: str) -> None:
+    """Write a page whole or not at all; see `check_page`.
+
+    Raises:
+        InputError: `out` is not writable.
+    """
+    paths.writable(out.parent, "folder", f"give another with {option}")
+    try:
+        paths.replace(out, page)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
+
+
+def _thumbnail(path: Path, blur: bool) -> bytes | str:
+    """A JPEG of at most 224 px a side, without metadata, or why there is none. Transparency is dropped, an
+    orientation tag not applied: what the model saw."""
+    try:
+        image, _ = imagefile.decode(imagefile.read_object(path), float("inf"))
+    except imagefile.Refused as reason:
+        return str(reason)
+    image = imagefile.eight_bits(image).convert("RGB")
+    image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+    if blur:
+        size = image.size
+        image.thumbnail((max(1, max(size) // _BLUR),) * 2)
+        image = image.resize(size)
+    image.info.clear()  # a comment would be copied
+    sink = io.BytesIO()
+    image.save(sink, "JPEG")
+    return sink.getvalue()

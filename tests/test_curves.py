@@ -1,0 +1,101 @@
+"""Curves against scikit-learn's, and what their bands promise by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import norm
+from sklearn import metrics
+
+from kesikaran import curves, figures, scores
+from kesikaran.scores import Outcome
+
+
+def drawn(seed: int, zeros: int = 40, ones: int = 30, groups: int = 0) -> Outcome:
+    """Logits that are normal, one standard deviation apart by label; groups share a part of it."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat([0, 1], [zeros, ones])
+    logits = random.normal(size=zeros + ones) + labels
+    if not groups:
+        return scores.plain(labels, logits)
+    group = random.integers(0, groups, len(labels))
+    return scores.plain(labels, logits + random.normal(size=groups)[group], group)
+
+
+def test_the_points_are_scikit_learns() -> None:
+    outcome = drawn(0)
+    found = curves.roc(outcome, 0.95)
+    assert found
+    expected = np.stack(metrics.roc_curve(outcome.labels, outcome.logits, drop_intermediate=False)[:2], axis=1)
+    assert found.points == pytest.approx(expected)
+    line = curves.precision_recall(outcome, 0.95)
+    assert line
+    precision, recall, _ = metrics.precision_recall_curve(outcome.labels, outcome.logits)
+    assert line.points == pytest.approx(np.stack([recall, precision], axis=1)[-2::-1])
+    for curve in (found, line):
+        assert curve.low.min() >= 0
+        assert curve.high.max() <= 1
+        for edge in (curve.low, curve.high):
+            assert (np.diff(edge[:, 0]) >= 0).all()
+
+
+def test_a_band_holds_the_truth_as_often_as_it_says() -> None:
+    """At a fixed threshold, both true rates at once; at a confidence of 0.9, 1,000 samples: 0.9 +- 0.03."""
+    threshold, held, samples = 0.5, 0, 1000
+    truth = norm.sf(threshold), norm.sf(threshold - 1)
+    for seed in range(samples):
+        outcome = drawn(seed)
+        cut = Outcome(outcome.labels, np.where(outcome.logits >= threshold, 1.0, -1.0), outcome.predicted)
+        rates = curves._rates(cut, 0.9)
+        assert rates
+        held += all(rate.low <= true <= rate.high for rate, true in zip(rates[1], truth, strict=True))
+    assert held / samples == pytest.approx(0.91, abs=0.03)
+
+
+def test_groups_widen_a_band() -> None:
+    grouped = drawn(0, 200, 200, groups=20)
+    alone = Outcome(grouped.labels, grouped.logits, grouped.predicted)
+
+    def width(outcome: Outcome) -> float:
+        rates = curves._rates(outcome, 0.95)
+        assert rates
+        return float(np.mean([true.high - true.low for _, true in rates]))
+
+    assert width(grouped) > 1.5 * width(alone)
+
+
+def test_a_band_has_a_width_where_no_image_is_wrong() -> None:
+    found = curves.roc(scores.plain(np.array([0] * 20 + [1] * 20), np.arange(40.0)), 0.95)
+    assert found
+    assert found.points[20].tolist() == [0, 1]
+    assert 0.1 < found.low[21][0] < 0.25
+    assert 0.75 < found.low[21][1] < 0.9
+
+
+def test_reliability_by_hand() -> None:
+    labels, logits = np.array([0, 0, 1, 1, 0, 1]), np.array([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])
+    found = curves.reliability(scores.plain(labels, logits), 2, 0.95)
+    assert found.images.tolist() == [3, 3]
+    assert found.probability == pytest.approx([expit(logits[:3]).mean(), expit(logits[3:]).mean()])
+    assert [share.value for share in found.share] == pytest.approx([1 / 3, 2 / 3])
+    assert all(share.low < share.value < share.high for share in found.share)
+
+
+@pytest.mark.parametrize("labels", [[1], [0, 0], [1, 1]])
+def test_one_class_has_no_curve(labels: list[int]) -> None:
+    outcome = scores.plain(np.array(labels), np.zeros(len(labels)))
+    assert curves.roc(outcome, 0.95) is None
+    assert curves.precision_recall(outcome, 0.95) is None
+    assert not math.isnan(curves.reliability(outcome, 10, 0.95).share[0].low)
+
+
+def test_a_drawing_of_many_images_is_small() -> None:
+    outcome = drawn(0, 50_000, 50_000)
+    found = curves.roc(outcome, 0.95)
+    assert found
+    assert len(found.points) == 201
+    drawing = figures.svg(figures.roc_bands({"A": found, "B": found}, {"A": 0.5, "B": 0.5}, 0.5))
+    assert len(drawing) < 60_000
+    assert "currentColor" in drawing
+    assert "#010203" not in drawing

@@ -1,0 +1,196 @@
+"""A finished run decided anew from its logits: what training would have left, and nothing half done."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Done, Made
+from omegaconf import OmegaConf
+
+QUICK = ("tracking.log_model=false",)
+
+
+def artifacts(run: Any) -> Path:
+    return Path(run.info.artifact_uri.removeprefix("file://"))
+
+
+def predictions(run: Any) -> pd.DataFrame:
+    return pd.read_parquet(artifacts(run) / "predictions.parquet")
+
+
+@pytest.fixture
+def evaluate(run: Callable[..., Done]) -> Callable[..., Done]:
+    """`python -m kesikaran.evaluate WORDS`."""
+    from kesikaran import evaluate as door
+
+    return lambda *words: run(door.main, "kesikaran-evaluate", *words)
+
+
+@pytest.fixture
+def source(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> Any:
+    """A plain run."""
+    name = f"run {time.time_ns()}"  # found by it, so it must be the only one of that name
+    done = train(*made.words, *QUICK, f"tracking.run_name='{name}'", "split.test=[0,70]", "split.validation=[70,140]")
+    assert done.code == 0, done.err
+    (run,) = runs()
+    return run
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["decision=prior_shift", "decision.temperature=true"],
+        ["decision=tuned", "decision.max_false_positive_rate=0.1"],
+        ["decision=cost", "decision.cost_false_negative=7", "decision.prevalence=0.1"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_it_is_the_run_that_training_with_this_decision_would_have_been(
+    words: list[str],
+    source: Any,
+    train: Callable[..., Done],
+    evaluate: Callable[..., Done],
+    made: Made,
+    runs: Callable[[], list[Any]],
+) -> None:
+    assert evaluate(source.info.run_id, *words).code == 0
+    split = ["split.test=[0,70]", "split.validation=[70,140]"]
+    assert train(*made.words, *QUICK, *split, *words).code == 0
+    _, ours, theirs = runs()
+    assert ours.info.status == "FINISHED"
+    assert ours.info.experiment_id == theirs.info.experiment_id
+    expected = {name: value for name, value in theirs.data.metrics.items() if name.split("/")[0] in
+                ("train", "validation", "test", "decision") and name not in ("train/loss", "validation/loss",
+                "validation/auc")}  # fmt: skip
+    assert ours.data.metrics == pytest.approx(expected, abs=1e-3)
+    assert ours.data.params == theirs.data.params
+    for tag in ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key", "run_fingerprint"):
+        assert ours.data.tags[tag] == theirs.data.tags[tag]
+    assert ours.data.tags["evaluated_run"] == source.info.run_id
+    assert "evaluated_run" not in theirs.data.tags
+    pd.testing.assert_frame_equal(predictions(ours), predictions(theirs), atol=1e-3)
+    left = {"traceback.txt", "near_duplicates.csv"}
+    assert set(os.listdir(artifacts(ours))) - left == set(os.listdir(artifacts(theirs))) - left
+    inputs = [{i.tags[0].value: i.dataset.digest for i in run.inputs.dataset_inputs} for run in (ours, theirs)]
+    assert inputs[0] == inputs[1]
+
+
+def test_what_is_said_and_kept(source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]) -> None:
+    done = evaluate(
+        source.info.run_name, "decision=prior_shift", "evaluation.prevalences=[0.2]", "tracking.run_name=second"
+    )
+    assert done.code == 0, done.err
+    _, new = runs()
+    assert new.info.run_name == "second"
+    assert "\nDecision: prior_shift: training has " in done.out
+    before, after = (predictions(run).query("split == 'test'") for run in (source, new))
+    turned = int((before["predicted"] != after["predicted"]).sum())
+    assert turned > 0
+    assert f"Against the run's own decision, on the test split: {turned} of {len(after)} labels differ." in done.out
+    was, now = (run.data.metrics["test/accuracy"] for run in (source, new))
+    assert f"\n  accuracy {was:.3f} -> {now:.3f}, by {now - was:+.3f} [" in done.out
+    assert "(McNemar exact)\n" in done.out
+    assert (artifacts(new) / "prevalences.csv").read_text().splitlines()[1].startswith("0.2,")
+    assert "No model is logged" in done.out
+    assert done.out.splitlines()[-1].endswith(f"python -m kesikaran.compare {source.info.run_id} {new.info.run_id}")
+    np.testing.assert_array_equal(before["logit"], after["logit"])
+    # The source is as it was
+    assert predictions(source)["log_odds"].equals(predictions(source)["logit"].astype(float))
+
+
+def test_what_is_not_given_stays_as_the_run_had_it(
+    source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+) -> None:
+    assert evaluate(source.info.run_name, "decision=tuned", "decision.metric=f1", "evaluation.confidence=0.8").code == 0
+    _, second = runs()
+    words = "decision=tuned decision.metric=f1 evaluation.confidence=0.8"
+    assert second.info.run_name == f"{source.info.run_name} {words}"
+    assert evaluate(second.info.run_id, "decision.temperature=true").code == 0
+    third = runs()[-1]
+    kept = {"decision.rule": "tuned", "decision.metric": "f1", "evaluation.confidence": "0.8", "fit.epochs": "5"}
+    changed = {"decision.temperature": "True"}
+    assert third.data.params == {**second.data.params, **kept, **changed}
+    assert third.data.tags["evaluated_run"] == second.info.run_id
+    # A rule chosen anew brings its own settings, not those of the old one
+    assert evaluate(third.info.run_id, "decision=plain").code == 0
+    assert runs()[-1].data.params["decision.metric"] == "balanced_accuracy"
+
+
+def test_a_run_of_an_earlier_version(source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]) -> None:
+    """It lacks the group and the columns of decisions."""
+    folder = artifacts(source)
+    written: Any = OmegaConf.load(folder / "config.yaml")
+    del written["decision"], written["evaluation"]
+    OmegaConf.save(written, folder / "config.yaml")
+    old = predictions(source)[["object_id", "split", "label", "logit", "probability"]]
+    old.to_parquet(folder / "predictions.parquet", index=False)
+    done = evaluate(source.info.run_id, "decision=tuned")
+    assert done.code == 0, done.err
+    assert "labels differ" in done.out
+    assert {"log_odds", "predicted"} <= set(predictions(runs()[-1]))
+
+
+def refused(done: Done, says: str) -> None:
+    assert done.code == 1, done.out
+    assert done.err.startswith("error: ")
+    assert len(done.err.strip().splitlines()) == 1, done.err
+    assert says in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "no run is given: python -m kesikaran.evaluate RUN decision=prior_shift"),
+        (["decision=plain"], "no run is given"),
+        (
+            ["first", "optimizer.lr=1"],
+            "optimizer.lr=1 is not allowed: it needs training. Of a finished run only decision",
+        ),
+        (["first", "+decision.x=1"], "+decision.x=1 is not allowed: it needs training"),
+        (["first", "tracking.log_model=true"], "tracking.log_model=true is not allowed"),
+        (
+            ["first", "decision=tunned"],
+            "there is no option decision=tunned; the valid ones are: cost, plain, prior_shift",
+        ),
+        (["first", "decision.metrik=f1"], "there is no setting decision.metrik; the valid ones are: decision.rule"),
+        (["first", "decision=plain,tuned"], "plain,tuned"),
+        (["first", "decision.metric=f1"], "decision.metric=f1 is not allowed: it does nothing under decision=plain"),
+        (["first", "decision=prior_shift", "decision.prevalence=2"], "decision.prevalence=2.0 is not allowed"),
+        (["first", "evaluation.confidence=high"], "evaluation.confidence=high is not allowed"),
+        (["first", "no such run"], "there is no run no such run"),
+        (["f" * 32], "f" * 32),
+    ],
+    ids=str,
+)
+def test_words_that_are_refused_leave_no_run(
+    words: list[str], says: str, source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+) -> None:
+    refused(evaluate(*(source.info.run_id if word == "first" else word for word in words)), says)
+    assert len(runs()) == 1
+
+
+def test_runs_that_are_refused(
+    train: Callable[..., Done], evaluate: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    assert train(*made.words, *QUICK, "head.dropout=7").code == 1
+    refused(evaluate(runs()[-1].info.run_id), "is FAILED, not FINISHED")
+    assert train("-m", *made.words, *QUICK, "imbalance=class_weight").code == 0
+    parent, job = runs()[-2:]
+    refused(
+        evaluate(parent.info.run_id), "is the parent of a sweep, without predictions of its own; give the ids of its"
+    )
+    says = "decision=prior_shift is not allowed with imbalance=class_weight: that has already moved the logits"
+    refused(evaluate(job.info.run_id, "decision=prior_shift"), says)
+    assert evaluate(job.info.run_id, "decision=tuned").code == 0
+    assert "mlflow.parentRunId" not in runs()[-1].data.tags
+    count = len(runs())
+    (artifacts(job) / "config.yaml").write_text("[1, 2")
+    refused(evaluate(job.info.run_id), f"config.yaml of run {job.info.run_id} is damaged")
+    (artifacts(job) / "predictions.parquet").unlink()
+    refused(evaluate(job.info.run_id), "has no predictions.parquet")
+    assert len(runs()) == count
