@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from kesikaran import crossval, figures, paired, records, report, scores, study
+from kesikaran import crossval, paired, records, report, scores, study, sweep_figures
+from kesikaran.comparison import in_words, level
 from kesikaran.intervals import Interval
 from kesikaran.tracking import Run
 
@@ -29,7 +30,7 @@ def say(run: Run, jobs: pd.DataFrame, whole: bool) -> None:
         words = study.against_best(best, p_values, confidence)
         remarks = [study.best_sentence(jobs, best, p_values, images, confidence)] if len(jobs) > 1 else []
         print(_shown(table, best.metric, words).to_string(index=False, na_rep="-", max_colwidth=30))
-        figures_of(run, jobs, best, words)
+        picture(run, jobs, best, words)
     else:
         print(_shown(table, None, None).to_string(index=False, na_rep="-", max_colwidth=30))
     run.text(table.to_csv(index=False), "sweep.csv")
@@ -90,10 +91,10 @@ def _shown(table: pd.DataFrame, metric: str | None, words: pd.Series | None) -> 
 
 def _with_limits(table: pd.DataFrame, name: str) -> list[str]:
     ends = table.reindex(columns=[name, f"{name}_low", f"{name}_high"])
-    return [report.in_words(Interval(*map(float, row))) for row in ends.to_numpy()]
+    return [in_words(Interval(*map(float, row))) for row in ends.to_numpy()]
 
 
-def figures_of(run: Run, jobs: pd.DataFrame, best: study.Best, words: pd.Series) -> None:
+def picture(run: Run, jobs: pd.DataFrame, best: study.Best, words: pd.Series) -> None:
     """`sweep.png`, and `parallel_coordinates.png` where more than two settings vary."""
     metric = f"metrics.validation/{best.metric}"
     drawn = jobs[(jobs["status"] == "FINISHED") & jobs[metric].notna()]
@@ -101,7 +102,7 @@ def figures_of(run: Run, jobs: pd.DataFrame, best: study.Best, words: pd.Series)
     if len(drawn) < 2 or not names:
         return
     value, low, high = (drawn[f"{metric}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
-    trials = figures.Trials(
+    trials = sweep_figures.Trials(
         {name: list(drawn[f"overrides.{name}"].astype(str)) for name in names},
         f"validation {study.WORDS[best.metric]}",
         best.metric == "log_loss",
@@ -109,9 +110,9 @@ def figures_of(run: Run, jobs: pd.DataFrame, best: study.Best, words: pd.Series)
         best=(words[drawn.index] == "best").to_numpy(),
         alike=(words[drawn.index] == "~").to_numpy(),
     )
-    run.figure(figures.sweep(trials), "sweep.png")
+    run.figure(sweep_figures.sweep(trials), "sweep.png")
     if len(names) > 2:
-        run.figure(figures.parallel_coordinates(trials), "parallel_coordinates.png")
+        run.figure(sweep_figures.parallel_coordinates(trials), "parallel_coordinates.png")
 
 
 def seeds(run: Run, jobs: pd.DataFrame) -> None:
@@ -179,7 +180,7 @@ def one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) -> Non
     report.confusion_matrix(run, scores.confusion(scores.of_predictions(pooled)), "oof")
     run.text(crossval.doubts(pooled).to_csv(index=False), "label_doubts.csv")
     table = crossval.table(result)
-    limits = [report.in_words(Interval(*row)) for row in table[["pooled", "low", "high"]].to_numpy()]
+    limits = [in_words(Interval(*row)) for row in table[["pooled", "low", "high"]].to_numpy()]
     shown = pd.DataFrame({"pooled": limits, **table[["fold_mean", "fold_std"]]}, index=table.index)
     print(f"\nOut of fold: {len(pooled):,} images, each tested once, by a model that has not seen it\n")
     print(shown.to_string(float_format=lambda x: f"{x:.3f}", na_rep="-"))
@@ -190,11 +191,11 @@ def several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, confi
     pairs = crossval.compare(settings, confidence)
     run.text(pairs.to_csv(index=False), "cross_validation_pairs.csv")
     values = {name: crossval.values(pooled, confidence) for name, pooled in settings.items()}
-    shown = pd.DataFrame({name: {m: report.in_words(i) for m, i in each.items()} for name, each in values.items()}).T
+    shown = pd.DataFrame({name: {m: in_words(i) for m, i in each.items()} for name, each in values.items()}).T
     images = len(next(iter(settings.values())))
     print(f"\nOut of fold: {images:,} images, each tested once, by a model that has not seen it\n")
     print(shown.rename_axis(of).to_string())
     print("\n".join(["", *study.conclusion(pairs, images, confidence)]))
-    real = pairs[pairs["p_holm_first"] <= 1 - confidence]
+    real = pairs[pairs["p_holm_first"] <= level(confidence)]
     differ = {metric: set(real.loc[real["metric"] == metric, "b"]) for metric in crossval.COMPARED}
-    run.figure(figures.settings(values, differ), "cross_validation.png")
+    run.figure(sweep_figures.settings(values, differ), "cross_validation.png")

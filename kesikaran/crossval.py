@@ -114,7 +114,7 @@ def compare(settings: Mapping[str, pd.DataFrame], confidence: float = 0.95) -> p
     for a, b in itertools.combinations(settings, 2):
         pair = paired.compare(outcomes[a], outcomes[b], confidence, metrics=COMPARED)
         if np.isnan(areas[a].value):  # the settings have the same labels in each fold
-            pair["roc_auc"] = paired.Difference(*[np.nan] * 6, "undefined")
+            pair["roc_auc"] = paired.Difference(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, "undefined")
         else:
             test = "DeLong, by fold" + ("" if outcomes[a].groups is None else " and group")
             pair["roc_auc"] = paired.by_influence(areas[a], areas[b], among, confidence, test)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kesikaran import config, paths, terminal, train
+from kesikaran import config, gate, paths, terminal, train
 from kesikaran.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Source:
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, 1 an error, 130 Ctrl-C, 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, 1 an error, 3 a gate failed, 130 Ctrl-C, 143 SIGTERM."""
     parser = argparse.ArgumentParser(
         usage="python -m kesikaran.evaluate RUN [RUN ...] [SETTING=VALUE ...]",
         description=_HELP,
@@ -72,10 +72,11 @@ def main() -> None:
         sources = [read(word, overrides, asked) for word in words if "=" not in word]
         if not sources:
             raise InputError("no run is given: python -m kesikaran.evaluate RUN decision=prior_shift")
-        for source in sources:
-            evaluate(source, overrides)
+        passed = [evaluate(source, overrides) for source in sources]
     except InputError as error:
         sys.exit(f"error: {error}")
+    if not all(passed):
+        sys.exit(gate.FAILED_EXIT)
 
 
 def settings(overrides: list[str]) -> DictConfig:
@@ -137,8 +138,8 @@ def _changed(saved: str, overrides: list[str], asked: DictConfig, run_id: str) -
     return cast(DictConfig, cfg)
 
 
-def evaluate(source: Source, overrides: list[str]) -> None:
-    """Decide and score the run's predictions anew, and log that as a run of its own."""
+def evaluate(source: Source, overrides: list[str]) -> bool:
+    """Decide and score the run's predictions anew, and log that as a run of its own. False where its gate failed."""
     with terminal.quiet_start():
         from kesikaran import decisions, report, tracking
 
@@ -162,7 +163,9 @@ def evaluate(source: Source, overrides: list[str]) -> None:
         remarks += report.change(rows, predictions, e.evaluation)
         remarks.append("No model is logged; python -m kesikaran.train with the same decision gives one.")
         report.say(results, e.evaluation, remarks, run)
+        passed = report.gate(run, e.gate, results)
     print(f"Compare them:  python -m kesikaran.compare {record.run_id} {run.run_id}")
+    return passed
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def prevalences(run: Run, predictions: pd.DataFrame, config: EvaluationConfig) -
     run.text(pd.DataFrame(rows).T.to_csv(index_label="prevalence"), "prevalences.csv")
     shown = {
         f"{share:g}": {
-            f"{name}{'' if name == 'precision' else ' in 10,000'}": in_words(getattr(use, name), digits)
+            f"{name}{'' if name == 'precision' else ' in 10,000'}": _in_words(getattr(use, name), digits)
             for name, digits in _IN_USE.items()
         }
         for share, use in found.items()
@@ -262,7 +262,7 @@ def confusion_matrix(run: Run, counts: scores.Confusion, name: str) -> None:
 def say(results: dict[str, Result], config: EvaluationConfig, remarks: list[str], run: Run) -> None:
     """The closing table, what is to be remarked, and where to look."""
     columns = {
-        name: {"n": f"{result.counts.total:,}"} | {metric: in_words(i) for metric, i in result.metrics.items()}
+        name: {"n": f"{result.counts.total:,}"} | {metric: _in_words(i) for metric, i in result.metrics.items()}
         for name, result in results.items()
     }
     print("\n" + pd.DataFrame(columns).to_string())
@@ -278,7 +278,7 @@ def say(results: dict[str, Result], config: EvaluationConfig, remarks: list[str]
     print(f"\nRun {run.run_id}\nLook at it:  {records.look_at(run.run_id)}")
 
 
-def in_words(interval: Interval, digits: int = 3) -> str:
+def _in_words(interval: Interval, digits: int = 3) -> str:
     """0.853 [0.787, 0.902]; "-" where it is undefined."""
     if math.isnan(interval.value):
         return "-"

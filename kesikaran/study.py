@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, norm
 
+from kesikaran.comparison import level, p_in_words
+
 FOLD = "split.fold"
 _SHOWN = ("log_loss", "roc_auc", "accuracy")
 WORDS = {
@@ -86,20 +88,15 @@ def against_best(found: Best, p_values: pd.Series, confidence: float) -> pd.Seri
         p_value = float(p_values[row])
         if math.isnan(p_value):
             return "best" if row == found.row else "-"
-        return p_word(p_value) if p_value <= 1 - confidence else "~"
+        return p_in_words(p_value) if p_value <= level(confidence) else "~"
 
     return pd.Series({row: word(int(row)) for row in p_values.index}, dtype=str)
-
-
-def p_word(p_value: float) -> str:
-    """Three digits after the point; what is smaller as such."""
-    return f"{p_value:.3f}" if p_value >= 0.001 else "<0.001"
 
 
 def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: int, confidence: float) -> str:
     """What the comparison with the best came to, on `images` test images."""
     compared = p_values.loc[found.rivals].dropna()
-    alike = int((compared > 1 - confidence).sum())
+    alike = int((compared > level(confidence)).sum())
     finished = int((jobs["status"] == "FINISHED").sum())
     run_id = str(jobs.loc[found.row, "run_id"])
     name = f"{WORDS[found.metric]} ({setting(jobs, found.row)}, run {run_id[:8]})"
@@ -110,13 +107,14 @@ def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: 
     )
     return (
         f"The best of {finished} by validation {name} {said} on the {images:,} test images: {WORDS[found.metric]}, "
-        f"image by image, Holm over {len(compared)} comparisons at {1 - confidence:.0%}."
+        f"image by image, Holm over {len(compared)} comparisons at {level(confidence):.0%}."
     )
 
 
 def setting(jobs: pd.DataFrame, row: int, without: tuple[str, ...] = ()) -> str:
     """What a job has of what the sweep varies: `optimizer.lr=0.01 head.l2=0`."""
-    return " ".join(f"{n}={jobs.loc[row, f'overrides.{n}']}" for n in swept(jobs) if n not in without)
+    given = jobs.loc[row].to_dict()
+    return " ".join(f"{name}={given[f'overrides.{name}']}" for name in swept(jobs) if name not in without)
 
 
 # ---- seeds
@@ -187,14 +185,14 @@ def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]
     """
     first = pairs["a"].iloc[0]
     held = pairs[pairs["a"] == first]
-    level = 1 - confidence
+    least = level(confidence)
     lines = [
         f"Against {first}, on {images:,} images out of fold, image by image, "
-        f"Holm over {held['p_value'].count()} comparisons at {level:.0%}:"
+        f"Holm over {held['p_value'].count()} comparisons at {least:.0%}:"
     ]
     for metric, rows in held.groupby("metric", sort=False):
-        real = rows[rows["p_holm_first"] <= level]
-        noise = rows.loc[rows["p_holm_first"] > level, "b"]
+        real = rows[rows["p_holm_first"] <= least]
+        noise = rows.loc[rows["p_holm_first"] > least, "b"]
         undefined = rows.loc[rows["p_holm_first"].isna(), "b"]
         each = [
             f"{row['b']} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]" for _, row in real.iterrows()
@@ -203,8 +201,8 @@ def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]
         found = {"real": each, "within noise": list(noise), "undefined": list(undefined)}
         lines += [f"    {word}: {', '.join(names)}" for word, names in found.items() if names]
     lines.append(
-        "Intervals and p-values hold for these trained models on other images of the kind. What another seed or another "
-        "training set would change is not in them, and the folds share training images. ROC AUC is the mean of the "
-        "folds' areas."
+        "Intervals and p-values hold for these trained models on other images of the kind. What another seed or "
+        "another training set would change is not in them, and the folds share training images. ROC AUC is "
+        "the mean of the folds' areas."
     )
     return lines

@@ -100,10 +100,10 @@ def test_the_area_compared_is_the_mean_of_the_folds_with_delongs_variances() -> 
 def test_models_calibrated_apart_have_the_same_area_by_fold() -> None:
     a = made_pool(1, 0.7)
     b = a.assign(logit=a["logit"] + 3 * a["fold"])
-    pairs = crossval.compare({"a": a, "b": b}).set_index("metric")
-    assert pairs.loc["roc_auc", "difference"] == 0
-    assert pairs.loc["roc_auc", "p_value"] == 1
-    assert pairs.loc["log_loss", "p_value"] < 1e-6
+    pairs = crossval.compare({"a": a, "b": b}).set_index("metric").to_dict("index")
+    assert pairs["roc_auc"]["difference"] == 0
+    assert pairs["roc_auc"]["p_value"] == 1
+    assert pairs["log_loss"]["p_value"] < 1e-6
     assert crossval.values(a)["roc_auc"] == crossval.values(b)["roc_auc"]
 
 
@@ -129,7 +129,7 @@ def test_holm_is_over_all_that_is_said() -> None:
     lines = study.conclusion(pairs, 400, 0.95)
     assert lines[0] == "Against a, on 400 images out of fold, image by image, Holm over 10 comparisons at 5%:"
     (accuracy,) = held.query("metric == 'accuracy' and b == 'c'").to_dict("records")
-    numbers = "{difference:+.4f} [{low:+.4f}, {high:+.4f}]".format(**accuracy)
+    numbers = f"{accuracy['difference']:+.4f} [{accuracy['low']:+.4f}, {accuracy['high']:+.4f}]"
     assert lines[1:4] == ["  accuracy", f"    real: c {numbers}", "    within noise: b"]
     with pytest.raises(ValueError, match="not tested on the same images in the same folds"):
         crossval.compare({"a": made_pool(1, 1), "b": made_pool(1, 1, folds=5)})
@@ -138,11 +138,12 @@ def test_holm_is_over_all_that_is_said() -> None:
 def test_a_fold_without_a_class_has_no_area() -> None:
     a = made_pool(1, 0.7)
     a.loc[a["fold"] == 0, "label"] = 0
-    pairs = crossval.compare({"a": a, "b": a.assign(logit=-a["logit"])}).set_index("metric")
-    assert np.isnan(pairs.loc["roc_auc", "p_value"])
+    pairs = crossval.compare({"a": a, "b": a.assign(logit=-a["logit"])})
+    by_metric = pairs.set_index("metric").to_dict("index")
+    assert np.isnan(by_metric["roc_auc"]["p_value"])
     assert np.isnan(crossval.values(a)["roc_auc"].value)
-    assert pairs.loc["accuracy", "p_holm"] < 1
-    lines = study.conclusion(pairs.reset_index(), 400, 0.95)
+    assert by_metric["accuracy"]["p_holm"] < 1
+    lines = study.conclusion(pairs, 400, 0.95)
     assert lines[lines.index("  ROC AUC") + 1] == "    undefined: b"
 
 

@@ -194,3 +194,13 @@ def test_runs_that_are_refused(
     (artifacts(job) / "predictions.parquet").unlink()
     refused(evaluate(job.info.run_id), "has no predictions.parquet")
     assert len(runs()) == count
+
+
+@pytest.mark.parametrize(("least", "code", "word"), [(0.1, 0, "passed"), (0.999, 3, "failed")])
+def test_the_gate_judges_a_run_anew(
+    least: float, code: int, word: str, source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+) -> None:
+    done = evaluate(source.info.run_id, "gate.metric=train/accuracy", f"gate.min={least}")
+    assert done.code == code, done.err
+    assert runs()[-1].data.tags["gate"] == word
+    assert runs()[-1].info.status == "FINISHED"

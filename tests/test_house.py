@@ -30,6 +30,7 @@ HEADS = (
     "leak",
     "duplicates",
     "figures",
+    "sweep_figures",
 )
 HEAVY = ("tensorflow", "tf_keras", "keras", "tensorflow_hub", "mlflow", "hydra")
 
@@ -76,7 +77,7 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
         ("tensorflow_hub", {"backbone"}),
         ("hydra", {"train", "evaluate", "sweep", "vectorized"}),
         ("omegaconf", {"train", "evaluate", "sweep", "vectorized", "config"}),
-        ("matplotlib", {"figures"}),
+        ("matplotlib", {"figures", "sweep_figures"}),
         ("pyarrow", {"shards"}),
         ("openvino", {"engine"}),
         ("imagehash", {"imagefile"}),

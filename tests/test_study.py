@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import Done, Made
 
-from kesikaran import figures, paired, records, scores, study
+from kesikaran import paired, records, scores, study, sweep_figures
 
 
 def jobs(**columns: list[Any]) -> pd.DataFrame:
@@ -50,11 +50,11 @@ def test_the_words_and_the_honest_line() -> None:
     found = study.best(given)
     assert found is not None
     p_values = pd.Series([np.nan, 0.05, 0.0501, 1e-9, np.nan])
-    assert list(study.against_best(found, p_values, 0.95)) == ["best", "0.050", "~", "<0.001", "-"]
+    assert list(study.against_best(found, p_values, 0.95)) == ["best", "0.05", "~", "< 0.0001", "-"]
     line = study.best_sentence(given, found, p_values, 150, 0.95)
     assert line == (
-        "The best of 5 by validation log loss (head.l2=0, run 00000000) is not distinguishable from 1 other on the 150 test "
-        "images: log loss, image by image, Holm over 3 comparisons at 5%."
+        "The best of 5 by validation log loss (head.l2=0, run 00000000) is not distinguishable from 1 other on the "
+        "150 test images: log loss, image by image, Holm over 3 comparisons at 5%."
     )
     assert "differs from every other" in study.best_sentence(given, found, p_values * 0, 150, 0.95)
     assert "was not compared" in study.best_sentence(given, found, p_values * np.nan, 150, 0.95)
@@ -107,7 +107,7 @@ def test_a_sweep_is_of_seeds_where_nothing_else_varies() -> None:
     ids=["by decades", "linear", "a zero among decades", "words", "one"],
 )
 def test_where_a_value_lies_on_its_axis(values: list[str], places: list[float]) -> None:
-    assert figures._scale(values).positions == pytest.approx(places)
+    assert sweep_figures._scale(values).positions == pytest.approx(places)
 
 
 def test_a_sweep_compares_image_by_image_and_draws(
@@ -120,7 +120,7 @@ def test_a_sweep_compares_image_by_image_and_draws(
     parent, *children = runs()
     table = pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/sweep.csv")))
     assert list(table.columns[2:5]) == ["optimizer.lr", "head.dropout", "imbalance"], "in the words of the sweep"
-    best = table["validation/log_loss"].idxmin()
+    best = int(table["validation/log_loss"].to_numpy().argmin())
     assert np.isnan(table["p_value_vs_best"][best])
     assert table["p_value_vs_best"].drop(best).between(0, 1).all()
     tested = []
