@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -93,6 +94,9 @@ def settings(overrides: list[str]) -> DictConfig:
             )
     ConfigStore.instance().store(name="schema", node=config.Experiment)
     try:
+        for word in overrides:
+            if OverridesParser.create().parse_override(word).is_sweep_override():
+                raise InputError(f"{printable(word)} gives several values; call it once for each")
         with hydra.initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
             return hydra.compose("config", overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
