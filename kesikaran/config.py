@@ -311,7 +311,6 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
         "split.file",
         "backbone.handle",
         "backbone.batch_size",
-        "gate.",
     )
     params = {k: v for k, v in flatten(experiment).items() if not k.startswith(left_out)}
     return hashlib.sha256(json.dumps({**params, **identity}, sort_keys=True).encode()).hexdigest()[:32]

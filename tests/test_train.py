@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Done, Made
+from conftest import Done, Made, encoded, store, write_labels
 from omegaconf import OmegaConf
 
 LOAD = """
@@ -46,6 +46,17 @@ def artifacts(client: Any, run: Any) -> Path:
 def saved_model(client: Any, run: Any) -> Path:
     (output,) = run.outputs.model_outputs
     return Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://"))
+
+
+def loaded_elsewhere(client: Any, run: Any, images: Path, elsewhere: Path) -> str:
+    """What a fresh process says that compares a run's model with what the run logged."""
+    words = [saved_model(client, run) / "tf2model", artifacts(client, run) / "predictions.parquet"]
+    words += [images, artifacts(client, run)]
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOAD, *map(str, words)], capture_output=True, text=True, cwd=elsewhere, timeout=300
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    return loaded.stdout
 
 
 @pytest.fixture
@@ -153,15 +164,52 @@ def test_the_model_works_without_us(finished: Any, made: Made, client: Any, tmp_
     hidden = made.backbone.with_name("hidden")
     made.backbone.rename(hidden)
     try:
-        words = [saved_model(client, run) / "tf2model", artifacts(client, run) / "predictions.parquet"]
-        words += [made.images, artifacts(client, run)]
-        loaded = subprocess.run(
-            [sys.executable, "-c", LOAD, *map(str, words)], capture_output=True, text=True, cwd=tmp_path, timeout=300
-        )
+        assert "agrees on 240" in loaded_elsewhere(client, run, made.images, tmp_path)
     finally:
         hidden.rename(made.backbone)
-    assert loaded.returncode == 0, loaded.stderr
-    assert "agrees on 240" in loaded.stdout
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_another_engine_is_said_and_measured(
+    precision: str,
+    train: Callable[..., Done],
+    made: Made,
+    client: Any,
+    runs: Callable[[], list[Any]],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("openvino")
+    done = train(*made.words, "backbone.engine=openvino", f"backbone.precision={precision}")
+    assert done.code == 0, done.err
+    (run,) = runs()
+    deviation = run.data.metrics["features/largest_deviation"]
+    assert 0 < deviation < 1e-3 if precision == "float32" else 0 <= deviation < 0.1
+    assert f"openvino in {precision}: its features differ from TensorFlow's by up to {deviation:.2g} on" in done.out
+    assert ("some of its labels can differ" in done.out) == (precision == "bfloat16")
+    if precision == "float32":
+        assert "agrees on 240" in loaded_elsewhere(client, run, made.images, tmp_path)
+
+
+def test_a_model_of_reduced_jpegs_reduces_them_itself(
+    train: Callable[..., Done], made: Made, client: Any, runs: Callable[[], list[Any]], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    labels = {}
+    for number in range(60):
+        pixels = random.integers(0, 180, (int(random.integers(130, 300)), 280, 3))
+        pixels[..., 0] += 40 * (number % 2)
+        labels[store(tmp_path / "images", encoded(pixels.astype(np.uint8), "JPEG"), ".jpg")] = number % 2
+    words = [*made.words, f"data.labels={write_labels(tmp_path / 'label.csv', labels)}"]
+    words += [f"data.images={tmp_path / 'images'}", "split=stratified_random"]
+    logits = []
+    for decode in ("reduced", "full"):
+        done = train(*words, f"backbone.jpeg_decode={decode}")
+        assert done.code == 0, done.err
+        run = runs()[-1]
+        assert "agrees on 60" in loaded_elsewhere(client, run, tmp_path / "images", tmp_path)
+        logits.append(pd.read_parquet(artifacts(client, run) / "predictions.parquet")["logit"])
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3, "the two decode differently, or this shows nothing"
 
 
 def test_the_model_takes_pixels_and_serves_through_mlflow(finished: Any, made: Made, client: Any) -> None:
