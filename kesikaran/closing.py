@@ -22,18 +22,17 @@ def say(run: Run, jobs: pd.DataFrame, whole: bool) -> None:
     print(f"\nSweep {run.run_id}: {len(jobs)} jobs, {unfinished} not finished\n")
     table = study.summary(jobs)
     best = study.best(jobs)
-    remarks = []
+    remarks, metric, words = [], None, None
     if best:
         confidence, _ = _evaluation(jobs)
         p_values, images = _against(jobs, best)
         table["p_value_vs_best"] = p_values
-        words = study.against_best(best, p_values, confidence)
+        metric, words = best.metric, study.against_best(best, p_values, confidence)
         remarks = [study.best_sentence(jobs, best, p_values, images, confidence)] if len(jobs) > 1 else []
-        print(_shown(table, best.metric, words).to_string(index=False, na_rep="-", max_colwidth=30))
-        picture(run, jobs, best, words)
-    else:
-        print(_shown(table, None, None).to_string(index=False, na_rep="-", max_colwidth=30))
     run.text(table.to_csv(index=False), "sweep.csv")
+    print(_shown(table, metric, words).to_string(index=False, na_rep="-", max_colwidth=30))
+    if best and words is not None:
+        picture(run, jobs, best, words)
     if (count := study.splits(jobs)) > 1:
         remarks.append(
             f"These jobs were scored on {count} different splits (tag split_fingerprint): "
@@ -63,10 +62,11 @@ def _tested(run_id: str) -> scores.Outcome:
 
 
 def _evaluation(jobs: pd.DataFrame) -> tuple[float, int]:
-    """(confidence, bins of the calibration error), of the first job."""
-    return float(jobs["params.evaluation.confidence"].dropna().iloc[0]), int(
-        jobs["params.evaluation.calibration_bins"].dropna().iloc[0]
+    """(confidence, bins of the calibration error), of the first job that came as far as its params."""
+    confidence, bins = (
+        jobs[f"params.evaluation.{name}"].dropna().iloc[0] for name in ("confidence", "calibration_bins")
     )
+    return float(confidence), int(bins)
 
 
 def _shown(table: pd.DataFrame, metric: str | None, words: pd.Series | None) -> pd.DataFrame:

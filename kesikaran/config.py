@@ -350,7 +350,7 @@ def explain(error: Exception) -> str:
 def _no_such_setting(key: str) -> str:
     group = key.rpartition(".")[0]
     inside = [known for known in known_keys() if known.startswith(f"{group}.")] if group else []
-    names = inside or sorted({known.split(".")[0] for known in known_keys()} | {"experiment"})
+    names = inside or sorted({known.split(".")[0] for known in known_keys()} | {"experiment", "strategy"})
     return f"there is no setting {key}; the valid ones are: {', '.join(names)}"
 
 
