@@ -34,7 +34,7 @@ def refused(done: Done, says: str) -> str:
     ("words", "says"),
     [
         ("optimizer.lrr=1", "no setting optimizer.lrr; the valid ones are: optimizer.name, optimizer.lr, optimizer.s"),
-        ("optimzer.lr=1", "no setting optimzer.lr; the valid ones are: backbone, data, deterministic, device, exp"),
+        ("optimzer.lr=1", "no setting optimzer.lr; the valid ones are: backbone, data, decision, deterministic"),
         ("+head.depth=3", "no setting head.depth; the valid ones are: head.hidden_units, head.dropout, head.l2"),
         ("+depth=3", "no setting depth; the valid ones are: backbone, data"),
         ("optimizer=adm", "no option optimizer=adm; the valid ones are: adam, adamw, rmsprop, sgd"),
