@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 from sklearn import metrics
+from statsmodels.stats.proportion import proportion_confint
 
 from kesikaran import curves, figures, scores
 from kesikaran.scores import Outcome
@@ -51,6 +52,23 @@ def test_a_band_holds_the_truth_as_often_as_it_says() -> None:
         assert rates
         held += all(rate.low <= true <= rate.high for rate, true in zip(rates[1], truth, strict=True))
     assert held / samples == pytest.approx(0.91, abs=0.03)
+
+
+def test_the_edges_by_hand() -> None:
+    """At the fifth threshold: Wilson's limits of both rates at sqrt(0.95), and the precision at the two far corners."""
+    outcome = drawn(0)
+    above = outcome.logits >= np.sort(outcome.logits)[-5]
+    (false_low, false_high), (true_low, true_high) = (
+        proportion_confint(int(above[of].sum()), int(of.sum()), alpha=1 - math.sqrt(0.95), method="wilson")
+        for of in (outcome.labels == 0, outcome.labels == 1)
+    )
+    found, line = curves.roc(outcome, 0.95), curves.precision_recall(outcome, 0.95)
+    assert found
+    assert line
+    assert found.low[6] == pytest.approx([false_high, true_low])  # after (0, 0) and the threshold that nothing reaches
+    assert found.high[5] == pytest.approx([false_low, true_high])
+    for edge, true, false in ((line.low[5], true_low, false_high), (line.high[6], true_high, false_low)):
+        assert edge == pytest.approx([true, 30 * true / (30 * true + 40 * false)])
 
 
 def test_groups_widen_a_band() -> None:
