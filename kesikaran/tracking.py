@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from mlflow import entities
 from mlflow.data import pandas_dataset
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
@@ -47,6 +47,7 @@ class Run:
         self.run_id, self.experiment_id = run_id, experiment_id
         self._client = mlflow.MlflowClient()  # not MLflow's one active run: several may be open at once
         self._unwritten: list[Metric] = []
+        self._final: list[Metric] = []
         self._written_seconds = -math.inf
 
     @terminal.sheltered()
@@ -60,12 +61,14 @@ class Run:
             self.flush()
 
     def metrics(self, metrics: dict[str, float]) -> None:
-        self._note(0, metrics)
+        self._final += self._note(0, metrics)
         self.flush()
 
-    def _note(self, step: int, metrics: dict[str, float]) -> None:
+    def _note(self, step: int, metrics: dict[str, float]) -> list[Metric]:
         now_ms = time.time_ns() // 1_000_000
-        self._unwritten += [Metric(name, value, now_ms, step) for name, value in metrics.items()]
+        noted = [Metric(name, value, now_ms, step) for name, value in metrics.items()]
+        self._unwritten += noted
+        return noted
 
     @terminal.sheltered()
     def flush(self) -> None:
@@ -111,12 +114,14 @@ class Run:
             shutil.copytree(template, path, ignore=shutil.ignore_patterns(SAVED_MODEL))
             write(Path(path) / SAVED_MODEL)
             mlflow_model.flavors, mlflow_model.signature = pattern.flavors, pattern.signature
+            mlflow_model.run_id = self.run_id
             files = [file for file in (Path(path) / SAVED_MODEL).rglob("*") if file.is_file()]
             mlflow_model.model_size_bytes = sum(file.stat().st_size for file in files)
             mlflow_model.save(str(Path(path) / "MLmodel"))
 
         # As mlflow.tensorflow.log_model does, but for the saving; and the model is made here, or without an active
-        # run it would belong to another experiment.
+        # run it would belong to another experiment. Its metrics are told here: told the run, MLflow would read the
+        # history of each, a fifth of a second, and take the first epoch's for the model's.
         model = self._client.create_logged_model(
             self.experiment_id,
             "model",
@@ -125,7 +130,11 @@ class Run:
         )
         flavor = SimpleNamespace(save_model=save)
         try:
-            Model.log(artifact_path=None, name="model", flavor=flavor, run_id=self.run_id, model_id=model.model_id)
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=0)])
+            named = {"run_id": self.run_id, "model_id": model.model_id}
+            metrics = [Metric(m.key, m.value, m.timestamp, m.step, **named) for m in self._final]
+            self._client.log_batch(self.run_id, metrics)
+            Model.log(artifact_path=None, name="model", flavor=flavor, model_id=model.model_id)
         except BaseException:
             # Half a model is of no use, and on a full disk there would be no room to say that the run has failed.
             location = urlsplit(model.artifact_location)
