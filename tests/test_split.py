@@ -105,6 +105,16 @@ def test_blanks_of_a_group_column_are_no_group(blank: str, labels: pd.DataFrame)
     assert split.fingerprint(folded) == split.fingerprint(split.sha1_fold(labels, 1, 5))
 
 
+def test_a_group_column_may_hold_numbers_and_some_blanks() -> None:
+    ends = ["10", "90", "20", "a0", "b0"]
+    table = pd.DataFrame({"object_id": [f"{i:038d}{end}" for i, end in enumerate(ends)], "label": [0, 1, 0, 1, 1]})
+    side = split.sha1_low_byte(table, balance=False, group="label")["split"].tolist()
+    assert side == ["test", "train", "test", "train", "train"]
+    table["camera"] = ["1", "1", " ", "", "2"]
+    side = split.sha1_low_byte(table, balance=False, group="camera")["split"].tolist()
+    assert side == ["test", "test", "validation", "train", "train"]
+
+
 def test_groups_of_one_agree_with_the_article_exactly(labels: pd.DataFrame) -> None:
     alone = labels.assign(cluster=[f"c{i % 7}-{i}" for i in range(len(labels))])
     expected = split.sha1_low_byte(labels)
@@ -245,6 +255,12 @@ def test_a_split_from_a_file_is_taken_as_it_is(labels: pd.DataFrame) -> None:
         split.from_table(part, flipped)
 
 
-def test_a_column_that_is_not_there_is_named(labels: pd.DataFrame) -> None:
-    with pytest.raises(InputError, match=r"split.group=session is no column of the label file; it has: label"):
-        split.apply(SplitConfig(Rule.sha1_low_byte, group="session"), labels)
+@pytest.mark.parametrize("setting", ["group", "stratify", "order"])
+def test_a_column_that_is_not_there_is_named(setting: str) -> None:
+    config = SplitConfig(Rule.sha1_low_byte, **{setting: "session"})  # type: ignore[arg-type]
+    table = pd.DataFrame({"object_id": ["a" * 40], "label": [0], "\x1b[31m": [""]})
+    with pytest.raises(InputError) as caught:
+        split.apply(config, table)
+    says = f"split.{setting}=session is no column of the label file; it has: label, '\\x1b[31m'"
+    assert str(caught.value) == says
+    split.need_columns(config, table.assign(session=0))
