@@ -92,11 +92,14 @@ def settings(overrides: list[str]) -> DictConfig:
                 f"{printable(word)} is not allowed: it needs training. Of a finished run only {', '.join(_GROUPS)} and "
                 "tracking.run_name can be changed; a run whose name has a = in it is given by its id"
             )
+        try:
+            several = OverridesParser.create().parse_override(word).is_sweep_override()
+        except HydraException:
+            raise InputError(f"cannot read {printable(word)}; write it in quotes where it has blanks") from None
+        if several:
+            raise InputError(f"{printable(word)} gives several values; call it once for each")
     ConfigStore.instance().store(name="schema", node=config.Experiment)
     try:
-        for word in overrides:
-            if OverridesParser.create().parse_override(word).is_sweep_override():
-                raise InputError(f"{printable(word)} gives several values; call it once for each")
         with hydra.initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
             return hydra.compose("config", overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
@@ -143,7 +146,11 @@ def _changed(saved: str, overrides: list[str], asked: DictConfig, run_id: str) -
 
 
 def evaluate(source: Source, overrides: list[str]) -> bool:
-    """Decide and score the run's predictions anew, and log that as a run of its own. False where its gate failed."""
+    """Decide and score the run's predictions anew, and log that as a run of its own. False where its gate failed.
+
+    Raises:
+        InputError: the rule needs a label that validation lacks, or the store has no room left.
+    """
     with terminal.quiet_start():
         from kesikaran import decisions, report, tracking
 
@@ -152,7 +159,10 @@ def evaluate(source: Source, overrides: list[str]) -> bool:
     logits = rows["logit"].to_numpy()[rows["split"] == "validation"]
     identity = {tag: record.tags[tag] for tag in _TAGS if tag in record.tags}
     name = e.tracking.run_name or " ".join([record.name, *overrides])
-    with tracking.run(record.experiment, name, config.flatten(e)) as run:
+    room = paths.room(
+        "the store of runs or the temporary folder", "or set MLFLOW_TRACKING_URI or TMPDIR to another place"
+    )
+    with room, tracking.run(record.experiment, name, config.flatten(e)) as run:
         run.text(OmegaConf.to_yaml(source.cfg, resolve=True), "config.yaml")
         fingerprint = config.fingerprint(e, identity)
         run.tags({**identity, "run_fingerprint": fingerprint, "evaluated_run": record.run_id})

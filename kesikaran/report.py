@@ -195,10 +195,11 @@ def change(before: pd.DataFrame, after: pd.DataFrame, config: EvaluationConfig) 
     """
     test = (before["split"] == "test").to_numpy()
     first, second = (scores.of_predictions(rows[test]) for rows in (before, after))
-    found = paired.compare(first, second, config.confidence, config.calibration_bins)
+    names = ("accuracy", "balanced_accuracy")
+    found = paired.compare(first, second, config.confidence, config.calibration_bins, names)
     turned = int((first.predicted != second.predicted).sum())
     lines = [f"Against the run's own decision, on the test split: {turned:,} of {len(first.labels):,} labels differ."]
-    for name in ("accuracy", "balanced_accuracy"):
+    for name in names:
         d = found[name]
         if not math.isnan(d.difference):
             by = f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}], p = {d.p_value:.2g} ({d.test})"

@@ -161,7 +161,10 @@ def refused(done: Done, says: str) -> None:
         (["first", "decision=plain,tuned"], "decision=plain,tuned gives several values; call it once for each"),
         (["first", "decision.metric=f1"], "decision.metric=f1 is not allowed: it does nothing under decision=plain"),
         (["first", "decision=prior_shift", "decision.prevalence=2"], "decision.prevalence=2.0 is not allowed"),
-        (["first", "evaluation.prevalences=[0.1"], "cannot read an override"),
+        (
+            ["first", "evaluation.prevalences=[0.1"],
+            "cannot read evaluation.prevalences=[0.1; write it in quotes where it has blanks",
+        ),
         (["first", "evaluation.confidence=high"], "evaluation.confidence=high is not allowed"),
         (["first", "no such run"], "there is no run no such run"),
         (["f" * 32], "f" * 32),
