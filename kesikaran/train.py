@@ -180,7 +180,10 @@ def main() -> None:
         raise
     finally:
         gc.enable()
-        passed = sweep.close(status)
+        try:
+            passed = sweep.close(status)
+        except InputError as error:
+            sys.exit(f"error: {error}")
     if not passed:
         sys.exit(gate.FAILED_EXIT)
 

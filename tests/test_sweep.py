@@ -19,6 +19,7 @@ import pytest
 from conftest import ROOT, Done, Made
 
 from kesikaran import study
+from kesikaran.errors import InputError
 
 
 def family(runs: list[Any]) -> tuple[Any, list[Any]]:
@@ -108,6 +109,18 @@ def test_what_fails_at_the_end_of_a_sweep_is_told(
     parent, children = family(runs())
     assert parent.info.status == "FAILED"
     assert [child.info.status for child in children] == ["FINISHED", "FINISHED"]
+
+
+def test_predictions_that_are_gone_at_the_end_of_a_sweep_are_one_line(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise InputError("predictions.parquet of run x is damaged")
+
+    monkeypatch.setattr("kesikaran.closing.say", gone)
+    done = train("-m", *made.words, "seed=0,1", "tracking.log_model=false")
+    assert (done.code, done.err.splitlines()[-1]) == (1, "error: predictions.parquet of run x is damaged")
+    assert family(runs())[0].info.status == "FAILED"
 
 
 def test_jobs_on_different_splits_are_not_compared_in_silence(train: Callable[..., Done], made: Made) -> None:
