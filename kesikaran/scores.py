@@ -183,23 +183,38 @@ def calibration_error(outcome: Outcome, bins: int) -> float:
 
 
 def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Each image's cross-entropy in nats, float64 [n], from logits so that no probability is clipped."""
+    """Each image's cross-entropy in nats, from logits so that no probability is clipped.
+
+    Returns:
+        float64, of the shape of `logits`: [n], or [m, n] for m classifiers.
+    """
     signed = np.where(labels == 1, logits, -logits).astype(np.float64)
     return np.logaddexp(0.0, -signed)
 
 
 def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
     """The mean of `losses`."""
-    return float(np.mean(losses(labels, logits)))
+    return float(log_losses(labels, logits[None])[0])
+
+
+def log_losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The `log_loss` of each of m classifiers, float64 [m]. logits: float [m, n]."""
+    means: np.ndarray = np.mean(losses(labels, logits), axis=1)
+    return means
 
 
 def roc_auc(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Area under the ROC curve; ties count half, NaN where a label is missing.
+    """Area under the ROC curve; ties count half, NaN where a label is missing."""
+    return float(roc_aucs(labels, logits[None])[0])
+
+
+def roc_aucs(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The `roc_auc` of each of m classifiers, float64 [m]. logits: float [m, n].
 
     By ranks (Hanley and McNeil 1982): it is asked for every epoch of every head, and scikit-learn's takes as long as
     an epoch."""
     is_one = labels == 1
     ones, zeros = int(is_one.sum()), int((~is_one).sum())
     if not ones or not zeros:
-        return math.nan
-    return float((rankdata(logits)[is_one].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+        return np.full(len(logits), math.nan)
+    return (rankdata(logits, axis=1)[:, is_one].sum(axis=1) - ones * (ones + 1) / 2) / (ones * zeros)

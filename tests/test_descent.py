@@ -166,6 +166,40 @@ def test_heads_trained_together_are_heads_trained_alone(jobs: list[dict[str, Any
             np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("cores", "parts"), [(1, 1), (2, 2), (3, 3), (64, 3)])
+def test_parts_on_cores_are_one_program_and_change_nothing(
+    cores: int, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4 streams of 3, by streams, by members, and at least 4 heads a part; the parts stop at different epochs."""
+    from kesikaran import descent, fitting, stack
+
+    made: list[Any] = []
+    whole = stack.Stack
+
+    def noted(tasks: Any, part: Any, *rest: Any) -> Any:
+        made.append(part)
+        return whole(tasks, part, *rest)
+
+    noted.run = whole.run  # type: ignore[attr-defined]
+    monkeypatch.setattr(stack, "Stack", noted)
+    monkeypatch.setattr(fitting.os, "cpu_count", lambda: cores)
+    descent.program.cache_clear()
+    train, validation = sample(400, 1), sample(200, 2)
+    jobs = sorted(GRID, key=lambda job: job["dropout"])  # of two parts one has dropout
+    together = [grid_task(job, []) for job in jobs]
+    outcomes = fitting.fit([one for one, _ in together], train, validation)
+    assert len(made) == parts
+    assert sorted(np.concatenate([part.flat for part in made])) == list(range(12))
+    assert descent.program(ADAM, 32, True, False).experimental_get_tracing_count() == 1
+    assert descent.program.cache_info().currsize == 1
+    for job, (one, history), outcome in zip(jobs[::2], together[::2], outcomes[::2], strict=True):
+        alone, expected = grid_task(job, [])
+        assert [outcome] == fitting.fit([alone], train, validation), job
+        assert history[-1] == pytest.approx(expected[-1], rel=1e-4), job
+        for mine, its in zip(one.model.get_weights(), alone.model.get_weights(), strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
+
+
 def test_the_logit_offset_is_training_s_alone() -> None:
     """Adjusted training is plain training of shifted logits: started one offset lower, it goes the same way one offset
     lower. Validation sees the logits as they are."""
@@ -245,11 +279,11 @@ def test_a_later_job_compiles_nothing() -> None:
 
 
 def test_streams() -> None:
-    from kesikaran import fitting
+    from kesikaran import stack
 
-    assert fitting.streams(["a", "b", "a", "b"]).tolist() == [[0, 2], [1, 3]]
-    assert fitting.streams(["a", "a"]).tolist() == [[0, 1]]
-    assert fitting.streams(["a", "b", "a"]).tolist() == [[0], [1], [2]]
+    assert stack.streams(["a", "b", "a", "b"]).tolist() == [[0, 2], [1, 3]]
+    assert stack.streams(["a", "a"]).tolist() == [[0, 1]]
+    assert stack.streams(["a", "b", "a"]).tolist() == [[0], [1], [2]]
 
 
 def test_draws_are_a_permutation_by_seed_and_epoch() -> None:

@@ -170,7 +170,7 @@ class Watched(np.ndarray):
 def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two orders at once, 13 steps an epoch, the last of them of 16 rows, in chunks of 2 steps; the rows lie elsewhere
     in a larger matrix. Every loss, every weight; compiled once, and never more than a chunk copied."""
-    from kesikaran import descent, fitting
+    from kesikaran import descent, fitting, stack
 
     both = sample(400, 1), sample(200, 2)
     order = np.random.default_rng(0).permutation(700)
@@ -181,9 +181,9 @@ def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch
     for mine, one in zip(rows, both, strict=True):
         matrix[mine], labels[mine] = one.features, one.labels
     outcomes = []
-    monkeypatch.setattr(fitting, "_CHUNK_BYTES", 4000)
+    monkeypatch.setattr(stack, "_CHUNK_BYTES", 4000)
     for held_bytes, chosen in ((2**20, both), (14_399, [fitting.Sample(matrix, labels).take(mine) for mine in rows])):
-        monkeypatch.setattr(fitting, "_HELD_BYTES", held_bytes)
+        monkeypatch.setattr(stack, "_HELD_BYTES", held_bytes)
         descent.program.cache_clear()
         cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
         tasks = [task(head, cosine, Loss(2.0, 0.7, 1.5), seed, epochs=4) for seed in (0, 7)]

@@ -77,6 +77,9 @@ def test_roc_auc_is_scikit_learns_with_many_ties() -> None:
     labels = random.integers(0, 2, 300)
     logits = np.round(random.normal(size=300) + labels, 1).astype(np.float32)
     assert scores.roc_auc(labels, logits) == pytest.approx(roc_auc_score(labels, logits), abs=1e-12)
+    both = np.stack([logits, -logits])
+    assert scores.roc_aucs(labels, both).tolist() == [scores.roc_auc(labels, each) for each in both]
+    assert scores.log_losses(labels, both).tolist() == [scores.log_loss(labels, each) for each in both]
 
 
 def pairwise_error(labels: np.ndarray, logits: np.ndarray, bins: list[list[int]], groups: np.ndarray) -> float:
