@@ -43,7 +43,8 @@ class Size:
     """How much is measured.
 
     images: made-up JPEGs; None: the demo's own 2,624 photographs.
-    kill_images: a subset of them, whose pass is killed `kills` times.
+    kill_images: a subset of them, whose pass is killed `kills` times. Whole batches and one image: of all batches that
+        are not full, one of a single image is the likeliest to get other bits.
     rows, width, epochs: of the made-up features of the head's epoch.
     memory_images: how many have made-up features, few and many; None: not measured.
     """
@@ -51,7 +52,7 @@ class Size:
     rounds: int
     images: int | None = None
     kills: int = 5
-    kill_images: int = 320
+    kill_images: int = 10 * BATCH + 1
     rows: int = 19658
     width: int = 1280
     epochs: int = 6

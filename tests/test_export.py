@@ -89,6 +89,9 @@ def test_the_second_run_of_a_shape_neither_traces_nor_loads(
         of_epochs = {"train/loss", "validation/loss", "validation/auc", "learning_rate"}
         final = {name: value for name, value in run.data.metrics.items() if name not in of_epochs}
         assert {metric.key: metric.value for metric in logged.metrics} == final
+        assert logged.params == run.data.params
+        signature = served.metadata.signature
+        assert [spec.type for spec in (*signature.inputs, *signature.outputs)] == [np.dtype("O"), np.dtype("float32")]
         models.append(Path(logged.artifact_location.removeprefix("file://")))
         loaded = mlflow.tensorflow.load_model(str(models[-1]))
         assert loaded(tf.constant(encoded)).numpy() == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)

@@ -116,6 +116,12 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
         ]:
             assert np.isfinite(final[f"{name}/{metric}"])
 
+    # What was validated on is the validation split
+    (epoch,) = (
+        m for m in client.get_metric_history(run.info.run_id, "validation/loss") if m.step == final["best_epoch"]
+    )
+    assert epoch.value == pytest.approx(final["validation/log_loss"], rel=1e-3)
+
     # Artifacts at the root
     # To the toy backbone some of the made images are near-duplicates.
     curves = {"roc_curve.png", "precision_recall_curve.png", "predictions.parquet", "config.yaml"}

@@ -1,5 +1,6 @@
 """The vectorized launcher: what it trains together is what would have been trained one by one."""
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,28 @@ def test_a_failing_job_harms_no_other(
     for job, run in children(runs()).items():
         if status[job] == "FAILED":
             assert "InputError" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/traceback.txt")
+
+
+def test_a_stop_before_the_training_closes_the_jobs_that_wait_for_it(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran import features
+
+    extract, calls = features.extract, []
+
+    def interrupted(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return extract(*given)
+
+    monkeypatch.setattr(features, "extract", interrupted)
+    done = train(*VECTORIZED, *made.words, "seed=0,1,2,3")
+    assert done.code == 130
+    assert [run.info.status for run in runs()] == ["KILLED"] * 4, "the sweep and three jobs"
+    (parent,) = (run for run in runs() if "mlflow.parentRunId" not in run.data.tags)
+    listed = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/sweep.csv")
+    assert listed.count("KILLED") == 3, "closed before the sweep"
 
 
 def test_a_defect_in_the_training_fails_every_job_of_the_group(
