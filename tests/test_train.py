@@ -124,10 +124,10 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
 
     # Artifacts at the root
     # To the toy backbone some of the made images are near-duplicates.
-    curves = {"roc_curve.png", "precision_recall_curve.png", "predictions.parquet", "config.yaml"}
-    curves |= {"near_duplicates.csv"}
+    others = {"roc_curve.png", "precision_recall_curve.png", "predictions.parquet", "prevalences.csv", "config.yaml"}
+    others |= {"near_duplicates.csv"}
     matrices = {f"confusion_matrix_{s}.{kind}" for s in split.SPLITS for kind in ("png", "json")}
-    assert set(os.listdir(artifacts(client, run))) == curves | matrices
+    assert set(os.listdir(artifacts(client, run))) == others | matrices
     for name in split.SPLITS:
         matrix = json.loads((artifacts(client, run) / f"confusion_matrix_{name}.json").read_text())["matrix"]
         assert [*matrix[0], *matrix[1]] == [final[f"{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")]
