@@ -211,7 +211,7 @@ def test_a_stop_that_tensorflow_swallows_is_heeded(
     """As was seen now and then: the handler's exception vanishes in TensorFlow, or comes out as another."""
     from kesikaran import scores
 
-    log_loss = scores.log_loss  # of every epoch
+    log_losses = scores.log_losses  # of every epoch
 
     def swallows(*arguments: Any) -> Any:
         try:
@@ -219,9 +219,9 @@ def test_a_stop_that_tensorflow_swallows_is_heeded(
         except SystemExit:
             if became:
                 raise became from None
-        return log_loss(*arguments)
+        return log_losses(*arguments)
 
-    monkeypatch.setattr(scores, "log_loss", swallows)
+    monkeypatch.setattr(scores, "log_losses", swallows)
     done = train("-m", *made.words, "seed=0,1")
     assert done.code == 143, done.err
     parent, children = family(runs())
