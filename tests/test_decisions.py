@@ -97,12 +97,12 @@ def reached(metric: str, labels: np.ndarray, log_odds: np.ndarray, threshold: fl
 
 @pytest.mark.parametrize("metric", [metric.name for metric in TunedMetric])
 def test_no_threshold_is_better_than_the_tuned_one(metric: str) -> None:
-    for seed in range(20):
+    for seed in range(6):
         random = np.random.default_rng(seed)
         labels = np.array([0, 1, *random.integers(0, 2, 30)])
         log_odds = np.round(random.normal(size=32) + labels, 1)  # with ties
         found = decisions.tuned_threshold(labels, log_odds, TunedMetric[metric])
-        every = [reached(metric, labels, log_odds, x) for x in np.arange(-6, 6, 0.05)]
+        every = [reached(metric, labels, log_odds, x) for x in np.arange(-5.05, 6, 0.1)]  # between all tenths
         assert reached(metric, labels, log_odds, found) == pytest.approx(max(every))
         assert np.abs(log_odds - found).min() > 0.01, "a midpoint, on no image"
 
