@@ -66,7 +66,8 @@ def sweep(
     several = [job for job, _ in jobs]
     made = comparison.outcomes(several, split)
     pairs = list(itertools.combinations(range(len(made)), 2))
-    found = [paired.compare(made[i], made[j], config.confidence, config.calibration_bins)[PRIMARY] for i, j in pairs]
+    how = config.confidence, config.calibration_bins, (PRIMARY,)
+    found = [paired.compare(made[i], made[j], *how)[PRIMARY] for i, j in pairs]
     matrix = np.full((len(made), len(made)), math.nan)
     for (i, j), p_value in zip(pairs, paired.holm([one.p_value for one in found]), strict=True):
         matrix[i, j] = matrix[j, i] = p_value
