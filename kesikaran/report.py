@@ -20,6 +20,7 @@ from kesikaran import (
     scores,
     split,
 )
+from kesikaran.comparison import in_words
 from kesikaran.config import (
     BackboneConfig,
     DecisionConfig,
@@ -36,7 +37,7 @@ from kesikaran.gate import judge
 from kesikaran.intervals import Interval
 from kesikaran.tracking import Run
 
-_IN_USE = {"precision": 3, "alerts": 0, "missed": 1}  # of `prevalence.InUse`, with digits to show
+_IN_USE = {"precision": ".3f", "alerts": ",.0f", "missed": ",.1f"}  # of `prevalence.InUse`, and how to show them
 
 
 def refused(run: Run, reasons: dict[str, str], asked: int, policy: OnBadImage) -> None:
@@ -170,8 +171,8 @@ def prevalences(run: Run, predictions: pd.DataFrame, config: EvaluationConfig) -
     run.text(pd.DataFrame(rows).T.to_csv(index_label="prevalence"), "prevalences.csv")
     shown = {
         f"{share:g}": {
-            f"{name}{'' if name == 'precision' else ' in 10,000'}": _in_words(getattr(use, name), digits)
-            for name, digits in _IN_USE.items()
+            f"{name}{'' if name == 'precision' else ' in 10,000'}": in_words(getattr(use, name), form)
+            for name, form in _IN_USE.items()
         }
         for share, use in found.items()
     }
@@ -276,7 +277,7 @@ def confusion_matrix(run: Run, counts: scores.Confusion, name: str) -> None:
 def say(results: dict[str, Result], config: EvaluationConfig, remarks: list[str], run: Run) -> None:
     """The closing table, what is to be remarked, and where to look."""
     columns = {
-        name: {"n": f"{result.counts.total:,}"} | {metric: _in_words(i) for metric, i in result.metrics.items()}
+        name: {"n": f"{result.counts.total:,}"} | {metric: in_words(i) for metric, i in result.metrics.items()}
         for name, result in results.items()
     }
     print("\n" + pd.DataFrame(columns).to_string())
@@ -290,13 +291,6 @@ def say(results: dict[str, Result], config: EvaluationConfig, remarks: list[str]
             )
     print("\n".join(["", *remarks]))
     print(f"\nRun {run.run_id}\nLook at it:  {records.look_at(run.run_id)}")
-
-
-def _in_words(interval: Interval, digits: int = 3) -> str:
-    """0.853 [0.787, 0.902]; "-" where it is undefined."""
-    if math.isnan(interval.value):
-        return "-"
-    return f"{interval.value:,.{digits}f} [{interval.low:,.{digits}f}, {interval.high:,.{digits}f}]"
 
 
 def gate(run: Run, config: GateConfig, results: dict[str, Result]) -> bool:
