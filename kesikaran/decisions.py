@@ -44,16 +44,12 @@ def decide(
         train_labels: int [m] of 0 and 1, both present. validation_labels: int [n]. validation_logits: float [n].
 
     Raises:
-        InputError: the rule needs both labels in validation and one is missing.
+        InputError: see `need_labels`.
     """
+    need_labels(config, validation_labels)
     rule = config.rule
     share = float(np.mean(validation_labels))
     corrects = rule in _CORRECTS_THE_PRIOR
-    reads = rule is DecisionRule.tuned or config.temperature or (corrects and config.prevalence is None)
-    if reads and share in (0, 1):
-        needs = "decision.temperature=true" if config.temperature else f"decision={rule.name}"
-        way_out = "; or give decision.prevalence" if corrects and not config.temperature else ""
-        raise InputError(f"{needs} needs both labels in validation, which has only label {share:.0f}{way_out}")
     temperature, shift, threshold = 1.0, 0.0, 0.0
     if config.temperature:
         on_validation = prior_shift(train_labels, share) if corrects else 0.0
@@ -66,6 +62,18 @@ def decide(
         log_odds = np.asarray(validation_logits, np.float64) / temperature
         threshold = tuned_threshold(validation_labels, log_odds, config.metric, config.max_false_positive_rate)
     return Decision(temperature, shift, threshold)
+
+
+def need_labels(config: DecisionConfig, validation_labels: np.ndarray) -> None:
+    """Raises InputError where the rule needs both labels in validation and one is missing; validation_labels: int [n]
+    of 0 and 1. It needs no logits, so that it can be asked before there are any."""
+    rule, corrects = config.rule, config.rule in _CORRECTS_THE_PRIOR
+    share = float(np.mean(validation_labels))
+    reads = rule is DecisionRule.tuned or config.temperature or (corrects and config.prevalence is None)
+    if reads and share in (0, 1):
+        needs = "decision.temperature=true" if config.temperature else f"decision={rule.name}"
+        way_out = "; or give decision.prevalence" if corrects and not config.temperature else ""
+        raise InputError(f"{needs} needs both labels in validation, which has only label {share:.0f}{way_out}")
 
 
 def prior_shift(train_labels: np.ndarray, prevalence: float) -> float:

@@ -111,9 +111,9 @@ def read(word: str, overrides: list[str], asked: DictConfig) -> Source:
 
     Raises:
         InputError: no such run; it did not finish, is a sweep's parent, lacks its predictions or configuration, or its
-            configuration does not go with the overrides.
+            configuration does not go with the overrides; the decision needs a label that its validation lacks.
     """
-    from kesikaran import records
+    from kesikaran import decisions, records
 
     record = records.finished(word)
     if record.is_sweep:
@@ -125,6 +125,8 @@ def read(word: str, overrides: list[str], asked: DictConfig) -> Source:
     cfg = _changed(records.text(record.run_id, "config.yaml"), overrides, asked, record.run_id)
     experiment = config.parse(cfg)
     config.check(experiment)
+    in_validation = predictions["split"] == "validation"
+    decisions.need_labels(experiment.decision, predictions.loc[in_validation, "label"].to_numpy())
     return Source(record, predictions, cfg, experiment)
 
 
@@ -149,7 +151,7 @@ def evaluate(source: Source, overrides: list[str]) -> bool:
     """Decide and score the run's predictions anew, and log that as a run of its own. False where its gate failed.
 
     Raises:
-        InputError: the rule needs a label that validation lacks, or the store has no room left.
+        InputError: the store has no room left.
     """
     with terminal.quiet_start():
         from kesikaran import decisions, report, tracking

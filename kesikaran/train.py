@@ -113,6 +113,7 @@ def steps(experiment: config.Experiment, run: Any) -> "Generator[Training, Fitte
     table = split.apply(e.split, table, given)
     if e.fit.monitor is config.Monitor.auc:
         split.need_both_classes(table, ("train", "validation"))
+    decisions.need_labels(e.decision, table.loc[table["split"] == "validation", "label"].to_numpy())
     if list(table["object_id"]) != found.object_ids:
         raise AssertionError("the rows of the features are not the rows of the split")
     identity = {

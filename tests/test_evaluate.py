@@ -200,6 +200,32 @@ def test_runs_that_are_refused(
     assert len(runs()) == count
 
 
+def test_a_validation_of_one_label_is_refused_before_training_and_before_an_evaluation(
+    train: Callable[..., Done], evaluate: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Path
+) -> None:
+    table = pd.read_csv(made.labels)
+    table["type"] = ["test" if row % 5 == 0 else "train" for row in range(len(table))]
+    table.loc[table.index[(table["value"] == 1) & (table["type"] == "train")][:20], "type"] = "validation"
+    table.to_csv(tmp_path / "split.csv", index=False)
+    words = [*made.words, *QUICK, "split=from_file", f"split.file={tmp_path / 'split.csv'}"]
+    assert train(*words).code == 0
+    plain = runs()[-1]
+    cases = {
+        "decision=tuned": "decision=tuned needs both labels in validation, which has only label 1",
+        "decision=prior_shift": "decision=prior_shift needs both labels in validation, which has only label 1; or give",
+        "decision.temperature=true": "decision.temperature=true needs both labels in validation, which has only label",
+    }
+    for word, says in cases.items():
+        refused(train(*words, word), says)
+        last = runs()[-1]
+        assert last.info.status == "FAILED"
+        assert "train/loss" not in last.data.metrics, "it was not trained"
+        count = len(runs())
+        refused(evaluate(plain.info.run_id, word), says)
+        assert len(runs()) == count
+    assert evaluate(plain.info.run_id, "decision=prior_shift", "decision.prevalence=0.2").code == 0
+
+
 @pytest.mark.parametrize(("least", "code", "word"), [(0.1, 0, "passed"), (0.999, 3, "failed")])
 def test_the_gate_judges_a_run_anew(
     least: float, code: int, word: str, source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
