@@ -64,9 +64,11 @@ def _pair(first: str, second: str, words: argparse.Namespace) -> None:
         raise InputError(f"{printable(first)} and {printable(second)} are the same run, {a.run_id}")
     out = _destinations(words, f"{a.run_id}_{b.run_id}_{words.split}")
     said_a, said_b = (_said(run, words.split) for run in runs)
-    found = comparison.pair(said_a, said_b, (a.params, b.params), words.split, EvaluationConfig())
+    found = comparison.pair(said_a, said_b, words.split, EvaluationConfig())
     changed = comparison.changed(said_a, said_b)
-    pictures, lacking = _pictures(a, {name: rows["object_id"].head(_SHOWN) for name, rows in changed.items()}, words)
+    pictures, lacking = _pictures(
+        said_a.params, {name: rows["object_id"].head(_SHOWN) for name, rows in changed.items()}, words
+    )
     outcomes = comparison.outcomes([said_a, said_b], words.split)
     html = page.pair(found, outcomes, changed, pictures)
     _say_pair(found)
@@ -100,7 +102,7 @@ def _said(run: "Record", split: str) -> "Said":
     from kesikaran import comparison, records
 
     rows = records.predictions(run.run_id, records.OOF_PREDICTIONS if split == "oof" else records.PREDICTIONS)
-    return comparison.said(run.run_id, run.name, run.tags, rows, split)
+    return comparison.said(run.run_id, run.name, run.tags, records.settings(run), rows, split)
 
 
 def _destinations(words: argparse.Namespace, name: str) -> Path:
@@ -118,19 +120,19 @@ def _destinations(words: argparse.Namespace, name: str) -> Path:
 
 
 def _pictures(
-    run: "Record", names: "dict[str, pd.Series]", words: argparse.Namespace
+    params: dict[str, str], names: "dict[str, pd.Series]", words: argparse.Namespace
 ) -> "tuple[dict[str, list[Thumbnail]], str]":
     """(thumbnails for each kind of image, what is to be said of those without a picture). A folder that is gone is an
-    error only where it was given."""
+    error only where it was given. params: the settings of run A."""
     from kesikaran import dataset, thumbnails
     from kesikaran.thumbnails import Thumbnail
 
     try:
-        images = dataset.images_folder(words.images, run.params)
+        images = dataset.images_folder(words.images, params)
     except InputError as error:
         if words.images:
             raise
-        folder = Path(run.params.get("data.images", ""))
+        folder = Path(params.get("data.images", ""))
         made = {kind: [Thumbnail(folder / name, None, "no folder") for name in ids] for kind, ids in names.items()}
         return made, f"\nThe page has no pictures: {error}\n"
     made = {kind: thumbnails.make(ids, images, not words.no_blur) for kind, ids in names.items()}

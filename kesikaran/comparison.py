@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kesikaran import influence, intervals, paired, scores
-from kesikaran.config import EvaluationConfig
+from kesikaran.config import EvaluationConfig, Rule
 from kesikaran.errors import InputError, printable
 from kesikaran.intervals import Interval
 from kesikaran.paired import Difference
@@ -27,13 +27,14 @@ FINGERPRINTS = ("split_fingerprint", "data_digest")
 class Said:
     """What a run said of the images of one split.
 
-    fingerprints: its tags of FINGERPRINTS, "unknown" where it has none. rows: sorted by object_id, each image once;
-    columns as in `predictions.parquet`.
+    fingerprints: its tags of FINGERPRINTS, "unknown" where it has none. params: its settings, as `config.flatten` gives
+    them. rows: sorted by object_id, each image once; columns as in `predictions.parquet`.
     """
 
     run_id: str
     name: str
     fingerprints: dict[str, str]
+    params: dict[str, str]
     rows: pd.DataFrame
 
     @property
@@ -77,11 +78,12 @@ class Pair:
     remarks: list[str]
 
 
-def said(run_id: str, name: str, tags: dict[str, str], rows: pd.DataFrame, split: str) -> Said:
+def said(run_id: str, name: str, tags: dict[str, str], params: dict[str, str], rows: pd.DataFrame, split: str) -> Said:
     """A run's part in a comparison.
 
     Args:
-        rows: its predictions. split: train, validation or test; oof takes all rows.
+        params: as `config.flatten` gives them. rows: its predictions. split: train, validation or test; oof takes all
+            rows.
 
     Raises:
         InputError: no image is in the split, or one is there twice.
@@ -94,7 +96,7 @@ def said(run_id: str, name: str, tags: dict[str, str], rows: pd.DataFrame, split
         many = "holds the folds of several settings" if split == "oof" else "names an image twice"
         raise InputError(f"the {split} predictions of {title} cannot be compared: the table {many}")
     fingerprints = {key: tags.get(key, "unknown") for key in FINGERPRINTS}
-    return Said(run_id, name, fingerprints, part.sort_values("object_id", ignore_index=True))
+    return Said(run_id, name, fingerprints, params, part.sort_values("object_id", ignore_index=True))
 
 
 def outcomes(several: Sequence[Said], split: str) -> list[Outcome]:
@@ -140,8 +142,8 @@ def _check_same(a: Said, b: Said, split: str) -> None:
         )
 
 
-def pair(a: Said, b: Said, params: tuple[dict[str, str], dict[str, str]], split: str, config: EvaluationConfig) -> Pair:
-    """Two runs. params: of a and of b, as `config.flatten` gives them.
+def pair(a: Said, b: Said, split: str, config: EvaluationConfig) -> Pair:
+    """Two runs.
 
     Raises:
         InputError: see `outcomes`.
@@ -150,7 +152,7 @@ def pair(a: Said, b: Said, params: tuple[dict[str, str], dict[str, str]], split:
     found = paired.compare(one, two, config.confidence, config.calibration_bins)
     right_a, right_b = (outcome.predicted == outcome.labels for outcome in (one, two))
     groups = None if one.groups is None else len(np.unique(one.groups))
-    keys = [key for key in params[0] | params[1] if not key.startswith("tracking.")]
+    keys = [key for key in a.params | b.params if not key.startswith("tracking.")]
     return Pair(
         split=split,
         n=len(one.labels),
@@ -166,7 +168,7 @@ def pair(a: Said, b: Said, params: tuple[dict[str, str], dict[str, str]], split:
         only_a_right=int((right_a & ~right_b).sum()),
         only_b_right=int((~right_a & right_b).sum()),
         both_wrong=int((~right_a & ~right_b).sum()),
-        params={k: (params[0].get(k), params[1].get(k)) for k in keys if params[0].get(k) != params[1].get(k)},
+        params={k: (a.params.get(k), b.params.get(k)) for k in keys if a.params.get(k) != b.params.get(k)},
         conclusion=_conclusion(found[PRIMARY], split, len(one.labels), config.confidence),
         remarks=_remarks([a, b], found, groups, split),
     )
@@ -207,6 +209,14 @@ def of_images(several: Sequence[Said], groups: int | None, split: str) -> list[s
     remarks = []
     if groups is not None:
         remarks.append(f"Images that came together are no independent evidence: the units are {groups:,} groups.")
+    kept = {one.title: _together(one.params) for one in several if "group" not in one.rows}
+    untold = [f"{title} with {how}" for title, how in kept.items() if how]
+    if untold:
+        alone = "every image counts as independent, so intervals can be too short and p-values too small"
+        remarks.append(
+            f"Which images were kept together is not told by {', '.join(untold)}, of an older version: "
+            f"{alone if groups is None else 'the groups are those of another run'}; train again to have it told."
+        )
     differ = [key for key in FINGERPRINTS if len({one.fingerprints[key] for one in several}) > 1]
     if differ:
         remarks.append(
@@ -214,6 +224,13 @@ def of_images(several: Sequence[Said], groups: int | None, split: str) -> list[s
             "training images may."
         )
     return remarks
+
+
+def _together(params: dict[str, str]) -> str | None:
+    """The setting by which a run's split keeps images together; None where each stands alone."""
+    if (group := params.get("split.group", "None")) != "None":
+        return f"split.group={printable(group)}"
+    return "split=blocks" if params.get("split.rule") == Rule.blocks.name else None
 
 
 def changed(a: Said, b: Said) -> dict[str, pd.DataFrame]:

@@ -159,6 +159,17 @@ def jobs(sweep_id: str) -> list[Record]:
         return _search(client, query, "attributes.start_time ASC")
 
 
+def settings(run: Record) -> dict[str, str]:
+    """A run's params; a sweep's parent, which has none, stands for its jobs: the first one's, none where it is gone.
+
+    Raises:
+        InputError: as `jobs`.
+    """
+    if not run.is_sweep:
+        return run.params
+    return next((job.params for job in jobs(run.run_id)), {})
+
+
 def sweep_jobs(sweep_id: str) -> pd.DataFrame:
     """The jobs of a sweep in their order: columns `run_id`, `status`, `split_fingerprint` and `gate` (None where a job
     has none), `overrides.*` (what the sweep varies), `params.*` and `metrics.*`."""

@@ -122,16 +122,18 @@ def made_run(
 
 
 def made_sweep(
-    several: list[pd.DataFrame], losses: list[float], monkeypatch: pytest.MonkeyPatch, monitor: str = "loss"
-) -> str:
+    several: list[pd.DataFrame], losses: list[float], monkeypatch: pytest.MonkeyPatch, monitor: str = "loss",
+    params: dict[str, str] | None = None, oof: pd.DataFrame | None = None,
+) -> str:  # fmt: skip
     parent = tracking.open_sweep("compare", "sweep: a=1,2")
     with monkeypatch.context() as patch:
         patch.setenv(tracking.SWEEP_ENV, parent)
         for number, (rows, loss) in enumerate(zip(several, losses, strict=True)):
             metrics = {"validation/log_loss": loss, "validation/roc_auc": 1 - loss}
-            made_run(f"a={number}", rows, {"fit.monitor": monitor}, metrics=metrics)
-    with tracking.closing_sweep(parent, "FINISHED"):
-        pass
+            made_run(f"a={number}", rows, {"fit.monitor": monitor} | (params or {}), metrics=metrics)
+    with tracking.closing_sweep(parent, "FINISHED") as (run, _):
+        if oof is not None:
+            run.parquet(oof, records.OOF_PREDICTIONS)
     return parent
 
 
@@ -316,6 +318,34 @@ def test_groups_of_one_run_are_those_of_both(call: Compare, tmp_path: Path) -> N
     assert one_line(done.err.strip())
 
 
+@pytest.mark.parametrize("setting", [{"split.group": "module"}, {"split.group": "None", "split.rule": "blocks"}])
+def test_images_kept_together_by_a_run_that_does_not_tell_which_are_said(
+    setting: dict[str, str], call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = made_rows()
+    grouped = b.assign(group=b["object_id"].str[38:40].map(lambda two: str(int(two, 16) // 4)))
+    words = ["--html", tmp_path / "p.html", "--json", tmp_path / "c.json"]
+    old, new = made_run("old", a, setting), made_run("new", grouped, setting)
+    how = "split.group=module" if setting["split.group"] == "module" else "split=blocks"
+    told = f"Which images were kept together is not told by run {old[:8]} (old) with {how}, of an older version: "
+
+    def remarks(*runs: str) -> list[str]:
+        done = call(*runs, *words)
+        assert done.code == 0, done.err
+        listed: list[str] = read_json(tmp_path / "c.json")["remarks"]
+        assert all(line in done.out.splitlines() for line in listed)
+        assert all(line in Page((tmp_path / "p.html").read_text()).text for line in listed)
+        return [line for line in listed if "kept together" in line]
+
+    assert remarks(old, new) == [f"{told}the groups are those of another run; train again to have it told."]
+    (line,) = remarks(old, made_run("alone", b, {"split.group": "None", "split.rule": "sha1_low_byte"}))
+    assert line.startswith(f"{told}every image counts as independent, ")
+    assert remarks(new, made_run("alone", b)) == []
+    sweep = made_sweep([a, b], [0.1, 0.2], monkeypatch, params=setting)
+    (line,) = remarks(f"sweep:{sweep}")
+    assert line.count(how) == 2
+
+
 @pytest.mark.parametrize("images", [1, 22])
 def test_one_class_or_one_image_is_said_and_not_a_number(call: Compare, tmp_path: Path, images: int) -> None:
     kept = [rows[(rows["label"] == 0) | (rows["split"] == "train")] for rows in made_rows()]
@@ -333,12 +363,18 @@ def test_one_class_or_one_image_is_said_and_not_a_number(call: Compare, tmp_path
     assert (tmp_path / "p.html").read_text().count("<svg") == 1
 
 
-def test_two_cross_validations_out_of_fold(call: Compare, tmp_path: Path) -> None:
-    tables = [rows[rows["split"] == "test"].drop(columns="split").assign(fold=0) for rows in made_rows()]
-    ids = [made_run(name, rows, file=records.OOF_PREDICTIONS) for name, rows in zip("ab", tables, strict=True)]
+def test_two_cross_validations_out_of_fold(call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = made_rows(tmp_path / "images")
+    tables = [rows[rows["split"] == "test"].drop(columns="split").assign(fold=0) for rows in both]
+    ids = []
+    for rows, table, rate in zip(both, tables, ("0.1", "0.2"), strict=True):
+        params = {"data.images": str(tmp_path / "images"), "optimizer.lr": rate}
+        ids.append(made_sweep([rows], [0.1], monkeypatch, params=params, oof=table))
     words = ["--split", "oof", "--html", tmp_path / "p.html"]
     done = call(*ids, *words)
     assert "44 oof images" in done.out, done.err
+    assert "optimizer.lr: 0.1 in A, 0.2 in B" in done.out, "their jobs' settings are theirs"
+    assert len(Page((tmp_path / "p.html").read_text()).images) == 19
     several = made_run("c", pd.concat(tables), file=records.OOF_PREDICTIONS)
     assert "holds the folds of several settings" in call(ids[0], several, *words).err
 
