@@ -56,7 +56,6 @@ def main() -> None:
 
 def _pair(first: str, second: str, words: argparse.Namespace) -> None:
     from kesikaran import comparison, page, records
-    from kesikaran.config import EvaluationConfig
 
     runs = [records.finished(word) for word in (first, second)]
     a, b = runs
@@ -64,7 +63,7 @@ def _pair(first: str, second: str, words: argparse.Namespace) -> None:
         raise InputError(f"{printable(first)} and {printable(second)} are the same run, {a.run_id}")
     out = _destinations(words, f"{a.run_id}_{b.run_id}_{words.split}")
     said_a, said_b = (_said(run, words.split) for run in runs)
-    found = comparison.pair(said_a, said_b, words.split, EvaluationConfig())
+    found = comparison.pair(said_a, said_b, words.split)
     changed = comparison.changed(said_a, said_b)
     pictures, lacking = _pictures(
         said_a.params, {name: rows["object_id"].head(_SHOWN) for name, rows in changed.items()}, words
@@ -78,7 +77,7 @@ def _pair(first: str, second: str, words: argparse.Namespace) -> None:
 
 def _sweep(word: str, words: argparse.Namespace) -> None:
     from kesikaran import page, ranking, records
-    from kesikaran.config import EvaluationConfig, Monitor
+    from kesikaran.config import Monitor
 
     if words.split == "oof" or words.images or words.no_blur:
         raise InputError("--split oof, --images and --no-blur are of two runs; the page of a sweep holds no pictures")
@@ -93,7 +92,7 @@ def _sweep(word: str, words: argparse.Namespace) -> None:
     by_auc = all(job.params.get("fit.monitor") == Monitor.auc.name for job in done)
     metric = "roc_auc" if by_auc and all("validation/roc_auc" in job.metrics for job in done) else "log_loss"
     jobs_said = [(_said(job, words.split), job.metrics.get(f"validation/{metric}", float("nan"))) for job in done]
-    found = ranking.sweep(parent.run_id, jobs_said, metric, len(jobs) - len(done), words.split, EvaluationConfig())
+    found = ranking.sweep(parent.run_id, jobs_said, metric, len(jobs) - len(done), words.split)
     _say_sweep(found)
     _write(found, page.sweep(found), out, words.json)
 

@@ -142,12 +142,13 @@ def _check_same(a: Said, b: Said, split: str) -> None:
         )
 
 
-def pair(a: Said, b: Said, split: str, config: EvaluationConfig) -> Pair:
-    """Two runs.
+def pair(a: Said, b: Said, split: str) -> Pair:
+    """Two runs, with the confidence and the calibration bins of a.
 
     Raises:
         InputError: see `outcomes`.
     """
+    config = evaluation(a)
     one, two = outcomes([a, b], split)
     found = paired.compare(one, two, config.confidence, config.calibration_bins)
     right_a, right_b = (outcome.predicted == outcome.labels for outcome in (one, two))
@@ -201,7 +202,29 @@ def _remarks(several: Sequence[Said], found: dict[str, Difference], groups: int 
     undefined = [name for name, one in found.items() if math.isnan(one.a) or math.isnan(one.b)]
     if undefined:
         remarks.append(f"Undefined on these images for one run at least: {', '.join(undefined)}.")
-    return remarks + of_images(several, groups, split)
+    return remarks + of_evaluation(several) + of_images(several, groups, split)
+
+
+def evaluation(run: Said) -> EvaluationConfig:
+    """With which confidence and calibration bins a run was scored; of a version before them, the defaults."""
+    default = EvaluationConfig()
+    return EvaluationConfig(
+        confidence=float(run.params.get("evaluation.confidence", default.confidence)),
+        calibration_bins=int(run.params.get("evaluation.calibration_bins", default.calibration_bins)),
+    )
+
+
+def of_evaluation(several: Sequence[Said]) -> list[str]:
+    """What is to be remarked where runs were scored otherwise than the first, as which all are scored here."""
+    first, *others = several
+    config = evaluation(first)
+    differ = [one.title for one in others if evaluation(one) != config]
+    if not differ:
+        return []
+    return [
+        f"evaluation.confidence={config.confidence:g} and evaluation.calibration_bins={config.calibration_bins} are "
+        f"those of {first.title}; {', '.join(differ)} had others."
+    ]
 
 
 def of_images(several: Sequence[Said], groups: int | None, split: str) -> list[str]:

@@ -49,10 +49,8 @@ class Sweep:
     remarks: list[str]
 
 
-def sweep(
-    sweep_id: str, jobs: Sequence[tuple[Said, float]], metric: str, left_out: int, split: str, config: EvaluationConfig
-) -> Sweep:
-    """All pairs of a sweep's jobs, two or more.
+def sweep(sweep_id: str, jobs: Sequence[tuple[Said, float]], metric: str, left_out: int, split: str) -> Sweep:
+    """All pairs of a sweep's jobs, two or more, with the confidence of the best.
 
     Args:
         jobs: each with the validation metric `metric` (log_loss, where less is better, or another), which names the
@@ -64,6 +62,7 @@ def sweep(
     """
     jobs = sorted(jobs, key=lambda job: job[1] if metric == "log_loss" else -job[1])
     several = [job for job, _ in jobs]
+    config = comparison.evaluation(several[0])
     made = comparison.outcomes(several, split)
     pairs = list(itertools.combinations(range(len(made)), 2))
     how = config.confidence, config.calibration_bins, (PRIMARY,)
@@ -79,6 +78,7 @@ def sweep(
         f"{len(made) - 1} comparisons (Holm), those of all pairs for {len(pairs)}.",
         "P-values allow for the images, not for what another training seed would change.",
         *([f"{left_out} jobs did not finish and are left out."] if left_out else []),
+        *comparison.of_evaluation(several),
         *comparison.of_images(several, groups, split),
     ]
     return Sweep(

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from kesikaran import compare, comparison, paths, records, tracking
+from kesikaran import compare, comparison, intervals, paths, records, scores, tracking
 
 Compare = Callable[..., Done]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -316,6 +316,33 @@ def test_groups_of_one_run_are_those_of_both(call: Compare, tmp_path: Path) -> N
     done = call(made_run("c", others), made_run("d", grouped), *words)
     assert "keep different images together" in done.err
     assert one_line(done.err.strip())
+
+
+def test_confidence_and_bins_are_those_of_the_first_run(
+    call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = made_rows()
+    wide = {"evaluation.confidence": "0.8", "evaluation.calibration_bins": "4"}
+    first, second, old = made_run("first", a, wide), made_run("second", b, wide), made_run("old", b)
+    words = ["--html", tmp_path / "p.html", "--json", tmp_path / "c.json"]
+    said = "evaluation.confidence=0.8 and evaluation.calibration_bins=4 are those of run "
+    for other, remarks in ((second, []), (old, [f"{said}{first[:8]} (first); run {old[:8]} (old) had others."])):
+        done = call(first, other, *words)
+        assert done.code == 0, done.err
+        found = read_json(tmp_path / "c.json")
+        assert (found["confidence"], found["calibration_bins"]) == (0.8, 4)
+        expected = intervals.intervals(scores.of_predictions(b[b["split"] == "test"]), 0.8, 4)
+        for name in ("accuracy", "calibration_error"):
+            assert found["b"]["metrics"][name]["high"] == pytest.approx(expected[name].high)
+        assert [line for line in found["remarks"] if "evaluation." in line] == remarks
+        assert "80 % intervals" in done.out
+    call(old, first, *words)
+    assert read_json(tmp_path / "c.json")["confidence"] == 0.95
+    alike = made_sweep([a, b], [0.2, 0.1], monkeypatch, params=wide)
+    assert call(f"sweep:{alike}", *words).code == 0
+    found = read_json(tmp_path / "c.json")
+    assert found["confidence"] == 0.8
+    assert found["candidates"][0]["primary"]["high"] == pytest.approx(expected["accuracy"].high)
 
 
 @pytest.mark.parametrize("setting", [{"split.group": "module"}, {"split.group": "None", "split.rule": "blocks"}])
