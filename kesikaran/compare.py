@@ -134,7 +134,8 @@ def _pictures(
         folder = Path(params.get("data.images", ""))
         made = {kind: [Thumbnail(folder / name, None, "no folder") for name in ids] for kind, ids in names.items()}
         return made, f"\nThe page has no pictures: {error}\n"
-    made = {kind: thumbnails.make(ids, images, not words.no_blur) for kind, ids in names.items()}
+    most = dataset.max_megapixels(params)
+    made = {kind: thumbnails.make(ids, images, most, not words.no_blur) for kind, ids in names.items()}
     lacking = thumbnails.missing(one for part in made.values() for one in part)
     if not lacking:
         return made, ""

@@ -56,6 +56,11 @@ def images_folder(given: Path | None, params: dict[str, str]) -> Path:
     return folder
 
 
+def max_megapixels(params: dict[str, str]) -> float:
+    """The limit of pixels of a run with these params (of `config.flatten`)."""
+    return float(params.get("data.max_megapixels", DataConfig().max_megapixels))
+
+
 def read_labels(path: Path, both_classes: bool = True) -> Labels:
     """Read and check `objectId,value` (further columns are kept as text).
 

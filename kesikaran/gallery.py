@@ -51,12 +51,14 @@ _ROW = """<li>
 </li>"""
 
 
-def write(doubts: pd.DataFrame, top: int, images: Path, out: Path, title: str, blur: bool) -> dict[str, int]:
+def write(
+    doubts: pd.DataFrame, top: int, images: Path, max_megapixels: float, out: Path, title: str, blur: bool
+) -> dict[str, int]:
     """Write the `top` first rows of `doubts` to `out`, one HTML file that needs no other and no network.
 
     Args:
         doubts: as `crossval.doubts` gives them: columns object_id, label, probability, loss, the most doubted first.
-        images, blur: see `thumbnails.make`. A row without a picture is shown all the same.
+        images, max_megapixels, blur: see `thumbnails.make`. A row without a picture is shown all the same.
 
     Returns:
         Kind of reason -> rows without a picture.
@@ -66,7 +68,7 @@ def write(doubts: pd.DataFrame, top: int, images: Path, out: Path, title: str, b
     """
     thumbnails.check_page(out, "--out")
     rows = doubts.head(top)
-    made = thumbnails.make(rows["object_id"], images, blur)
+    made = thumbnails.make(rows["object_id"], images, max_megapixels, blur)
     shown = [
         _row(row, rank, picture) for rank, (row, picture) in enumerate(zip(rows.itertuples(), made, strict=True), 1)
     ]

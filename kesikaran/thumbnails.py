@@ -34,12 +34,13 @@ class Thumbnail:
         return f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{content}">'
 
 
-def make(names: Iterable[str], images: Path, blur: bool) -> list[Thumbnail]:
+def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) -> list[Thumbnail]:
     """The thumbnails of object ids, in their order.
 
     Args:
         images: the folder of objects, either layout. One that is not in it, or is damaged or not what its name says,
             has no picture.
+        max_megapixels: nor has one with more pixels, which is not decoded.
         blur: only every 16th pixel goes into the picture, so that the sharp one is not in it.
 
     Raises:
@@ -54,7 +55,7 @@ def make(names: Iterable[str], images: Path, blur: bool) -> list[Thumbnail]:
     with (
         terminal.progress(None, "thumbnails", "image", len(files)) as bar,
         warnings.catch_warnings(),
-        closing(parallel.ordered(lambda path: _thumbnail(path, blur), files, _AHEAD)) as results,
+        closing(parallel.ordered(lambda path: _thumbnail(path, max_megapixels, blur), files, _AHEAD)) as results,
     ):
         warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
         made = []
@@ -97,11 +98,11 @@ def write_page(page: str, out: Path, option: str) -> None:
         raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
 
 
-def _thumbnail(path: Path, blur: bool) -> bytes | str:
+def _thumbnail(path: Path, max_megapixels: float, blur: bool) -> bytes | str:
     """A JPEG of at most 224 px a side, without metadata, or why there is none. Transparency is dropped, an
     orientation tag not applied: what the model saw."""
     try:
-        image, _ = imagefile.decode(imagefile.read_object(path), float("inf"))
+        image, _ = imagefile.decode(imagefile.read_object(path), max_megapixels)
     except imagefile.Refused as reason:
         return str(reason)
     image = imagefile.eight_bits(image).convert("RGB")

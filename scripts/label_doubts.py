@@ -29,9 +29,9 @@ def main() -> None:
         from kesikaran import records
 
         run_id, table = records.label_doubts(words.run)
-        images = images_folder(words.images, run_id)
+        images, most = images_read(words.images, run_id)
         out = words.out or paths.cache_dir() / "label_doubts" / f"{run_id}.html"
-        missing = gallery.write(table, words.top, images, out, f"Label doubts of run {run_id}", words.blur)
+        missing = gallery.write(table, words.top, images, most, out, f"Label doubts of run {run_id}", words.blur)
     except InputError as error:
         sys.exit(f"error: {error}")
     except SystemExit:
@@ -45,16 +45,15 @@ def main() -> None:
     print("What is wrong there, mend in your label file, and train again: nothing was changed.")
 
 
-def images_folder(given: Path | None, run_id: str) -> Path:
-    """The folder of images: as given, else as the run's jobs read it."""
+def images_read(given: Path | None, run_id: str) -> tuple[Path, float]:
+    """(the folder of images as given, else as the run's jobs read it; the megapixels up to which they did)."""
     from kesikaran import records
 
-    if given:
-        return dataset.images_folder(given, {})
     jobs = records.jobs(run_id)
-    if not jobs:
+    if not jobs and not given:
         raise InputError(f"the jobs of run {run_id} are gone, and with them its folder of images; give --images")
-    return dataset.images_folder(None, jobs[0].params)
+    params = jobs[0].params if jobs else {}
+    return dataset.images_folder(given, params), dataset.max_megapixels(params)
 
 
 if __name__ == "__main__":

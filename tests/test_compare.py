@@ -272,6 +272,18 @@ def test_the_sharp_picture_is_only_in_the_page_when_asked_for(call: Compare, tmp
     assert min(detail("--no-blur")) > 20
 
 
+def test_an_image_beyond_the_limit_of_run_a_has_no_picture(call: Compare, tmp_path: Path) -> None:
+    a, b = made_rows(tmp_path / "images")  # of 0.06 megapixels
+    low, high = ({"data.images": str(tmp_path / "images"), "data.max_megapixels": most} for most in ("0.05", "0.07"))
+    ids = [made_run("a", a, low), made_run("b", b, high)]
+    out = tmp_path / "page.html"
+    for runs, pictures in ((ids, 0), (ids[::-1], 19)):
+        done = call(*runs, "--html", out)
+        assert done.code == 0, done.err
+        assert len(Page(out.read_text()).images) == pictures
+        assert ("19 images have no picture (too large in pixels 19) in" in done.out) == (pictures == 0)
+
+
 def test_no_more_than_sixty_of_a_kind_and_images_that_are_gone(
     call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

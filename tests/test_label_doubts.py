@@ -52,13 +52,16 @@ def made_table(images: Path, count: int = 8) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["object_id", "label", "probability", "loss"])
 
 
-def sweep_of(table: pd.DataFrame | str, images: Path | str, status: str = "FINISHED") -> str:
+def sweep_of(
+    table: pd.DataFrame | str, images: Path | str, status: str = "FINISHED", params: dict[str, str] | None = None
+) -> str:
     """A sweep's parent with one job, as a cross-validation leaves them; its id."""
     parent = tracking.open_sweep("doubts", "sweep: split.fold=range(0,2)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(tracking.SWEEP_ENV, parent)
         source = "elpv" if images == "elpv" else "label_csv"
-        with tracking.run("doubts", None, {"data.source": source, "data.images": str(images), "split.fold": "0"}):
+        given = {"data.source": source, "data.images": str(images), "split.fold": "0"} | (params or {})
+        with tracking.run("doubts", None, given):
             pass
     with tracking.closing_sweep(parent, status) as (run, _):
         run.metrics({"oof/n": 8})
@@ -115,7 +118,7 @@ def test_the_page_shows_the_rows_in_their_order(images: Path, script: Script, tm
 
 def test_blurred_means_that_the_sharp_picture_is_not_in_the_file(images: Path, tmp_path: Path) -> None:
     def detail(blur: bool) -> list[float]:
-        gallery.write(table, 8, images, tmp_path / "page.html", "t", blur)
+        gallery.write(table, 8, images, 50, tmp_path / "page.html", "t", blur)
         found = []
         for content in Page(tmp_path / "page.html").images:
             with Image.open(io.BytesIO(content)) as image:
@@ -149,12 +152,27 @@ def test_any_image_that_trains_has_a_thumbnail_without_metadata(images: Path, tm
     rows.append((store(images, sink.getvalue(), ".jpg"), 1, 0.5, 0.7))
     table = pd.DataFrame(rows, columns=["object_id", "label", "probability", "loss"])
     for blur in (False, True):
-        assert gallery.write(table, 10, images, tmp_path / "page.html", "t", blur) == {}
+        assert gallery.write(table, 10, images, 50, tmp_path / "page.html", "t", blur) == {}
         found = Page(tmp_path / "page.html").images
         for content in found[:4] + found[5:]:
             assert b"secret" not in content
             with Image.open(io.BytesIO(content)) as image:
                 assert np.abs(np.asarray(image.convert("L"), float) - 128).max() <= 2
+
+
+def test_an_image_beyond_the_runs_limit_of_pixels_has_no_picture(images: Path, tmp_path: Path, script: Script) -> None:
+    table = made_table(images, 2)  # of 0.06 megapixels
+    name = store(images, encoded(np.zeros((100, 100, 3), np.uint8), "PNG"), ".png")
+    table = pd.concat([table, pd.DataFrame([(name, 1, 0.5, 0.7)], columns=table.columns)], ignore_index=True)
+    run_id = sweep_of(table, images, params={"data.max_megapixels": "0.05"})
+    for words in ([], ["--images", images]):
+        done = script("label_doubts", run_id, "--out", tmp_path / "page.html", *words)
+        assert f"2 without a picture (too large in pixels 2) in {images};" in done.out, done.err
+        page = Page(tmp_path / "page.html")
+        assert len(page.images) == 1
+        assert page.text.count("too large in pixels: 300 x 200, allowed 0.05 megapixels") == 2
+    done = script("label_doubts", sweep_of(table, images), "--out", tmp_path / "page.html")
+    assert len(Page(tmp_path / "page.html").images) == 3, done.err
 
 
 def test_the_latest_finished_sweep_with_the_table_is_taken(images: Path, script: Script, tmp_path: Path) -> None:
@@ -180,7 +198,7 @@ def test_the_demos_folder_is_the_caches(
 
 
 def test_what_is_not_ours_is_escaped(images: Path, tmp_path: Path) -> None:
-    gallery.write(made_table(images, 2), 2, images, tmp_path / "page.html", "<script>&\"'", False)
+    gallery.write(made_table(images, 2), 2, images, 50, tmp_path / "page.html", "<script>&\"'", False)
     page = Page(tmp_path / "page.html")
     assert "script" not in page.tags
     assert "<script>&\"'" in page.text
