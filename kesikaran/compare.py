@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kesikaran.comparison import Pair, Said
+    from kesikaran.document import Document
     from kesikaran.ranking import Sweep
     from kesikaran.records import Record
     from kesikaran.thumbnails import Thumbnail
@@ -106,10 +107,10 @@ def _said(run: "Record", split: str) -> "Said":
 
 def _destinations(words: argparse.Namespace, name: str) -> Path:
     """Where the page goes; before any work, that it and the JSON may be written."""
-    from kesikaran import thumbnails
+    from kesikaran import document
 
     out = words.html or paths.cache_dir() / "compare" / f"{name}.html"
-    thumbnails.check_page(out, "--html")
+    document.check(out, "--html")
     if words.json and words.json.is_dir():
         raise InputError(f"--json {words.json} is not allowed: it is a folder")
     for path, option in ((out, "--html"), (words.json, "--json")):
@@ -193,8 +194,8 @@ def _say_sweep(found: "Sweep") -> None:
     print("\n".join(["", found.conclusion, "", *found.remarks]))
 
 
-def _write(found: "Pair | Sweep", html: str, out: Path, json_file: Path | None) -> None:
-    from kesikaran import comparison, thumbnails
+def _write(found: "Pair | Sweep", html: "Document", out: Path, json_file: Path | None) -> None:
+    from kesikaran import comparison, document
 
     if json_file:
         text = json.dumps(comparison.as_json(found), indent=2, allow_nan=False) + "\n"
@@ -202,7 +203,7 @@ def _write(found: "Pair | Sweep", html: str, out: Path, json_file: Path | None) 
             paths.replace(json_file, text)
         except OSError as error:
             raise InputError(f"{json_file} cannot be written: {error.strerror or error}") from None
-    thumbnails.write_page(html, out, "--html")
+    document.write(html, out, "--html")
     print(f"\nLook at it in a browser:  {out.absolute().as_uri()}")
 
 

@@ -6,43 +6,29 @@ from typing import Any
 
 import pandas as pd
 
-from kesikaran import thumbnails
+from kesikaran import document, thumbnails
+from kesikaran.document import Document
 from kesikaran.thumbnails import Thumbnail
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; overflow-wrap: anywhere;
-  padding: 0 1rem; }}
-ol {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); list-style: none;
-  padding: 0; }}
-li {{ border: 1px solid #8888; border-radius: .4rem; padding: .6rem; }}
-img, .none {{ aspect-ratio: 1; object-fit: contain; width: 100%; }}
-.none {{ align-items: center; background: #8883; display: flex; justify-content: center; text-align: center; }}
-dl {{ display: grid; gap: 0 .6rem; grid-template-columns: auto 1fr; margin: .4rem 0; }}
-dd {{ font-variant-numeric: tabular-nums; margin: 0; text-align: right; }}
-code {{ font-size: .75rem; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{about}</p>
+_STYLE = """:root { color-scheme: light dark; }
+body { font: 1rem/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; overflow-wrap: anywhere;
+  padding: 0 1rem; }
+ol { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); list-style: none;
+  padding: 0; }
+li { border: 1px solid #8888; border-radius: .4rem; padding: .6rem; }
+img, .none { aspect-ratio: 1; object-fit: contain; width: 100%; }
+.none { align-items: center; background: #8883; display: flex; justify-content: center; text-align: center; }
+dl { display: grid; gap: 0 .6rem; grid-template-columns: auto 1fr; margin: .4rem 0; }
+dd { font-variant-numeric: tabular-nums; margin: 0; text-align: right; }
+code { font-size: .75rem; }
+"""
+_BODY = """<p>{about}</p>
 <p>Each probability is of label 1, by the one model that had not seen the image. The doubt is the cross-entropy of the
 label given, in nats. A wrong label is one reason of a high doubt, a hard image another: nothing was changed or
 removed. This page holds pictures of your data set: keep it where they may be.</p>
 <ol>
 {rows}
-</ol>
-</body>
-</html>
-"""
+</ol>"""
 _ROW = """<li>
 {picture}
 <dl><dt>rank</dt><dd>{rank}</dd><dt>label given</dt><dd>{label}</dd>
@@ -66,14 +52,15 @@ def write(
     Raises:
         InputError: a name that is no object id; `out` is in the repository, no `.html` file, or not writable.
     """
-    thumbnails.check_page(out, "--out")
+    document.check(out, "--out")
     rows = doubts.head(top)
     made = thumbnails.make(rows["object_id"], images, max_megapixels, blur)
     shown = [
         _row(row, rank, picture) for rank, (row, picture) in enumerate(zip(rows.itertuples(), made, strict=True), 1)
     ]
     about = f"{len(rows)} of {len(doubts)} images, the one whose label the model doubts most first."
-    thumbnails.write_page(_PAGE.format(title=escape(title), about=about, rows="\n".join(shown)), out, "--out")
+    page = Document(escape(title), _STYLE, _BODY.format(about=about, rows="\n".join(shown)))
+    document.write(page, out, "--out")
     return thumbnails.missing(made)
 
 

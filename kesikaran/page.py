@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs no other file, no script and no network."""
+"""A comparison as one HTML page."""
 
 import math
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ import pandas as pd
 
 from kesikaran import curves, figures
 from kesikaran.comparison import Judged, Pair, level, p_in_words
+from kesikaran.document import Document
 from kesikaran.intervals import Interval
 from kesikaran.paired import Difference
 from kesikaran.ranking import Sweep
@@ -23,53 +24,36 @@ _SECTIONS = {
 }
 _OF_WORDS = ("job", "test")  # columns that hold no numbers
 _WORDS = ' class="words"'
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --line: #8886; --tint: 0, 114, 178; }}
-body {{ font: 1rem/1.45 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; overflow-wrap: anywhere;
-  padding: 0 1rem; }}
-h1 {{ font-size: 1.5rem; line-height: 1.25; }}
-h2 {{ font-size: 1.2rem; margin: 2rem 0 .5rem; }}
-.verdict {{ border-left: .3rem solid rgb(var(--tint)); font-size: 1.1rem; padding-left: .8rem; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-caption {{ font-weight: 600; padding: .3rem 0; text-align: left; }}
-th, td {{ border-bottom: 1px solid var(--line); overflow-wrap: normal; padding: .25rem .7rem; text-align: left; }}
-.numbers :is(td, thead th) {{ text-align: right; white-space: nowrap; }}
-tr > th:first-child {{ background: Canvas; left: 0; position: sticky; text-align: left; }}
-.numbers :is(td, thead th).words {{ text-align: left; }}
-.primary {{ font-weight: 700; }}
-.side {{ display: flex; flex-wrap: wrap; gap: 1.5rem 2.5rem; }}
-figure {{ flex: 1 1 17rem; margin: 0; max-width: 24rem; }}
-figure svg {{ height: auto; width: 100%; }}
-figcaption, .less {{ font-size: .85rem; opacity: .85; }}
-ol {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); list-style: none;
-  padding: 0; }}
-li.image {{ border: 1px solid var(--line); border-radius: .4rem; padding: .6rem; }}
-img, .none {{ aspect-ratio: 1; display: block; object-fit: contain; width: 100%; }}
-.none {{ align-items: center; background: #8883; display: flex; justify-content: center; text-align: center; }}
-dl {{ display: grid; gap: 0 .6rem; grid-template-columns: auto 1fr; margin: .4rem 0; }}
-dd {{ font-variant-numeric: tabular-nums; margin: 0; text-align: right; }}
-code {{ font-size: .75rem; }}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<p class="verdict">{conclusion}</p>
-<ul>{remarks}</ul>
-{body}
-</main>
-</body>
-</html>
+_STYLE = """:root { color-scheme: light dark; --line: #8886; --tint: 0, 114, 178; }
+body { font: 1rem/1.45 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; overflow-wrap: anywhere;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; line-height: 1.25; }
+h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
+.verdict { border-left: .3rem solid rgb(var(--tint)); font-size: 1.1rem; padding-left: .8rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { font-weight: 600; padding: .3rem 0; text-align: left; }
+th, td { border-bottom: 1px solid var(--line); overflow-wrap: normal; padding: .25rem .7rem; text-align: left; }
+.numbers :is(td, thead th) { text-align: right; white-space: nowrap; }
+tr > th:first-child { background: Canvas; left: 0; position: sticky; text-align: left; }
+.numbers :is(td, thead th).words { text-align: left; }
+.primary { font-weight: 700; }
+.side { display: flex; flex-wrap: wrap; gap: 1.5rem 2.5rem; }
+figure { flex: 1 1 17rem; margin: 0; max-width: 24rem; }
+figure svg { height: auto; width: 100%; }
+figcaption, .less { font-size: .85rem; opacity: .85; }
+ol { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); list-style: none;
+  padding: 0; }
+li.image { border: 1px solid var(--line); border-radius: .4rem; padding: .6rem; }
+img, .none { aspect-ratio: 1; display: block; object-fit: contain; width: 100%; }
+.none { align-items: center; background: #8883; display: flex; justify-content: center; text-align: center; }
+dl { display: grid; gap: 0 .6rem; grid-template-columns: auto 1fr; margin: .4rem 0; }
+dd { font-variant-numeric: tabular-nums; margin: 0; text-align: right; }
+code { font-size: .75rem; }
 """
+_BODY = """<p class="verdict">{conclusion}</p>
+<ul>{remarks}</ul>
+{body}"""
 _IMAGE = """<li class="image">
 {picture}
 <dl><dt>label</dt><dd>{label}</dd><dt>A says</dt><dd>{a:.3f}</dd><dt>B says</dt><dd>{b:.3f}</dd></dl>
@@ -79,7 +63,7 @@ _IMAGE = """<li class="image">
 
 def pair(
     found: Pair, outcomes: list[Outcome], changed: dict[str, pd.DataFrame], pictures: dict[str, list[Thumbnail]]
-) -> str:
+) -> Document:
     """The page of two runs.
 
     Args:
@@ -98,17 +82,17 @@ def pair(
     return _page(f"{' &#8211; '.join(names)}", [about, *found.remarks], found.conclusion, parts)
 
 
-def sweep(found: Sweep) -> str:
+def sweep(found: Sweep) -> Document:
     """The page of a sweep: its jobs, the best by validation first, and every pair of them."""
     about = f"{found.n:,} images of the {found.split} split, {found.ones:,} of label 1"
     parts = [_candidates(found), _matrix(found)]
     return _page(f"Sweep {escape(found.sweep_id)}", [about, *found.remarks], found.conclusion, parts)
 
 
-def _page(title: str, remarks: list[str], conclusion: str, parts: Iterable[str]) -> str:
+def _page(title: str, remarks: list[str], conclusion: str, parts: Iterable[str]) -> Document:
     """title: HTML; the others: text and HTML sections."""
     listed = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
-    return _PAGE.format(title=title, conclusion=escape(conclusion), remarks=listed, body="\n".join(parts))
+    return Document(title, _STYLE, _BODY.format(conclusion=escape(conclusion), remarks=listed, body="\n".join(parts)))
 
 
 def _table(caption: str, head: list[str], rows: Iterable[str], kind: str = "numbers") -> str:

@@ -1,4 +1,4 @@
-"""Small pictures of a data set's images, for a page that holds them itself and lies outside the repository."""
+"""Small pictures of a data set's images, for a page that holds them itself."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from kesikaran import dataset, imagefile, parallel, paths, terminal
+from kesikaran import dataset, imagefile, parallel, terminal
 from kesikaran.errors import InputError
 
 _AHEAD = 64
@@ -68,34 +68,6 @@ def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) 
 def missing(made: Iterable[Thumbnail]) -> dict[str, int]:
     """Kind of reason -> thumbnails without a picture, the commonest first."""
     return dict(Counter(thumbnail.why.split(":")[0] for thumbnail in made if thumbnail.why).most_common())
-
-
-def check_page(out: Path, option: str) -> None:
-    """Whether a page with pictures may be written to `out`, which the command line calls `option`.
-
-    Raises:
-        InputError: it is in the repository, no `.html` file, or a folder.
-    """
-    root = paths.checkout()
-    if root and out.resolve().is_relative_to(root.resolve()):
-        raise InputError(
-            f"{out} is inside the repository, where no picture of a data set belongs; give {option} outside"
-        )
-    if out.suffix != ".html" or out.is_dir():
-        raise InputError(f"{option} {out} is not allowed: a file that ends in .html")
-
-
-def write_page(page: str, out: Path, option: str) -> None:
-    """Write a page whole or not at all; see `check_page`.
-
-    Raises:
-        InputError: `out` is not writable.
-    """
-    paths.writable(out.parent, "folder", f"give another with {option}")
-    try:
-        paths.replace(out, page)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
 
 
 def _thumbnail(path: Path, max_megapixels: float, blur: bool) -> bytes | str:

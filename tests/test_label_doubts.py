@@ -99,6 +99,8 @@ def test_the_page_shows_the_rows_in_their_order(images: Path, script: Script, tm
     assert done.out.splitlines()[2] == f"Look at it in a browser:  {(tmp_path / 'new' / 'page.html').as_uri()}"
     page = Page(tmp_path / "new" / "page.html")
     assert not page.tags & {"script", "link", "iframe"}
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert f'"Content-Security-Policy" content="{policy}"' in (tmp_path / "new" / "page.html").read_text()
     shown = re.findall(
         r"rank (\d+) label given (\d) probability ([\d.]+) doubt ([\d.]+)\s+(\w{40}\.\w+)",
         re.sub(r"\s+", " ", page.text),
