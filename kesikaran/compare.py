@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,7 +94,8 @@ def _sweep(word: str, words: argparse.Namespace) -> None:
     by_auc = all(job.params.get("fit.monitor") == Monitor.auc.name for job in done)
     metric = "roc_auc" if by_auc and all("validation/roc_auc" in job.metrics for job in done) else "log_loss"
     jobs_said = [(_said(job, words.split), job.metrics.get(f"validation/{metric}", float("nan"))) for job in done]
-    found = ranking.sweep(parent.run_id, jobs_said, metric, len(jobs) - len(done), words.split)
+    with terminal.progress(None, "comparing", "pair", math.comb(len(done), 2)) as bar:
+        found = ranking.sweep(parent.run_id, jobs_said, metric, len(jobs) - len(done), words.split, bar.update)
     _say_sweep(found)
     _write(found, page.sweep(found), out, words.json)
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,13 +49,21 @@ class Sweep:
     remarks: list[str]
 
 
-def sweep(sweep_id: str, jobs: Sequence[tuple[Said, float]], metric: str, left_out: int, split: str) -> Sweep:
+def sweep(
+    sweep_id: str,
+    jobs: Sequence[tuple[Said, float]],
+    metric: str,
+    left_out: int,
+    split: str,
+    step: Callable[[], object],
+) -> Sweep:
     """All pairs of a sweep's jobs, two or more, with the confidence of the best.
 
     Args:
         jobs: each with the validation metric `metric` (log_loss, where less is better, or another), which names the
             best: picked on these images it would look better than it is.
         left_out: jobs that did not finish.
+        step: called after each pair; of k jobs there are k (k - 1) / 2, of 10 to 100 ms each.
 
     Raises:
         InputError: see `comparison.outcomes`.
@@ -66,7 +74,10 @@ def sweep(sweep_id: str, jobs: Sequence[tuple[Said, float]], metric: str, left_o
     made = comparison.outcomes(several, split)
     pairs = list(itertools.combinations(range(len(made)), 2))
     how = config.confidence, config.calibration_bins, (PRIMARY,)
-    found = [paired.compare(made[i], made[j], *how)[PRIMARY] for i, j in pairs]
+    found = []
+    for i, j in pairs:
+        found.append(paired.compare(made[i], made[j], *how)[PRIMARY])
+        step()
     matrix = np.full((len(made), len(made)), math.nan)
     for (i, j), p_value in zip(pairs, paired.holm([one.p_value for one in found]), strict=True):
         matrix[i, j] = matrix[j, i] = p_value

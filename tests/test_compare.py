@@ -21,8 +21,9 @@ from conftest import Done, encoded, one_line, store
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
 
-from kesikaran import compare, comparison, intervals, paths, records, scores, tracking
+from kesikaran import compare, comparison, intervals, paths, records, scores, terminal, tracking
 
 Compare = Callable[..., Done]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -445,8 +446,17 @@ def test_a_sweep(call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert line in page.text
     assert page.rows["2"][-3:] == [p for p in matrix[1].tolist() if not math.isnan(p)]
     assert not page.images
+    assert done.err == "", "no bar where it is quick"
     by_auc = made_sweep([a, b], [0.4, 0.3], monkeypatch, "auc")
     assert "The best of 2 by validation roc_auc, a=1," in call(f"sweep:{by_auc}", *words).out
+
+
+def test_all_pairs_of_a_sweep_have_a_bar(call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = made_rows()
+    parent = made_sweep([a, b, a, b], [0.4, 0.3, 0.5, 0.6], monkeypatch)
+    monkeypatch.setattr(terminal, "_Bar", lambda *given, **named: tqdm(*given, **named | {"delay": 0}))
+    done = call(f"sweep:{parent}", "--html", tmp_path / "p.html")
+    assert re.search(r"comparing: 100%\|.*\| 6/6 \[", done.err)
 
 
 def test_bad_input_is_one_line_and_writes_nothing(
