@@ -135,12 +135,12 @@ def judged(outcome: scores.Outcome, config: EvaluationConfig) -> Result:
     return Result(scores.confusion(outcome), found)
 
 
-def named(result: Result, split: str) -> dict[str, float]:
+def named(result: Result, side: str) -> dict[str, float]:
     """MLflow's metrics of a split: `test/accuracy`, `test/accuracy_low`, `test/accuracy_high`, ..., `test/n`."""
-    found = {f"{split}/{count}": float(value) for count, value in dataclasses.asdict(result.counts).items()}
-    found[f"{split}/n"] = result.counts.total
+    found = {f"{side}/{count}": float(value) for count, value in dataclasses.asdict(result.counts).items()}
+    found[f"{side}/n"] = result.counts.total
     for name, interval in result.metrics.items():
-        found |= {f"{split}/{name}{end}": value for end, value in _ends(interval).items() if not math.isnan(value)}
+        found |= {f"{side}/{name}{end}": value for end, value in _ends(interval).items() if not math.isnan(value)}
     return found
 
 
@@ -297,7 +297,7 @@ def gate(run: Run, config: GateConfig, results: dict[str, Result]) -> bool:
     """Judge, tag and say whether the run gets through its gate; True where there is none."""
     if config.metric is None or config.min is None:
         return True
-    metrics = {name: value for split, result in results.items() for name, value in named(result, split).items()}
+    metrics = {name: value for side, result in results.items() for name, value in named(result, side).items()}
     verdict = judge(config.metric, config.min, metrics)
     tags = verdict.tags()
     run.tags(tags)
