@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kesikaran import config, gate, paths, terminal, train
+from kesikaran import config, gate, paths, ranges, terminal, train
 from kesikaran.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def read(word: str, overrides: list[str], asked: DictConfig) -> Source:
     predictions = records.predictions(record.run_id)
     cfg = _changed(records.text(record.run_id, "config.yaml"), overrides, asked, record.run_id)
     experiment = config.parse(cfg)
-    config.check(experiment)
+    ranges.check(experiment)
     in_validation = predictions["split"] == "validation"
     decisions.need_labels(experiment.decision, predictions.loc[in_validation, "label"].to_numpy())
     return Source(record, predictions, cfg, experiment)

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kesikaran import config, gate, paths, sweep, terminal, vectorized
+from kesikaran import config, gate, paths, ranges, sweep, terminal, vectorized
 from kesikaran.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def begin(cfg: DictConfig) -> vectorized.Job:
         places = f"the store of runs or the temporary folder {tempfile.gettempdir()}"
         room = paths.room(places, "or set MLFLOW_TRACKING_URI or TMPDIR to another place")
         with room, tracking.run(experiment.data.name, name, params, varied) as run:
-            config.check(experiment)
+            ranges.check(experiment)
             run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
             print(f"Run {run.run_id} in experiment {experiment.data.name}")
             value, passed = yield from steps(experiment, run)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Done, Made
 
-from kesikaran import config, gate, scores
+from kesikaran import gate, ranges, scores
 from kesikaran.report import Result, named
 
 MADE = {"test/roc_auc": 0.9, "test/roc_auc_low": 0.85, "test/roc_auc_high": 0.93}
@@ -37,7 +37,7 @@ def test_the_gate_knows_every_metric_that_a_run_logs() -> None:
     outcome = scores.plain(np.array([0, 1, 0, 1, 1, 0]), np.array([-1.0, 2.0, 0.5, -0.3, 1.0, -2.0]))
     found = named(Result(scores.confusion(outcome), intervals.intervals(outcome)), "test")
     logged = {name.partition("/")[2].removesuffix("_low").removesuffix("_high") for name in found}
-    assert logged - {"n", "tn", "fp", "fn", "tp"} == {*config.HIGHER_IS_BETTER, *config.LOWER_IS_BETTER}
+    assert logged - {"n", "tn", "fp", "fn", "tp"} == {*ranges.HIGHER_IS_BETTER, *ranges.LOWER_IS_BETTER}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ PACKAGE = Path(config.__file__).parent
 ROOMS = {path.stem: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"}
 HEADS = (
     "config",
+    "ranges",
     "split",
     "imbalance",
     "decisions",
@@ -91,12 +92,28 @@ def test_the_check_of_doors_can_fail() -> None:
     assert rooms_that_import("mlflow", {"x": ast.parse("def f():\n    from mlflow.data import y")}) == {"x"}
 
 
+def rooms_in(tree: ast.Module) -> set[str]:
+    """The rooms that a room imports."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kesikaran":
+            room = (node.module or "").partition(".")[2]
+            found |= {room} if room else {alias.name for alias in node.names}
+    return found
+
+
+def test_words_import_words_only() -> None:
+    assert rooms_in(ROOMS["config"]) == {"errors"}
+    assert rooms_in(ROOMS["ranges"]) == {"config", "errors"}
+    assert rooms_in(ast.parse("def f():\n    from kesikaran import scores")) == {"scores"}
+
+
 def unread(keys: list[str], rooms: dict[str, ast.Module]) -> list[str]:
-    """The settings whose name no room but config reads as an attribute."""
+    """The settings whose name no room but those that declare and check them reads as an attribute."""
     read = {
         node.attr
         for room, tree in rooms.items()
-        if room != "config"
+        if room not in ("config", "ranges")
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
     }
