@@ -240,7 +240,7 @@ def parse(cfg: DictConfig) -> Experiment:
     Raises:
         InputError: a missing value, or a setting that is none (`+group.key=` gets past Hydra).
     """
-    for key in _keys(OmegaConf.to_container(cfg)):
+    for key in leaves(OmegaConf.to_container(cfg)):
         if key not in known_keys():
             raise InputError(_no_such_setting(key))
     try:
@@ -324,11 +324,11 @@ def _no_such_setting(key: str) -> str:
     return f"there is no setting {key}; the valid ones are: {', '.join(names)}"
 
 
-def _keys(node: Any, prefix: str = "") -> list[str]:
+def leaves(node: Any, prefix: str = "") -> list[str]:
     """The dotted names of the leaves of nested dicts."""
     if not isinstance(node, dict):
         return [prefix[:-1]]
-    return [key for name, inner in node.items() for key in _keys(inner, f"{prefix}{name}.")]
+    return [key for name, inner in node.items() for key in leaves(inner, f"{prefix}{name}.")]
 
 
 def _one_line(error: BaseException) -> str:

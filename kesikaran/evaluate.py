@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kesikaran.records import Record
 
-_GROUPS = ("decision", "evaluation", "gate")
+_GROUPS = {"decision": "plain", "evaluation": "default", "gate": "default"}  # what may change, and an option of each
 _ALLOWED = re.compile(rf"({'|'.join(_GROUPS)})(\.\w+)?=.*|tracking\.run_name=.*", re.DOTALL)
 # What a run says of itself that its evaluation does not change.
 _TAGS = ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key")
@@ -134,17 +134,38 @@ def _changed(saved: str, overrides: list[str], asked: DictConfig, run_id: str) -
     """`saved`, YAML, with what `overrides` name taken from `asked`. A setting that the run's version had not is the
     default's; a group that is chosen anew comes whole."""
     keys = [word.split("=")[0] for word in overrides]
+    where = f"config.yaml of run {run_id}"
     try:
         loaded = OmegaConf.create(saved)
         kept = {name: node for name, node in loaded.items() if name not in keys}
+        settings = config.leaves(OmegaConf.to_container(OmegaConf.create(kept)))
+    except (OmegaConfBaseException, YAMLError, AttributeError, AssertionError) as error:  # the last two: no mapping
+        raise InputError(
+            f"{where} is damaged: {config.explain(error) or 'it holds no settings'}; train again"
+        ) from None
+    gone = [key for key in settings if key not in config.known_keys()]
+    if gone:
+        named = printable(", ".join(gone))
+        raise InputError(f"{where} has settings that this version does not have: {named}; {_way_out(gone)}")
+    try:
         cfg = OmegaConf.merge(asked, kept)
-    except (OmegaConfBaseException, YAMLError, AttributeError) as error:  # the last: no mapping
-        why = config.explain(error)
-        raise InputError(f"config.yaml of run {run_id} is damaged or another version's: {why}") from None
+    except OmegaConfBaseException as error:
+        key, why = str(error.full_key), printable(str(error).splitlines()[0])
+        raise InputError(
+            f"{where} has a value that this version does not take: {key}: {why}; {_way_out([key])}"
+        ) from None
     for key in ("tracking.run_name", *(key for key in keys if "." in key)):
         OmegaConf.update(cfg, key, OmegaConf.select(asked, key))
     OmegaConf.update(cfg, "tracking.log_model", False)
     return cast(DictConfig, cfg)
+
+
+def _way_out(settings: list[str]) -> str:
+    """What to do about settings of a run that this version cannot read."""
+    groups = sorted({key.split(".")[0] for key in settings})
+    if set(groups) <= set(_GROUPS):
+        return f"give {' '.join(f'{group}={_GROUPS[group]}' for group in groups)}, which brings this version's"
+    return "it cannot be evaluated: train again"
 
 
 def evaluate(source: Source, overrides: list[str]) -> bool:

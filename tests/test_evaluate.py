@@ -135,6 +135,40 @@ def test_a_run_of_an_earlier_version(source: Any, evaluate: Callable[..., Done],
     assert {"log_odds", "predicted"} <= set(predictions(runs()[-1]))
 
 
+def test_settings_that_no_longer_exist_are_named_with_a_way_out(
+    source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+) -> None:
+    folder, run_id = artifacts(source), source.info.run_id
+    written = (folder / "config.yaml").read_text()
+    again = "it cannot be evaluated: train again"
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"evaluation.resamples": 2000, "evaluation.seed": 0}, "has settings that this version does not have: "
+         "evaluation.resamples, evaluation.seed; give evaluation=default, which brings this version's"),
+        ({"evaluation.seed": 0, "head.depth": 2}, f"does not have: head.depth, evaluation.seed; {again}"),
+        ({"augment.flip": True}, f"does not have: augment.flip; {again}"),
+        ({"imbalance.strategy": "prior_shift"}, "has a value that this version does not take: imbalance.strategy: "
+         "Invalid value 'prior_shift', expected one of [none, class_weight, oversample, undersample, focal, "
+         f"logit_adjusted]; {again}"),
+        ({"decision.rule": "guess"}, "not take: decision.rule: Invalid value 'guess', expected one of [plain, "
+         "prior_shift, tuned, cost]; give decision=plain, which brings this version's"),
+    ]  # fmt: skip
+    for changes, says in cases:
+        changed = OmegaConf.create(written)
+        for key, value in changes.items():
+            OmegaConf.update(changed, key, value, force_add=True)
+        OmegaConf.save(changed, folder / "config.yaml")
+        done = evaluate(run_id)
+        refused(done, f"config.yaml of run {run_id} has ")
+        assert done.err.endswith(f"{says}\n"), done.err
+        for way_out in ("evaluation=default", "decision=plain"):
+            if way_out in says:
+                assert evaluate(run_id, way_out).code == 0, "the way out is one"
+    for damaged in ("5", "- a"):
+        (folder / "config.yaml").write_text(damaged)
+        refused(evaluate(run_id), f"config.yaml of run {run_id} is damaged: ")
+    assert len(runs()) == 3
+
+
 def refused(done: Done, says: str) -> None:
     assert done.code == 1, done.out
     assert done.err.startswith("error: ")
