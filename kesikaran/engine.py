@@ -32,7 +32,8 @@ def forward(backbone: Backbone, config: BackboneConfig, batch_size: int) -> Call
     model.reshape([batch_size, config.image_size, config.image_size, 3])
     precision = {"float32": "f32", "bfloat16": "bf16"}[config.precision.name]
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    return lambda images: np.array(compiled(images.numpy())[0], np.float32)
+    # Shared, so that a batch is not copied before every pass: of bfloat16 a sixth of the time
+    return lambda images: np.array(compiled(images.numpy(), share_inputs=True)[0], np.float32)
 
 
 def _openvino() -> Any:

@@ -90,8 +90,12 @@ class Shards:
         Raises:
             InputError: the disk is full or the folder not writable any more.
         """
-        content = _encode(list(rows), np.stack(list(rows.values())))
-        self._write(content)
+        shard = self._write(_encode(list(rows), np.stack(list(rows.values()))))
+        try:
+            self._take(pa.memory_map(str(shard)).read_buffer())
+        except FileNotFoundError:
+            return  # merged by another process: for `look` to find
+        self._names.add(shard.name)
 
     def merge(self) -> None:
         """Make large shards of the small ones, where there is room: it only tidies up. One process at a time."""

@@ -1,6 +1,7 @@
 """Each image goes through the backbone once, whatever happened in between."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -331,6 +332,28 @@ def test_a_shard_that_is_merged_while_it_is_looked_for_is_not_missed(
     assert all(sha1 in known for sha1 in sha1s)
 
 
+def test_a_shard_is_there_once_it_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another process merges it before it is opened again."""
+    from kesikaran.shards import Shards
+
+    sha1s = [bytes([number] * 20) for number in range(3)]
+    known = Shards(tmp_path)
+    known.append({sha1s[0]: np.ones(4, np.float32)})
+    assert sha1s[0] in known
+    write = Shards._write
+
+    def merged_at_once(self: Any, content: bytes) -> Path:
+        path = write(self, content)
+        Shards(tmp_path).merge()
+        return path
+
+    monkeypatch.setattr(Shards, "_write", merged_at_once)
+    known.append({sha1s[1]: np.ones(4, np.float32)})
+    known.look()
+    assert sha1s[1] in known
+    assert len(known) == 2
+
+
 def test_merging_loses_nothing_of_shards_that_overlap(tmp_path: Path) -> None:
     from kesikaran.shards import Shards
 
@@ -505,6 +528,27 @@ def test_a_broken_image_is_never_replaced(made: Made, net: Any, config: Any, cac
         f"{'c' * 40}.png": "its content has another SHA-1 than its name",
         f"{'d' * 40}.png": "missing",
     }
+
+
+def test_a_damaged_image_takes_none_with_it(made: Made, net: Any, config: Any, cache: Path, tmp_path: Path) -> None:
+    """Images are decoded several in a call: one that cannot be must not be the end of the others."""
+    names = sorted(os.listdir(made.images))[:15]
+    expected = extract(made, net, config, names).matrix
+    shutil.rmtree(cache)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(made.images / name, folder / name)
+    half = encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), "PNG")[:4000]
+    damaged = f"{hashlib.sha1(half, usedforsecurity=False).hexdigest()}.png"
+    (folder / damaged).write_bytes(half)
+
+    from kesikaran import features
+
+    found = features.extract([*names, damaged], folder, net, config, 50)
+    assert found.refused == {damaged: "truncated or damaged: it cannot be decoded"}
+    assert found.object_ids == names
+    np.testing.assert_array_equal(found.matrix, expected)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
