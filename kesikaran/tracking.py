@@ -36,12 +36,13 @@ from kesikaran.errors import InputError
 SAVED_MODEL = "tf2model"  # where mlflow.tensorflow puts it within a model's folder
 SWEEP_ENV = "KESIKARAN_SWEEP_ID"  # environment variables reach the jobs under every launcher
 
-_PAUSE_SECONDS = 1.0  # between two writes of epochs
+_PAUSE_SECONDS = 1.0  # between two writes of metrics
 _BATCH_METRICS = 1000  # MLflow's limit for one call
 
 
 class Run:
-    """An open run. Everything is written at once, so that a killed run keeps what it had; epochs once a second."""
+    """An open run. All is written at once, so that a killed run keeps what it had; metrics at most once a second,
+    since a write takes longer than many an epoch."""
 
     def __init__(self, run_id: str, experiment_id: str):
         self.run_id, self.experiment_id = run_id, experiment_id
@@ -55,24 +56,24 @@ class Run:
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def epoch(self, step: int, metrics: dict[str, float]) -> None:
-        """Metrics of an epoch. Several epochs share one write, which can take longer than an epoch."""
+        """Metrics of an epoch."""
         self._note(step, metrics)
-        if time.monotonic() - self._written_seconds >= _PAUSE_SECONDS:
-            self.flush()
 
     def metrics(self, metrics: dict[str, float]) -> None:
+        """Metrics of the run as a whole, and of its model."""
         self._final += self._note(0, metrics)
-        self.flush()
 
     def _note(self, step: int, metrics: dict[str, float]) -> list[Metric]:
         now_ms = time.time_ns() // 1_000_000
         noted = [Metric(name, value, now_ms, step) for name, value in metrics.items()]
         self._unwritten += noted
+        if time.monotonic() - self._written_seconds >= _PAUSE_SECONDS:
+            self.flush()
         return noted
 
     @terminal.sheltered()
     def flush(self) -> None:
-        """Write the epochs that are waiting."""
+        """Write the metrics that are waiting."""
         metrics, self._unwritten = self._unwritten, []
         for start in range(0, len(metrics), _BATCH_METRICS):
             self._client.log_batch(self.run_id, metrics[start : start + _BATCH_METRICS])

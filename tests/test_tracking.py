@@ -134,7 +134,7 @@ def test_no_run_stays_running_and_no_epoch_is_lost(
     assert [(metric.step, metric.value) for metric in history] == [(n, 1 / (n + 1)) for n in range(600)]
 
 
-def test_epochs_share_a_write_when_they_are_quick(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_share_a_write_when_they_are_quick(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with tracking.run("made", None, {}) as run:
         for pause_seconds, epoch, expected in [(3600, 0, 1), (3600, 1, 1), (3600, 2, 1), (0, 3, 4), (0, 4, 5)]:
             monkeypatch.setattr(tracking, "_PAUSE_SECONDS", pause_seconds)
@@ -143,4 +143,7 @@ def test_epochs_share_a_write_when_they_are_quick(client: Any, monkeypatch: pyte
         monkeypatch.setattr(tracking, "_PAUSE_SECONDS", 3600)
         run.epoch(5, {"train/loss": 1.0})
         run.metrics({"test/n": 1})
-        assert len(client.get_metric_history(run.run_id, "train/loss")) == 6
+        run.metrics({"test/accuracy": 0.5})
+        assert len(client.get_metric_history(run.run_id, "train/loss")) == 5
+    assert len(client.get_metric_history(run.run_id, "train/loss")) == 6
+    assert client.get_run(run.run_id).data.metrics == {"train/loss": 1.0, "test/n": 1.0, "test/accuracy": 0.5}
