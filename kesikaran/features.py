@@ -295,12 +295,10 @@ def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: floa
 
     def every(names: list[str]) -> list[tf.Tensor | str]:
         encoded = [read(name) for name in names]
-        # On this thread: TensorFlow's own would compete with those of the forward pass
-        with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR"):
-            if len(names) == _TOGETHER and all(isinstance(one, bytes) for one in encoded):
-                with contextlib.suppress(tf.errors.InvalidArgumentError):  # which of them, the next line finds out
-                    return list(several(encoded))
-            return [decoded(one) for one in encoded]
+        if len(names) == _TOGETHER and all(isinstance(one, bytes) for one in encoded):
+            with contextlib.suppress(tf.errors.InvalidArgumentError):  # which of them, the next line finds out
+                return list(several(encoded))
+        return [decoded(one) for one in encoded]
 
     return every
 
