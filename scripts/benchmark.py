@@ -423,15 +423,17 @@ def passes(place: Place, size: Size) -> list[Measure]:
     start: dict[str, list[float]] = {name: [] for name in configs}
     limit: dict[str, list[float]] = {name: [] for name in configs}
     more: list[float] = []
+    decodes = [decode_seconds()]
     for number in range(size.rounds):
         for name, config in configs.items():
             say(f"{name}: decode only, forward only and cold pass, round {number + 1}")
             # Before and after the pass, for a machine that does not stay as quick as it was
-            alone = [decode_seconds() + forward_seconds(name)]
+            before = forward_seconds(name)
             start[name].append(extracted(ids[:BATCH], place.root / f"start {name} {number}", config))
             cold[name].append(extracted(ids, place.root / f"cold {name} {number}", config))
-            alone.append(decode_seconds() + forward_seconds(name))
-            limit[name].append(statistics.mean(alone))
+            forward_only = (before + forward_seconds(name)) / 2
+            decodes.append(decode_seconds())
+            limit[name].append(forward_only + statistics.mean(decodes[-2:]))
         grown = place.root / f"grown {number}"
         left_out = set(random.Random(number).sample(ids, len(ids) // 100))  # noqa: S311 - no secret
         full, kept = place.root / f"cold tensorflow {number}", keys([name for name in ids if name not in left_out])
