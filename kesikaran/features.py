@@ -259,8 +259,9 @@ def _forward(batch: dict[bytes, Any], compute: Callable[[Any], np.ndarray], batc
     if not missing:
         return 0
     pixels = list(missing.values())
-    filled = pixels + [tf.zeros_like(pixels[0])] * (batch_size - len(pixels))
-    known.append(dict(zip(missing, compute(tf.stack(filled)), strict=False)))
+    with tf.device("CPU"):  # a GPU gets them in one copy
+        filled = tf.stack(pixels + [tf.zeros_like(pixels[0])] * (batch_size - len(pixels)))
+    known.append(dict(zip(missing, compute(filled), strict=False)))
     return len(missing)
 
 
@@ -271,7 +272,8 @@ def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: floa
     from kesikaran import images
 
     def prepare(encoded: tf.Tensor) -> list[tf.Tensor]:
-        return [images.resize(images.decode(one, config), config) for one in tf.unstack(encoded)]
+        with tf.device("CPU"):  # also beside a GPU, which would round otherwise than the key tells
+            return [images.resize(images.decode(one, config), config) for one in tf.unstack(encoded)]
 
     # A call costs as much as a tenth of what it does for one image
     one, several = (

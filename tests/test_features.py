@@ -228,6 +228,25 @@ def test_features_do_not_depend_on_their_batch(made: Made, net: Any, config: Any
     assert sizes == [16, 16, 16]
 
 
+def test_images_are_prepared_on_the_cpu(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever device runs the backbone: the same pixels, and one copy of a batch."""
+    from kesikaran import images
+
+    devices: set[str] = set()
+    resize = images.resize
+
+    def noted(image: Any, config: Any) -> Any:
+        pixels = resize(image, config)
+        devices.add(pixels.device)
+        return pixels
+
+    monkeypatch.setattr(images, "resize", noted)
+    extract(made, net, config, sorted(os.listdir(made.images))[:9])
+    assert devices == {"/device:CPU:*"}
+
+
 def test_what_another_process_has_written_meanwhile_is_not_computed(
     made: Made, net: Any, config: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
