@@ -12,11 +12,11 @@ from kesikaran.comparison import Judged, Pair, level, p_in_words
 from kesikaran.document import Document
 from kesikaran.intervals import Interval
 from kesikaran.paired import Difference
+from kesikaran.ranges import LOWER_IS_BETTER
 from kesikaran.ranking import Sweep
 from kesikaran.scores import Confusion, Outcome
 from kesikaran.thumbnails import Thumbnail
 
-_LESS_IS_BETTER = ("log_loss", "brier", "calibration_error")
 _SECTIONS = {
     "fixed": ("Fixed by B", "A decides wrongly, B rightly; the surest of B first."),
     "broken": ("Broken by B", "A decides rightly, B wrongly; the surest of B first."),
@@ -151,7 +151,7 @@ def _runs(found: Pair) -> str:
 def _metrics(found: Pair) -> str:
     rows = []
     for name, one in found.differences.items():
-        shown = name + (' <span class="less">(less is better)</span>' if name in _LESS_IS_BETTER else "")
+        shown = name + (' <span class="less">(less is better)</span>' if name in LOWER_IS_BETTER else "")
         each = [_interval(run.metrics[name], run.metrics[name].value) for run in (found.a, found.b)]
         cells = [*each, _interval(one, one.difference, "+.3f"), _p_value(one.p_value), _words(one.test)]
         rows.append(_row(shown, cells, "primary" if name == found.primary_metric else ""))
