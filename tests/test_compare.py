@@ -27,7 +27,12 @@ from kesikaran import compare, comparison, intervals, paths, records, scores, te
 
 Compare = Callable[..., Done]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-ITS_OWN = ("//clients2.google.com/", "update.googleapis.com:443", "accounts.google.com:443")  # whatever page it opens
+ITS_OWN = (  # whatever page it opens
+    "//clients2.google.com/",
+    "update.googleapis.com:443",
+    "accounts.google.com:443",
+    "www.google.com:443",
+)
 KINDS = {"both right": 25, "only A": 3, "only B": 12, "both wrong": 4}
 
 
