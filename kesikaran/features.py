@@ -276,7 +276,7 @@ def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: floa
             return [images.resize(images.decode(one, config), config) for one in tf.unstack(encoded)]
 
     # A call costs as much as a tenth of what it does for one image
-    one, several = (
+    alone, together = (
         tf.function(prepare, input_signature=[tf.TensorSpec([count], tf.string)], autograph=False)
         for count in (1, _TOGETHER)
     )
@@ -291,15 +291,15 @@ def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: floa
         if isinstance(encoded, str):
             return encoded
         try:
-            return one([encoded])[0]
+            return alone([encoded])[0]
         except tf.errors.InvalidArgumentError:
             return "truncated or damaged: it cannot be decoded"
 
     def every(names: list[str]) -> list[tf.Tensor | str]:
         encoded = [read(name) for name in names]
         if len(names) == _TOGETHER and all(isinstance(one, bytes) for one in encoded):
-            with contextlib.suppress(tf.errors.InvalidArgumentError):  # which of them, the next line finds out
-                return list(several(encoded))
+            with contextlib.suppress(tf.errors.InvalidArgumentError):  # of which image, is found below
+                return list(together(encoded))
         return [decoded(one) for one in encoded]
 
     return every
