@@ -41,8 +41,8 @@ _BATCH_METRICS = 1000  # MLflow's limit for one call
 
 
 class Run:
-    """An open run. All is written at once, so that a killed run keeps what it had; metrics at most once a second,
-    since a write takes longer than many an epoch."""
+    """An open run. All is written at once, so that a killed run keeps what it had; metrics at most once a second, since
+    a write takes longer than many an epoch: the last wait for the next ones, for the model or for the end."""
 
     def __init__(self, run_id: str, experiment_id: str):
         self.run_id, self.experiment_id = run_id, experiment_id
@@ -109,6 +109,7 @@ class Run:
     @terminal.sheltered()
     def model(self, template: Path, write: Callable[[Path], None]) -> None:
         """Log a model made of `template`, a folder of `save_model`; `write(folder)` writes its SavedModel."""
+        self.flush()  # saving takes time, and a kill meanwhile must not take the numbers
         pattern = Model.load(template)
 
         def save(path: str, mlflow_model: Model) -> None:

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,24 @@ def test_no_run_stays_running_and_no_epoch_is_lost(
     assert found.data.params == {"a": "1"}
     history = client.get_metric_history(run.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == [(n, 1 / (n + 1)) for n in range(600)]
+
+
+def test_a_kill_while_the_model_is_saved_leaves_the_numbers(
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tracking, "_PAUSE_SECONDS", 3600)
+    there: list[dict[str, float]] = []
+
+    def load(template: Path) -> Any:
+        there.append(client.get_run(run.run_id).data.metrics)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking.Model, "load", load)
+    with suppress(KeyboardInterrupt), tracking.run("made", None, {}) as run:
+        run.metrics({"test/n": 1})
+        run.metrics({"test/accuracy": 0.5})
+        run.model(tmp_path, lambda folder: None)
+    assert there == [{"test/n": 1.0, "test/accuracy": 0.5}]
 
 
 def test_metrics_share_a_write_when_they_are_quick(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
