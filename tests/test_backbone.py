@@ -206,6 +206,16 @@ def test_the_digest_is_of_names_and_bytes(toy: Path, tmp_path: Path) -> None:
     assert backbone.digest(copy) != backbone.digest(toy)
 
 
+@pytest.mark.parametrize("name", ["variables/weights", "other", "variables"])
+def test_the_same_bytes_under_another_name_are_another_module(name: str, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"1234")
+    before = backbone.digest(tmp_path)
+    moved = tmp_path / "moved" / name
+    moved.parent.mkdir(parents=True)
+    (tmp_path / "weights").rename(moved)
+    assert backbone.digest(tmp_path / "moved") != before
+
+
 def test_it_is_frozen(toy: Path) -> None:
     net = backbone.load(str(toy), 32)
     assert net.layer.trainable_weights == []

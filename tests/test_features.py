@@ -102,6 +102,19 @@ def test_a_second_job_reads_no_shard_and_still_wants_the_files(
     np.testing.assert_array_equal(fewer.matrix, first.matrix[1:])
 
 
+def test_a_second_job_with_another_limit_of_pixels_is_not_served_from_the_first(
+    made: Made, net: Any, config: Any, cache: Path
+) -> None:
+    from kesikaran import features
+
+    names = sorted(os.listdir(made.images))[:40]
+    strict = features.extract(names, made.images, net, config, 0.0015)
+    assert 0 < len(strict.refused) < 40
+    assert all(why.startswith("too large in pixels") for why in strict.refused.values())
+    lax = features.extract(names, made.images, net, config, 50)
+    assert (lax.refused, lax.object_ids, lax.computed) == ({}, names, len(strict.refused))
+
+
 def test_they_are_the_backbones_features_in_the_asked_order(made: Made, net: Any, config: Any, cache: Path) -> None:
     import tensorflow as tf
 
