@@ -71,6 +71,17 @@ def test_the_edges_by_hand() -> None:
         assert edge == pytest.approx([true, 30 * true / (30 * true + 40 * false)])
 
 
+def test_the_ends_of_the_band_of_precision_by_hand() -> None:
+    """At the lowest threshold all are said to be 1: the lower edge goes on to recall 1 at the precision it has there.
+    At the highest none is, and the upper edge begins at recall 0."""
+    line = curves.precision_recall(drawn(0), 0.95)
+    assert line
+    least, _ = proportion_confint(30, 30, alpha=1 - math.sqrt(0.95), method="wilson")
+    precision = 30 * least / (30 * least + 40)
+    assert line.low[-2:] == pytest.approx(np.array([[least, precision], [1, precision]]))
+    assert line.high[:2] == pytest.approx(np.array([[0, 1], [1 - least, 1]]))
+
+
 def test_groups_widen_a_band() -> None:
     grouped = drawn(0, 200, 200, groups=20)
     alone = Outcome(grouped.labels, grouped.logits, grouped.predicted)

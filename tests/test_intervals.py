@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ncx2
+from scipy.stats import binomtest, ncx2, norm
 from scipy.stats import t as student
 
 from kesikaran import influence, intervals, scores
@@ -99,6 +99,26 @@ def test_perfect_separation_leaves_room_below_one() -> None:
         assert 0.7 < in_groups[name].low < 0.9, name
 
 
+def test_no_sample_is_worth_more_than_its_counts_of_labels_allow() -> None:
+    """Of the balanced accuracy of 20 right of 20 and 10 of 20 only one share varies, and 0.75 x 0.25 / variance would
+    be 57 images."""
+    found = intervals.intervals(counted((10, 20), (20, 20)))["balanced_accuracy"]
+    level = 1 - 2 * norm.sf(student.ppf(0.975, 19))
+    expected = binomtest(30, 40).proportion_ci(level, method="wilson")
+    assert (found.low, found.high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+
+
+@pytest.mark.parametrize("group", [None, 5])
+def test_a_perfect_area_is_worth_what_its_labels_allow(group: int | None) -> None:
+    """Four times the harmonic mean of 75 and 30, halved, and for pr_auc those of label 1; with groups, of groups."""
+    groups = None if group is None else np.arange(105) // group
+    zeros, ones = (75, 30) if group is None else (15, 6)
+    found = intervals.intervals(counted((0, 75), (30, 30), groups))
+    quantile = student.ppf(0.975, zeros + ones - 1)
+    for name, size in (("roc_auc", 4 * zeros * ones / (zeros + ones)), ("pr_auc", ones)):
+        assert found[name].low == pytest.approx(size / (size + quantile**2), abs=1e-9), name
+
+
 def test_one_label_of_one_image_is_hardly_known() -> None:
     labels, logits = np.repeat([0, 1], [74, 1]), np.append(np.linspace(-3, 1, 74), 0.9)
     found = intervals.intervals(scores.plain(labels, logits))
@@ -166,3 +186,21 @@ def test_effective_size_is_the_count_over_the_design_effect() -> None:
     part = influence.of(outcome)["recall"]
     size, freedom = intervals.effective_size(part, outcome, influence.units(outcome))
     assert (size, freedom) == (pytest.approx(39), pytest.approx(39))
+
+
+def test_groups_that_offset_each_other_are_not_worth_more_than_their_images() -> None:
+    """Of 20 pairs 19 have one right and one wrong image: their sums hardly vary."""
+    right = np.append(np.tile([1, 0], 19), [1, 1])
+    outcome = scores.plain(np.ones(40, int), right - 0.5, np.arange(40) // 2)
+    part = influence.of(outcome)["recall"]
+    spread, _ = influence.variance(part.each, influence.units(outcome), part.of)
+    assert part.value * (1 - part.value) / spread > 300
+    assert intervals.effective_size(part, outcome, influence.units(outcome)) == (40, pytest.approx(19))
+
+
+def test_a_calibration_error_without_noise_is_known_exactly() -> None:
+    """Probabilities of 0 and 1 that are all wrong: no bin has a spread."""
+    labels = np.repeat([0, 1], 20)
+    for logits, error in ((np.where(labels == 1, -1000.0, 1000.0), 1), (np.where(labels == 1, 1000.0, -1000.0), 0)):
+        found = intervals.intervals(scores.plain(labels, logits))["calibration_error"]
+        assert found == intervals.Interval(error, error, error)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm, ttest_rel
+from scipy.stats import binomtest, norm, t, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
 
 from kesikaran import paired, scores
@@ -129,6 +129,41 @@ def test_groups_replace_mcnemar_and_delong_and_say_so() -> None:
     copies, once = paired.compare(doubled[0], doubled[1]), paired.compare(single[0], single[1])
     for name in ("balanced_accuracy", "f1", "log_loss", "brier"):
         assert copies[name].p_value == pytest.approx(once[name].p_value, abs=1e-9), name
+
+
+def test_groups_give_delong_the_degrees_of_freedom_of_their_sums() -> None:
+    """Obuchowski (1997), with Satterthwaite's degrees of freedom: each label's groups are a stratum of their own."""
+    a, b = two(group=5)
+    wins = []
+    for one in (a, b):
+        ones, zeros = one.logits[one.labels == 1], one.logits[one.labels == 0]
+        wins.append((ones[:, None] > zeros) + 0.5 * (ones[:, None] == zeros))
+    change = wins[1] - wins[0]
+    assert a.groups is not None
+    parts, freedoms = [], []
+    for label, each in ((1, change.mean(1)), (0, change.mean(0))):
+        _, group = np.unique(a.groups[a.labels == label], return_inverse=True)
+        sums = np.bincount(group, (each - each.mean()) / len(each))
+        parts.append(sums.var(ddof=1) * len(sums))
+        freedoms.append(len(sums) - 1)
+    error = math.sqrt(sum(parts))
+    freedom = sum(parts) ** 2 / sum(part**2 / each for part, each in zip(parts, freedoms, strict=True))
+    assert min(freedoms) <= freedom <= sum(freedoms)
+    found = paired.compare(a, b)["roc_auc"]
+    assert found.p_value == pytest.approx(2 * t.sf(abs(change.mean()) / error, freedom), abs=1e-9)
+    assert found.high - found.difference == pytest.approx(t.ppf(0.975, freedom) * error, abs=1e-9)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_where_every_unit_moves_alike_all_swaps_are_counted(grouped: bool) -> None:
+    """Of 2**6 ways to swap two classifiers unit by unit, two give a difference as large."""
+    n = 12 if grouped else 6
+    groups = np.arange(n) // 2 if grouped else None
+    a, b = (scores.plain(np.ones(n, int), np.full(n, logit), groups) for logit in (0.5, 1.0))
+    for name in ("log_loss", "brier"):
+        found = paired.compare(a, b)[name]
+        assert found.p_value == 2 / 2**6, name
+        assert found.low == found.high == found.difference == found.b - found.a < 0, name
 
 
 def test_what_is_undefined_is_nan() -> None:

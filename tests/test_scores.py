@@ -139,3 +139,19 @@ def test_calibration_error_of_logits_that_are_sure_and_wrong_is_one() -> None:
 def test_calibration_error_needs_two_independent_images(groups: np.ndarray | None) -> None:
     n = 1 if groups is None else len(groups)
     assert math.isnan(scores.calibration_error(scores.plain(np.arange(n) % 2, np.zeros(n), groups), 10))
+
+
+@pytest.mark.parametrize(
+    ("logits", "bins", "expected"),
+    [
+        (np.arange(10), 4, [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]),  # the ends of the bins at 2.5, 5 and 7.5 images
+        (-np.arange(10), 4, [3, 3, 3, 2, 2, 1, 1, 1, 0, 0]),
+        (np.arange(7), 10, [0, 0, 1, 1, 1, 2, 2]),  # no more bins than half the images
+        (np.array([0, 1, 1, 1, 1, 2]), 3, [0, 1, 1, 1, 1, 2]),  # ties lie where their mean rank does
+        (np.arange(1), 10, [0]),
+    ],
+    ids=str,
+)
+def test_bins_by_hand(logits: np.ndarray, bins: int, expected: list[int]) -> None:
+    outcome = scores.plain(np.zeros(len(logits), int), logits.astype(float))
+    assert scores.bin_of(outcome, bins).tolist() == expected
