@@ -151,3 +151,14 @@ def test_a_file_that_is_no_split(tmp_path: Path, content: str, says: str) -> Non
     (tmp_path / "split.csv").write_text(content)
     with pytest.raises(InputError, match=says):
         dataset.read_split(tmp_path / "split.csv")
+
+
+def test_of_an_object_in_both_layouts_the_flat_one_counts(tmp_path: Path) -> None:
+    for name in (f"{A}.jpg", f"{B}.jpg"):
+        (tmp_path / name[:2]).mkdir()
+        (tmp_path / name[:2] / name).touch()
+    (tmp_path / f"{A}.jpg").touch()
+    assert dataset.objects(tmp_path) == {
+        f"{A}.jpg": tmp_path / f"{A}.jpg",
+        f"{B}.jpg": tmp_path / "bb" / f"{B}.jpg",
+    }

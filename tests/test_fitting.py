@@ -84,6 +84,16 @@ def test_the_best_weights_come_back_when_the_epochs_run_out() -> None:
     assert fitted.epoch == int(np.argmin(values)) < 11
 
 
+@pytest.mark.parametrize("monitor", list(Monitor))
+def test_of_equally_good_epochs_the_earliest_is_the_best(monitor: Monitor) -> None:
+    """At a rate that moves no weight every epoch is as good as the first."""
+    from kesikaran import fitting
+
+    _, fitted, history = fit(optimizer=OptimizerConfig(OptimizerName.sgd, lr=1e-30), patience=2, monitor=monitor)
+    assert len({epoch[f"validation/{monitor.name}"] for epoch in history}) == 1
+    assert fitted == fitting.Fitted(epoch=0, epochs=3)
+
+
 def test_without_patience_the_last_epoch_stays() -> None:
     _, fitted, history = fit(HeadConfig([64]), epochs=12, patience=None)
     assert (fitted.epoch, fitted.epochs, len(history)) == (11, 12, 12)

@@ -70,6 +70,12 @@ def test_the_seed_decides_the_draw_and_either_class_may_be_the_rarer(strategy: s
         assert len(set(first)) == len(first)
 
 
+@pytest.mark.parametrize("strategy", ["oversample", "undersample"])
+def test_resampled_rows_are_sorted(strategy: str) -> None:
+    rows, _ = treat(np.tile([1, 1, 0], 20), strategy, 0)
+    assert rows.tolist() == sorted(rows.tolist())
+
+
 def test_an_unknown_strategy_is_a_defect() -> None:
     with pytest.raises(ValueError, match="no resampling strategy 'smote'"):
         imbalance.resampled_rows(LABELS, "smote", 0)

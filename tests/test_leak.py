@@ -31,6 +31,16 @@ def test_runs_of_siblings_are_noticed_and_chance_is_not(run: int, informative: b
         assert found.column == "row"
 
 
+@pytest.mark.parametrize(("same", "informative"), [(54, False), (56, True)])
+def test_many_images_do_not_make_a_small_difference_matter(same: int, informative: bool) -> None:
+    """Of 40,000 images chance agreement has a standard error of 0.0025: 0.04 is far beyond it, and still small."""
+    turns = np.random.default_rng(0).permutation(np.repeat([0, 1], [400 * same, 400 * (100 - same)]))
+    found = leak.order(pd.DataFrame({"label": np.append(0, turns).cumsum() % 2, "row": range(40_001)}))
+    assert found is not None
+    assert found.agreement - found.chance == pytest.approx(same / 100 - 0.5, abs=0.001)
+    assert found.informative == informative
+
+
 def test_no_column_lines_the_images_up() -> None:
     assert leak.order(pd.DataFrame({"label": [0, 1], "module": ["a", "b"], "same": [1, 1]})) is None
 
