@@ -1,10 +1,11 @@
-"""Which settings make two runs the same."""
+"""What settings are as text, and which of them make two runs the same."""
 
 import copy
 from enum import Enum
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from kesikaran import config
 from kesikaran.config import (
@@ -19,6 +20,7 @@ from kesikaran.config import (
     Rule,
     SplitConfig,
 )
+from kesikaran.errors import InputError
 
 # Where the data lie, how a run is called, logged and judged, and what changes no number.
 DO_NOT_COUNT = [
@@ -86,3 +88,27 @@ def test_what_identifies_the_data_and_the_backbone_is_in_the_fingerprint(tag: st
     assert config.fingerprint(experiment(), IDENTITY | {tag: "another"}) != found
     assert config.fingerprint(experiment(), {name: value for name, value in IDENTITY.items() if name != tag}) != found
     assert config.fingerprint(experiment(), dict(reversed(IDENTITY.items()))) == found
+
+
+def test_settings_as_text() -> None:
+    found = config.flatten(experiment())
+    assert list(found) == config.known_keys()
+    assert found["optimizer.name"] == "adam"
+    assert found["optimizer.lr"] == "0.001"
+    assert found["split.test"] == "[0, 25]"
+    assert found["data.limit"] == "None"
+    assert found["deterministic"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("Kunde 1_a.b-c", True), ("é", True), ("", False), (".a", False), ("-a", False), ("a/b", False), ("a\n", False)],
+)
+def test_the_name_of_the_data_can_name_a_folder(name: str, allowed: bool) -> None:
+    given = experiment()
+    given.data.name = name
+    if allowed:
+        assert config.parse(OmegaConf.structured(given)) == given
+    else:
+        with pytest.raises(InputError, match="is not allowed: letters, digits, blanks and"):
+            config.parse(OmegaConf.structured(given))
