@@ -63,6 +63,12 @@ def test_all_none_and_only_wrong_alerts(counts: tuple[int, int, int, int], preci
         assert math.isnan(one.value) or one.low <= one.value <= one.high
 
 
+def test_no_more_alerts_than_images() -> None:
+    """At this prevalence the two shares of 10,000 images sum to more than 10,000, by a rounding error."""
+    assert 1e4 * 0.00037 + 1e4 * (1 - 0.00037) > 1e4
+    assert prevalence.at(counted(75, 75, 75, 75), 0.00037).alerts.high == 1e4
+
+
 def test_without_an_image_of_a_label_nothing_is_known() -> None:
     found = prevalence.at(counted(0, 0, 5, 9), 0.01)
     assert all(math.isnan(one.value) for one in (found.precision, found.alerts, found.missed))
