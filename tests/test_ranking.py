@@ -31,16 +31,17 @@ def test_the_best_by_validation_may_be_worse_than_others_and_is_said_to_be() -> 
     labels = np.repeat([0, 1], 20)
     sure = np.where(labels == 1, 2.0, -2.0)
     half = sure * np.where(np.arange(40) % 2 == 0, 1, -1)
-    jobs = [(job("a", sure, labels), 0.3), (job("b", -sure, labels), 0.2), (job("c", half, labels), 0.1)]
+    logits = {"a": sure, "b": -sure, "c": half, "d": sure}
+    jobs = [(job(name, logits[name], labels), loss) for name, loss in zip("abcd", (0.3, 0.2, 0.1, 0.4), strict=True)]
     steps: list[None] = []
     found = ranking.sweep("sweep", jobs, "log_loss", 2, "test", lambda: steps.append(None))
-    assert len(steps) == 3
-    assert [one.name for one in found.candidates] == ["c", "b", "a"]
+    assert len(steps) == 6
+    assert [one.name for one in found.candidates] == ["c", "b", "a", "d"]
     differences = [one.against_best.difference for one in found.candidates if one.against_best]
-    assert differences == [-0.5, 0.5]
+    assert differences == [-0.5, 0.5, 0.5]
     assert (found.candidates[0].against_best, found.not_distinguishable) == (None, [])
     assert found.conclusion == (
-        "The best of 3 by validation log_loss, c, is distinguishable in accuracy from all others: 1 is worse, "
-        "1 is better."
+        "The best of 4 by validation log_loss, c, is distinguishable in accuracy from all others: 1 is worse, "
+        "2 are better."
     )
     assert "2 jobs did not finish and are left out." in found.remarks
