@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kesikaran.comparison import Pair, Said
-    from kesikaran.document import Document
     from kesikaran.ranking import Sweep
     from kesikaran.records import Record
     from kesikaran.thumbnails import Thumbnail
@@ -196,7 +195,7 @@ def _say_sweep(found: "Sweep") -> None:
     print("\n".join(["", found.conclusion, "", *found.remarks]))
 
 
-def _write(found: "Pair | Sweep", html: "Document", out: Path, json_file: Path | None) -> None:
+def _write(found: "Pair | Sweep", html: str, out: Path, json_file: Path | None) -> None:
     from kesikaran import comparison, document
 
     if json_file:

@@ -1,41 +1,39 @@
 """An HTML page that needs no other file, no script and no network, and lies outside the repository."""
 
-from dataclasses import dataclass
+import math
 from pathlib import Path
+from typing import Any
+
+import jinja2
 
 from kesikaran import paths
 from kesikaran.errors import InputError
 
-_DOCUMENT = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{body}
-</main>
-</body>
-</html>
-"""
+# A name that a template asks for and that is not there is an error, not an empty place in the page.
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+# Python's own format(), because Jinja's filter `format` knows the older % alone.
+_TEMPLATES.filters |= {"form": format, "in_full": repr}
+_TEMPLATES.tests["nan"] = math.isnan
 
 
-@dataclass(frozen=True)
-class Document:
-    """title: text as HTML, which is the heading too. style: CSS. body: HTML. With the policy that `write` gives it, a
-    browser loads nothing for it, whatever stands in it."""
+def render(template: str, **values: Any) -> str:
+    """A page as HTML.
 
-    title: str
-    style: str
-    body: str
+    Args:
+        template: a file of `templates/` that extends `base.html`. values: what it names. Their text is escaped, and is
+            never a template itself.
+
+    Raises:
+        jinja2.UndefinedError: the template names a value that is not given.
+    """
+    return _TEMPLATES.get_template(template).render(values)
 
 
 def check(out: Path, option: str) -> None:
@@ -53,14 +51,14 @@ def check(out: Path, option: str) -> None:
         raise InputError(f"{option} {out} is not allowed: a file that ends in .html")
 
 
-def write(page: Document, out: Path, option: str) -> None:
-    """Write a page whole or not at all; see `check`.
+def write(page: str, out: Path, option: str) -> None:
+    """Write a page of `render` whole or not at all; see `check`.
 
     Raises:
         InputError: `out` is not writable.
     """
     paths.writable(out.parent, "folder", f"give another with {option}")
     try:
-        paths.replace(out, _DOCUMENT.format(title=page.title, style=page.style, body=page.body))
+        paths.replace(out, page)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror or error}") from None

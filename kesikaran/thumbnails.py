@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from kesikaran import dataset, imagefile, parallel, terminal
@@ -26,12 +25,10 @@ class Thumbnail:
     jpeg: bytes | None
     why: str = ""
 
-    def html(self, alt: str) -> str:
-        """An `<img>` that needs no other file, or a `<div class="none">` that says why there is none."""
-        if self.jpeg is None:
-            return f'<div class="none">{escape(self.why)}</div>'
-        content = base64.b64encode(self.jpeg).decode()
-        return f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{content}">'
+    @property
+    def data_uri(self) -> str | None:
+        """The picture as the source of an `<img>` that needs no other file."""
+        return None if self.jpeg is None else f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
 
 
 def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) -> list[Thumbnail]:

@@ -70,6 +70,14 @@ def test_the_wheel_brings_every_option_and_nothing_else(site: Path) -> None:
     assert {path.name.split("-")[0] for path in site.iterdir()} == {"kesikaran", "hydra_plugins"}
 
 
+def test_the_wheel_brings_every_file_of_the_package(site: Path) -> None:
+    assert REPOSITORY is not None
+    files = [path.relative_to(REPOSITORY) for path in (REPOSITORY / "kesikaran").rglob("*.*") if path.is_file()]
+    wanted = {path for path in files if "__pycache__" not in path.parts}
+    assert Path("kesikaran/templates/base.html") in wanted
+    assert {path for path in wanted if not (site / path).is_file()} == set()
+
+
 def test_the_wheel_trains_from_any_folder(site: Path, made: Made, tmp_path: Path) -> None:
     """Without the checkout: its own conf/, and the store in the current folder."""
     where = {**os.environ, "PYTHONPATH": str(site)}
