@@ -73,3 +73,9 @@ def _row(row: Any, rank: int, picture: Thumbnail) -> str:
         loss=float(row.loss),
         name=escape(str(row.object_id)),
     )
+
+
+if __name__ == "__main__":
+    from kesikaran.cli import door
+
+    door.elsewhere("kesikaran data label-doubts")

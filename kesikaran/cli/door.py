@@ -1,0 +1,33 @@
+"""What every command has in common: how its process starts, and how an error or a stop is said."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kesikaran import process, terminal
+from kesikaran.errors import InputError
+
+
+@contextmanager
+def opened(stopped: str = "") -> Iterator[None]:
+    """The block in which a command does its work, after its words have been read.
+
+    An InputError becomes one line on stderr and exit code 1. A signal ends the block with 130 (Ctrl-C) or 143
+    (SIGTERM) after the sentence `stopped`, if there is one, which says what the stop has left. Every other exit code
+    is the command's own.
+    """
+    process.start()
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except SystemExit:
+        if stopped and terminal.stop_asked():
+            print(stopped, file=sys.stderr)
+        raise
+
+
+def elsewhere(command: str) -> None:
+    """For `python -m` of a room that is no command: say what to type, and end with 2."""
+    print(f"This module is no command; type:  {command} --help", file=sys.stderr)
+    sys.exit(2)
