@@ -138,6 +138,13 @@ def test_the_modules_are_the_same_command(module: str) -> None:
     assert (unknown.returncode, unknown.stderr.split(" [")[0]) == (2, "usage: kesikaran data ingest")
 
 
+@pytest.mark.parametrize("name", ["evaluate", "compare", "features"])
+def test_the_modules_of_old_are_the_commands(name: str, main: Callable[[], None], run: Callable[..., Done]) -> None:
+    ask = [sys.executable, "-m", f"kesikaran.{name}", "--help"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=True)
+    assert done.stdout == run(main, "kesikaran", name, "--help").out
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_that_is_no_command_says_what_to_type(room: str) -> None:
     done = subprocess.run([sys.executable, "-m", f"kesikaran.{room}", "x"], capture_output=True, text=True)
