@@ -17,12 +17,12 @@ class VectorizedLauncher(Launcher):
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from kesikaran import train, vectorized
+        from kesikaran import job, vectorized
 
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        with vectorized.Sweep(train.begin) as sweep:
+        with vectorized.Sweep(job.begin) as sweep:
             for number, overrides in enumerate(job_overrides, start=initial_job_idx):
                 sweep.started(self._run(sweep.start, list(overrides), number))
             return sweep.train()

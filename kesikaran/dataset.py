@@ -109,6 +109,18 @@ def read_split(path: Path) -> pd.DataFrame:
     return table[["object_id", "label"]].assign(split=table["type"])
 
 
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a label file or a split, its columns as they are named; a kill leaves no half file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        paths.replace(path, table.to_csv(index=False, lineterminator="\n"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
 def objects(folder: Path) -> dict[str, Path]:
     """File name -> path of all that lies in an object store, hidden entries left out.
 

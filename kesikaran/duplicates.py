@@ -98,3 +98,9 @@ def _pairs(unit: np.ndarray, limit: float, power: int) -> np.ndarray:
     i, j = i.astype(int), j.astype(int)
     kept = (i < j) & (apart <= reach[j])
     return np.column_stack([i[kept], j[kept]])
+
+
+if __name__ == "__main__":
+    from kesikaran import process
+
+    process.elsewhere("kesikaran data near-duplicates")

@@ -29,3 +29,9 @@ def write(
     page = document.render("label_doubts.html", title=title, count=len(doubts), shown=shown)
     document.write(page, out, "--out")
     return thumbnails.missing(made)
+
+
+if __name__ == "__main__":
+    from kesikaran import process
+
+    process.elsewhere("kesikaran data label-doubts")

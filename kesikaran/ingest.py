@@ -253,3 +253,9 @@ def _place(incoming: Path, wanted: dict[str, int], stored: dict[str, Path], imag
 
 def _sha1(encoded: bytes) -> str:
     return hashlib.sha1(encoded, usedforsecurity=False).hexdigest()
+
+
+if __name__ == "__main__":
+    from kesikaran import process
+
+    process.elsewhere("kesikaran data ingest")

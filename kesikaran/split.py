@@ -325,3 +325,9 @@ def need_both_classes(table: pd.DataFrame, sides: Sequence[str] = ("train",)) ->
                 f"one{' of each' if name in sides else ''}; add images, or give the split more room (split.test and "
                 "split.validation, fewer folds)"
             )
+
+
+if __name__ == "__main__":
+    from kesikaran import process
+
+    process.elsewhere("kesikaran data split")

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,11 +17,14 @@ _waiting = False  # a signal came in one of them
 
 
 def stop_on_signals() -> None:
-    """From now on Ctrl-C and SIGTERM raise SystemExit with 130 and 143, as a shell would count them."""
-    global _stop_signal, _shelters, _waiting
-    _stop_signal, _shelters, _waiting = None, 0, False
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _stop)
+    """From now on Ctrl-C and SIGTERM raise SystemExit with 130 and 143, as a shell would count them.
+
+    Only a main thread can heed a signal: in another thread this does nothing.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(signum) is not _stop:
+                signal.signal(signum, _stop)
 
 
 def stop_asked() -> bool:

@@ -1,6 +1,6 @@
 """`hydra/launcher=vectorized`: the jobs of a sweep whose heads are alike are trained together, as one model.
 
-A job is a generator (`train.begin`): it yields its training once and is sent what became of it. So all jobs come as
+A job is a generator (`job.begin`): it yields its training once and is sent what became of it. So all jobs come as
 far as their training, each group of trainings that can be one is one, and every job goes on to its own end.
 """
 

@@ -145,3 +145,9 @@ def _save(data: Path, right: dict[str, list[int]]) -> None:
         paths.replace(data / _STATE, json.dumps(right, sort_keys=True))
     except OSError as error:
         raise InputError(f"{data} cannot be written: {error.strerror or error}") from None
+
+
+if __name__ == "__main__":
+    from kesikaran import process
+
+    process.elsewhere("kesikaran data verify")

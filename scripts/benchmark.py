@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from kesikaran import paths, terminal, train
+from kesikaran import paths, process, terminal
 from kesikaran.errors import InputError
 
 BATCH = 32  # images a forward pass and rows a step, everywhere
@@ -148,8 +148,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=paths.cache_dir() / "benchmark", metavar="FOLDER",
                         help="default: %(default)s")  # fmt: skip
     words = parser.parse_args()
-    train.quiet()
-    terminal.stop_on_signals()
+    process.start()
     try:
         if words.rounds is not None and words.rounds < 1:
             raise InputError(f"--rounds {words.rounds} is not allowed: 1 or more")
@@ -639,7 +638,7 @@ def kill(place: Place, size: Size) -> list[Measure]:
 
 def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, log: Path) -> None:
     """A pass that adds a byte to `log` when a batch begins, and merges its shards often. net: a Backbone's fields."""
-    train.quiet()
+    process.quiet()
     with terminal.quiet_start():
         from kesikaran import backbone, engine, features
 

@@ -47,10 +47,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """A program's `main` in this process, with the words of its command line."""
     from kesikaran import terminal
 
-    monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
     def run(main: Callable[[], object], *words: object) -> Done:
+        monkeypatch.setattr(terminal, "_stop_signal", None)  # as in a process of its own; put back afterwards
         monkeypatch.setattr(sys, "argv", [*map(str, words)])
         capsys.readouterr()
         code = 0

@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Made, encoded
+from conftest import Done, Made, encoded
 
 from kesikaran.config import Engine, JpegDecode, Precision, ResizeMethod
 from kesikaran.errors import InputError
@@ -443,69 +444,64 @@ def test_a_large_matrix_lies_in_a_file(
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    from kesikaran import features
+def command(run: Callable[..., Done]) -> Callable[..., Done]:
+    from kesikaran.cli import features
 
-    def call(*words: str) -> tuple[Any, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["features", *words])
-        try:
-            features.main()
-        except SystemExit as end:
-            return end.code, capsys.readouterr().out
-        return 0, capsys.readouterr().out
-
-    return call
+    return lambda *words: run(features.main, "features", *words)
 
 
 def test_ls_says_what_is_there(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
     nothing = f"0 keys, 0.0 MiB in {cache / 'features'}\n0 templates of models, 0.0 MiB in {cache / 'models'}\n"
-    assert command("ls") == (0, nothing)
+    assert command("ls") == Done(0, nothing, "")
     found = extract(made, net, config)
-    code, out = command("ls")
-    assert code == 0
-    assert f"{found.key}  {len(found.object_ids)} images" in out
-    assert f"handle {made.backbone}, backbone {net.digest}" in out
-    assert "image_size_px 32" in out
+    done = command("ls")
+    assert done.code == 0
+    assert f"{found.key}  {len(found.object_ids)} images" in done.out
+    assert f"handle {made.backbone}, backbone {net.digest}" in done.out
+    assert "image_size_px 32" in done.out
 
 
-def test_verify_finds_what_the_index_hides(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
+def test_verify_finds_what_the_index_hides(
+    made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
+) -> None:
     extract(made, net, config)
     extract(made, net, config)
-    assert command("verify") == (0, "1 keys, every shard is whole.\n")
+    assert command("verify") == Done(0, "1 keys, every shard is whole.\n", "")
     (shard,) = shards(cache)
     status = shard.stat()
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
-    code, out = command("verify")
-    assert code == "1 shards were damaged"
-    assert f"set aside as {shard.stem}.damaged" in out
+    done = command("verify")
+    assert (done.code, done.err) == (1, "1 shards were damaged\n")
+    assert f"set aside as {shard.stem}.damaged" in done.out
     assert extract(made, net, config).computed == len(os.listdir(made.images))
 
 
-def test_gc_drops_what_no_longer_serves(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
+def test_gc_drops_what_no_longer_serves(
+    made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
+) -> None:
     found = extract(made, net, config)
     folder = cache / "features" / found.key
     (folder / "a.damaged").write_bytes(b"0" * 2**20)
     (folder / "old.7.tmp").write_bytes(b"0" * 2**20)
     os.utime(folder / "old.7.tmp", (0, 0))
     (folder / "new.7.tmp").write_bytes(b"of a process at work")
-    code, out = command("gc")
-    assert code == 0
-    assert out.startswith("2.0 MiB freed, ")
+    done = command("gc")
+    assert done.code == 0
+    assert done.out.startswith("2.0 MiB freed, ")
     assert extract(made, net, config).computed == 0
     assert {path.suffix for path in folder.iterdir() if path.is_file()} == {".arrow", ".json", ".lock", ".tmp"}
     command("gc", "--unused-days", "1")
     assert folder.exists()
     os.utime(folder / "backbone.json", (0, 0))
-    assert f"{found.key}: removed" in command("gc", "--unused-days", "1")[1]
+    assert f"{found.key}: removed" in command("gc", "--unused-days", "1").out
     assert not folder.exists()
 
 
 def test_templates_of_models_are_counted_and_go_when_unused(
-    made: Made, net: Any, config: Any, cache: Path, command: Any
+    made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
 ) -> None:
     from kesikaran import export
 
@@ -513,12 +509,12 @@ def test_templates_of_models_are_counted_and_go_when_unused(
     marks = [folder.parent / "digest" for folder in folders]
     size_bytes = sum(path.stat().st_size for mark in marks for path in mark.parent.rglob("*") if path.is_file())
     assert size_bytes > 2**16
-    assert f"2 templates of models, {size_bytes / 2**20:.1f} MiB in {cache / 'models'}" in command("ls")[1]
+    assert f"2 templates of models, {size_bytes / 2**20:.1f} MiB in {cache / 'models'}" in command("ls").out
     for mark in marks:
         os.utime(mark, (0, 0))
     assert export.template(net, config, [8]) == folders[1], "used now"
-    assert command("gc") == (0, f"0.0 MiB freed, {size_bytes / 2**20:.1f} MiB kept\n")
-    assert f"{marks[0].parent.name}: removed" in command("gc", "--unused-days", "1")[1]
+    assert command("gc") == Done(0, f"0.0 MiB freed, {size_bytes / 2**20:.1f} MiB kept\n", "")
+    assert f"{marks[0].parent.name}: removed" in command("gc", "--unused-days", "1").out
     assert [mark.parent.exists() for mark in marks] == [False, True]
     assert export.template(net, config, []) == folders[0], "and is built again"
 

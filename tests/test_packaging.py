@@ -96,6 +96,18 @@ def test_the_wheel_trains_from_any_folder(site: Path, made: Made, tmp_path: Path
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlruns"}
 
 
+def test_the_wheel_has_every_command(site: Path, tmp_path: Path) -> None:
+    (declared,) = site.glob("kesikaran-*.dist-info/entry_points.txt")
+    scripts = [line.split(" = ")[0] for line in declared.read_text().splitlines()[1:]]
+    assert sorted(scripts) == ["kesikaran", "kesikaran-compare", "kesikaran-evaluate", "kesikaran-train"]
+    (tmp_path / "label.csv").write_text("objectId,value\n" + "".join(f"{i:040x}.jpg,{i % 2}\n" for i in range(512)))
+    command = [sys.executable, "-m", "kesikaran", "data", "split", "label.csv"]
+    where = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(command, env=where, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "split_label.csv").is_file()
+
+
 def test_the_console_script_is_installed() -> None:
     script = Path(sys.executable).with_name("kesikaran-train")
     out = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout

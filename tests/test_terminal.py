@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,11 +10,11 @@ from kesikaran import terminal
 
 
 @pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
     terminal.stop_on_signals()
     yield
-    terminal.stop_on_signals()
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -28,6 +29,24 @@ def test_a_signal_stops_at_once_and_only_the_first(number: signal.Signals, code:
     signal.raise_signal(number)  # what closes the run is not interrupted
     with terminal.sheltered():
         signal.raise_signal(number)
+
+
+def test_a_second_start_forgets_no_stop() -> None:
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
+    terminal.stop_on_signals()
+    with pytest.raises(SystemExit) as stop:
+        terminal.stop_if_asked()
+    assert stop.value.code == 143
+
+
+def test_a_thread_leaves_the_signals_alone() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(terminal.stop_on_signals).result()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    terminal.stop_on_signals()
+    assert signal.getsignal(signal.SIGTERM) is terminal._stop
 
 
 def test_a_shelter_is_left_first() -> None:

@@ -14,8 +14,6 @@ def test_reasons_are_counted_by_kind_and_the_commonest_comes_first() -> None:
     assert missing(made[:1]) == {}
 
 
-def test_a_picture_holds_its_bytes_and_what_is_not_ours_is_escaped() -> None:
-    assert Thumbnail(PATH, b"jpeg").html('a"<b>') == (
-        '<img alt="a&quot;&lt;b&gt;" src="data:image/jpeg;base64,anBlZw==">'
-    )
-    assert Thumbnail(PATH, None, "<b>").html("") == '<div class="none">&lt;b&gt;</div>'
+def test_a_picture_holds_its_bytes() -> None:
+    assert Thumbnail(PATH, b"jpeg").data_uri == "data:image/jpeg;base64,anBlZw=="
+    assert Thumbnail(PATH, None, "missing").data_uri is None

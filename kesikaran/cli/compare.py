@@ -1,0 +1,201 @@
+"""Two finished runs, or all jobs of a sweep, image by image: `kesikaran compare RUN_A RUN_B`."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kesikaran import paths, terminal
+from kesikaran.cli import door
+from kesikaran.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kesikaran.comparison import Pair, Said
+    from kesikaran.ranking import Sweep
+    from kesikaran.records import Record
+    from kesikaran.thumbnails import Thumbnail
+
+_SHOWN = 60  # images of each kind
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, whatever came out; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    parser = argparse.ArgumentParser(
+        prog="kesikaran-compare",
+        description="Compare two finished runs on the same images, or all jobs of a sweep: which differences are more "
+        "than chance, and which images make them. Writes one HTML page that works offline, outside the repository.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="two runs, by id, beginning of an id or name; or sweep:ID"
+    )
+    parser.add_argument("--split", choices=("test", "validation", "train", "oof"), default="test",
+                        help="oof: all folds of two cross-validations; default: %(default)s")  # fmt: skip
+    parser.add_argument("--html", type=Path, metavar="FOLDER/page.html", help="default: compare/ in kesikaran's cache "
+                        "folder")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, for programs")
+    parser.add_argument("--no-blur", action="store_true", help="sharp thumbnails; by default they are not in the page")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="default: the folder that run A read")
+    words = parser.parse_args()
+    with door.opened("Stopped."):
+        if len(words.runs) == 1 and words.runs[0].startswith("sweep:"):
+            _sweep(words.runs[0].removeprefix("sweep:"), words)
+        elif len(words.runs) == 2:
+            _pair(words.runs[0], words.runs[1], words)
+        else:
+            raise InputError(f"{printable(' '.join(words.runs))} is not allowed: two runs, or sweep:ID")
+
+
+def _pair(first: str, second: str, words: argparse.Namespace) -> None:
+    from kesikaran import comparison, page, records
+
+    runs = [records.finished(word) for word in (first, second)]
+    a, b = runs
+    if a.run_id == b.run_id:
+        raise InputError(f"{printable(first)} and {printable(second)} are the same run, {a.run_id}")
+    out = _destinations(words, f"{a.run_id}_{b.run_id}_{words.split}")
+    said_a, said_b = (_said(run, words.split) for run in runs)
+    found = comparison.pair(said_a, said_b, words.split)
+    changed = comparison.changed(said_a, said_b)
+    pictures, lacking = _pictures(
+        said_a.params, {name: rows["object_id"].head(_SHOWN) for name, rows in changed.items()}, words
+    )
+    outcomes = comparison.outcomes([said_a, said_b], words.split)
+    html = page.pair(found, outcomes, changed, pictures)
+    _say_pair(found)
+    print(lacking, end="")
+    _write(found, html, out, words.json)
+
+
+def _sweep(word: str, words: argparse.Namespace) -> None:
+    from kesikaran import page, ranking, records
+    from kesikaran.config import Monitor
+
+    if words.split == "oof" or words.images or words.no_blur:
+        raise InputError("--split oof, --images and --no-blur are of two runs; the page of a sweep holds no pictures")
+    parent = records.find(word)
+    if not parent.is_sweep:
+        raise InputError(f"run {parent.run_id} ({printable(parent.name)}) is no sweep; compare it with another run")
+    jobs = records.jobs(parent.run_id)
+    done = [job for job in jobs if job.status == "FINISHED"]
+    if len(done) < 2:
+        raise InputError(f"sweep {parent.run_id} has {len(done)} finished jobs; at least 2 can be compared")
+    out = _destinations(words, f"sweep_{parent.run_id}_{words.split}")
+    by_auc = all(job.params.get("fit.monitor") == Monitor.auc.name for job in done)
+    metric = "roc_auc" if by_auc and all("validation/roc_auc" in job.metrics for job in done) else "log_loss"
+    jobs_said = [(_said(job, words.split), job.metrics.get(f"validation/{metric}", float("nan"))) for job in done]
+    with terminal.progress(None, "comparing", "pair", math.comb(len(done), 2)) as bar:
+        found = ranking.sweep(parent.run_id, jobs_said, metric, len(jobs) - len(done), words.split, bar.update)
+    _say_sweep(found)
+    _write(found, page.sweep(found), out, words.json)
+
+
+def _said(run: "Record", split: str) -> "Said":
+    from kesikaran import comparison, records
+
+    rows = records.predictions(run.run_id, records.OOF_PREDICTIONS if split == "oof" else records.PREDICTIONS)
+    return comparison.said(run.run_id, run.name, run.tags, records.settings(run), rows, split)
+
+
+def _destinations(words: argparse.Namespace, name: str) -> Path:
+    """Where the page goes; before any work, that it and the JSON may be written."""
+    from kesikaran import document
+
+    out = words.html or paths.cache_dir() / "compare" / f"{name}.html"
+    document.check(out, "--html")
+    if words.json and words.json.is_dir():
+        raise InputError(f"--json {words.json} is not allowed: it is a folder")
+    for path, option in ((out, "--html"), (words.json, "--json")):
+        if path:
+            paths.writable(path.parent, "folder", f"give another with {option}")
+    return out
+
+
+def _pictures(
+    params: dict[str, str], names: "dict[str, pd.Series]", words: argparse.Namespace
+) -> "tuple[dict[str, list[Thumbnail]], str]":
+    """(thumbnails for each kind of image, what is to be said of those without a picture). A folder that is gone is an
+    error only where it was given. params: the settings of run A."""
+    from kesikaran import dataset, thumbnails
+    from kesikaran.thumbnails import Thumbnail
+
+    try:
+        images = dataset.images_folder(words.images, params)
+    except InputError as error:
+        if words.images:
+            raise
+        folder = Path(params.get("data.images", ""))
+        made = {kind: [Thumbnail(folder / name, None, "no folder") for name in ids] for kind, ids in names.items()}
+        return made, f"\nThe page has no pictures: {error}\n"
+    most = dataset.max_megapixels(params)
+    made = {kind: thumbnails.make(ids, images, most, not words.no_blur) for kind, ids in names.items()}
+    lacking = thumbnails.missing(one for part in made.values() for one in part)
+    if not lacking:
+        return made, ""
+    kinds = ", ".join(f"{kind} {count}" for kind, count in lacking.items())
+    count = sum(lacking.values())
+    return made, f"\n{count} images have no picture ({kinds}) in {images}; --images gives another folder.\n"
+
+
+def _say_pair(found: "Pair") -> None:
+    import pandas as pd
+
+    from kesikaran.comparison import in_words, p_in_words
+
+    for label, run in (("A", found.a), ("B", found.b)):
+        print(f"{label}: run {run.run_id} ({printable(run.name)})")
+    for key, (a, b) in found.params.items():
+        print(f"   {key}: {a} in A, {b} in B")
+    print(f"\n{found.n:,} {found.split} images, {found.ones:,} of label 1; {100 * found.confidence:g} % intervals\n")
+    rows = {
+        name: {
+            "A": in_words(found.a.metrics[name]),
+            "B": in_words(found.b.metrics[name]),
+            "B - A": in_words(one),
+            "p": p_in_words(one.p_value),
+            "test": one.test,
+        }
+        for name, one in found.differences.items()
+    }
+    print(pd.DataFrame(rows).T.to_string())
+    print(
+        f"\nRight in both {found.both_right:,}, in A only {found.only_a_right:,}, in B only {found.only_b_right:,}, "
+        f"wrong in both {found.both_wrong:,}.\n\n{found.conclusion}"
+    )
+    print("\n".join(["", *found.remarks]))
+
+
+def _say_sweep(found: "Sweep") -> None:
+    import pandas as pd
+
+    from kesikaran.comparison import in_words, p_in_words
+
+    images = f"{found.n:,} {found.split} images, {found.ones:,} of label 1"
+    print(f"Sweep {found.sweep_id}: {images}; the best by validation first\n")
+    rows = [
+        {
+            "job": printable(one.name),
+            f"validation {found.validation_metric}": f"{one.validation:.4f}",
+            f"{found.split} {found.primary_metric}": in_words(one.primary),
+            "less the best's": in_words(one.against_best) if one.against_best else "",
+            "p, corrected": p_in_words(one.p_adjusted) if one.against_best else "",
+        }
+        for one in found.candidates
+    ]
+    print(pd.DataFrame(rows).to_string(index=False))
+    print("\n".join(["", found.conclusion, "", *found.remarks]))
+
+
+def _write(found: "Pair | Sweep", html: str, out: Path, json_file: Path | None) -> None:
+    from kesikaran import comparison, document
+
+    if json_file:
+        text = json.dumps(comparison.as_json(found), indent=2, allow_nan=False) + "\n"
+        try:
+            paths.replace(json_file, text)
+        except OSError as error:
+            raise InputError(f"{json_file} cannot be written: {error.strerror or error}") from None
+    document.write(html, out, "--html")
+    print(f"\nLook at it in a browser:  {out.absolute().as_uri()}")

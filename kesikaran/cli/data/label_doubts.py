@@ -1,0 +1,49 @@
+"""The labels that a cross-validation doubts most, to look at: `kesikaran data label-doubts [RUN_ID]`."""
+
+import argparse
+from pathlib import Path
+
+from kesikaran import paths
+from kesikaran.cli import door
+from kesikaran.errors import InputError
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, also where pictures are missing; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    parser = argparse.ArgumentParser(
+        description="Write one HTML file with thumbnails of the images whose labels the model doubts most, from "
+        "label_doubts.csv of an experiment=cv. It works offline and changes no label. Never inside the repository."
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN_ID", help="the sweep's run; default: the latest that finished")
+    parser.add_argument("--out", type=Path, metavar="FOLDER/page.html", help="default: label_doubts/RUN_ID.html in "
+                        "kesikaran's cache folder")  # fmt: skip
+    parser.add_argument("--top", type=int, default=100, metavar="N", help="images; default: %(default)s")
+    parser.add_argument("--blur", action="store_true", help="blurred thumbnails: the sharp ones are not in the file")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="default: the folder that the run read")
+    words = parser.parse_args()
+    with door.opened("Stopped. Nothing was written."):
+        if words.top < 1:
+            raise InputError(f"--top {words.top} is not allowed: at least 1")
+        from kesikaran import gallery, records
+
+        run_id, table = records.label_doubts(words.run)
+        images, most = images_read(words.images, run_id)
+        out = words.out or paths.cache_dir() / "label_doubts" / f"{run_id}.html"
+        missing = gallery.write(table, words.top, images, most, out, f"Label doubts of run {run_id}", words.blur)
+    print(f"{min(words.top, len(table))} of {len(table)} images, the most doubted of run {run_id}.")
+    if missing:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in missing.items())
+        print(f"{sum(missing.values())} without a picture ({kinds}) in {images}; --images FOLDER gives another folder.")
+    print(f"Look at it in a browser:  {out.absolute().as_uri()}")
+    print("What is wrong there, mend in your label file, and train again: nothing was changed.")
+
+
+def images_read(given: Path | None, run_id: str) -> tuple[Path, float]:
+    """(the folder of images as given, else as the run's jobs read it; the megapixels up to which they did)."""
+    from kesikaran import dataset, records
+
+    jobs = records.jobs(run_id)
+    if not jobs and not given:
+        raise InputError(f"the jobs of run {run_id} are gone, and with them its folder of images; give --images")
+    params = jobs[0].params if jobs else {}
+    return dataset.images_folder(given, params), dataset.max_megapixels(params)

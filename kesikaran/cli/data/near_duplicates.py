@@ -1,0 +1,112 @@
+"""Near-duplicates by perceptual hash, before any training: `kesikaran data near-duplicates DATA`."""
+
+import argparse
+import math
+import warnings
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kesikaran import parallel, terminal
+from kesikaran.cli import door
+from kesikaran.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+_AHEAD = 64
+
+
+def main() -> None:
+    """The command line. Exit codes: 0 done, also with near-duplicates; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    parser = argparse.ArgumentParser(
+        description="Find clusters of near-duplicates (re-encoded, resized or slightly cropped copies) among the "
+        "images of DATA by a perceptual hash, show those that hold both labels, and write the label file with a "
+        "further column near_duplicate: the cluster, by its smallest objectId. Train on it with "
+        "split.group=near_duplicate, which keeps a cluster on one side of the split. An image that cannot be read "
+        "is named and stays a cluster of its own."
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="the folder with images/ and label.csv")
+    parser.add_argument("--split", type=Path, help="a CSV objectId,value,type, as kesikaran data split writes it: show "
+                        "the clusters that lie on several sides, too")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("near_duplicates.csv"), help="default: %(default)s")
+    parser.add_argument("--distance", type=int, default=32, metavar="BITS", help="the most bits of 128 in which the "
+                        "hashes of near-duplicates differ, 0 to 63; default: %(default)s")  # fmt: skip
+    words = parser.parse_args()
+    with door.opened("Stopped. Nothing was written."):
+        find(words.data, words.split, words.out, words.distance)
+
+
+def find(data: Path, given: Path | None, out: Path, distance: int) -> None:
+    import numpy as np
+
+    from kesikaran import dataset, duplicates, split
+
+    labels, images = data / "label.csv", data / "images"
+    if not 0 <= distance < 64:
+        raise InputError(f"--distance {distance} is not allowed: 0 to 63 bits; unrelated images differ in about 64")
+    if not images.is_dir():
+        raise InputError(f"{data} has no folder images; give the folder that an ingest wrote to")
+    table = dataset.read_labels(labels, both_classes=False).table
+    sides = split.from_table(table, dataset.read_split(given)) if given else None
+    for path in (labels, given):
+        if path and out.exists() and out.samefile(path):
+            raise InputError(f"--out {out} is {path} itself; give another name")
+    found, refused = hashes(list(table["object_id"]), images)
+    for name, reason in refused.items():
+        print(f"{name}: {reason}")
+    if not found:
+        raise InputError(f"none of the {len(table)} images of {labels} can be read")
+    pairs = duplicates.by_hash(np.stack(list(found.values())), distance)
+    cluster = dict(zip(found, duplicates.clusters(list(found), pairs), strict=True))
+    table[duplicates.COLUMN] = [cluster.get(name, name) for name in table["object_id"]]
+    sizes = table[duplicates.COLUMN].value_counts()
+    print(f"{(sizes > 1).sum()} clusters of near-duplicates hold {sizes[sizes > 1].sum()} of {len(table)} images.")
+    show(duplicates.crossing(table, "label"), "label", "hold both labels")
+    if sides is not None:
+        show(duplicates.crossing(table.assign(split=sides["split"]), "split"), "split", "lie on several sides")
+    # In the order of the label file: neighbours in it may be siblings.
+    rows = table.sort_values("row").drop(columns="row").rename(columns={"object_id": "objectId", "label": "value"})
+    dataset.write(rows, out)
+    print(f"\nLabels with the column {duplicates.COLUMN} written to {out}")
+
+
+def hashes(object_ids: list[str], images: Path) -> "tuple[dict[str, np.ndarray], dict[str, str]]":
+    """(object id -> its perceptual hash, object id -> why it has none)."""
+    from kesikaran import dataset, imagefile
+
+    there = dataset.objects(images)
+    found: dict[str, np.ndarray] = {}
+    refused: dict[str, str] = {}
+
+    def one(name: str) -> "np.ndarray | str":
+        try:
+            if name not in there:
+                raise imagefile.Refused("missing")
+            image, _ = imagefile.decode(imagefile.read_object(there[name]), math.inf)
+            return imagefile.perceptual_hash(image)
+        except imagefile.Refused as reason:
+            return str(reason)
+
+    with (
+        terminal.progress(None, "hashing", "image", len(object_ids)) as bar,
+        warnings.catch_warnings(),
+        closing(parallel.ordered(one, object_ids, _AHEAD)) as results,
+    ):
+        warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
+        for name, result in results:
+            if isinstance(result, str):
+                refused[name] = result
+            else:
+                found[name] = result
+            bar.update()
+    return found, refused
+
+
+def show(rows: "pd.DataFrame", column: str, what: str) -> None:
+    from kesikaran import duplicates
+
+    print(f"{rows[duplicates.COLUMN].nunique()} clusters {what}{':' if len(rows) else '.'}")
+    if len(rows):
+        print(rows[[duplicates.COLUMN, "object_id", column]].to_string(index=False))
