@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test bench lint ui lock clean
+.PHONY: help train test test-quick bench lint ui lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 # The stamp is as old as the last set-up: a changed lock or pyproject.toml sets up again.
 $(VENV)/.stamp: requirements.lock pyproject.toml
@@ -24,6 +24,9 @@ train: $(VENV)/.stamp ## train on the embedded demo; overrides: make train ARGS=
 
 test: $(VENV)/.stamp ## the whole test suite; a part: make test ARGS="tests/test_split.py -x"
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-quick: $(VENV)/.stamp ## the tests that need neither TensorFlow nor MLflow, in seconds
+	@$(BIN)/python -m pytest -m "not tensorflow" $(ARGS)
 
 bench: $(VENV)/.stamp ## measure this machine, ten minutes; the article's size, hours: make bench ARGS="--size article"
 	@$(BIN)/python scripts/benchmark.py $(ARGS)

@@ -5,6 +5,7 @@ Most tests run the real program in this process on made images and a toy backbon
 
 import hashlib
 import io
+import math
 import os
 import re
 import runpy
@@ -13,8 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import absl.logging
@@ -31,6 +34,54 @@ for _name in ("TFHUB_CACHE_DIR", "TF_USE_LEGACY_KERAS", "KESIKARAN_GIT_COMMIT"):
     os.environ.pop(_name, None)
 # absl's handler closes its stream when Hydra sets up logging anew, were it one of pytest's captures.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+# ---- the mark `tensorflow`, of every test that loads one of these, and what keeps it true
+
+HEAVY = ("tensorflow", "tf_keras", "tensorflow_hub", "mlflow")
+THEIR_FIXTURES = {"made", "client", "train"}
+MARKED_MODULE = re.compile(r"^pytestmark = .*\bmark\.tensorflow\b", re.MULTILINE)
+
+
+def quick(config: pytest.Config) -> bool:
+    """Whether the marked tests are left out, as `make test-quick` does."""
+    return bool(config.getoption("markexpr") == "not tensorflow")
+
+
+class Refused:
+    """A finder for `sys.meta_path` by which no test without the mark loads what the mark stands for."""
+
+    @staticmethod
+    def find_spec(name: str, *_: Any) -> None:
+        if name in HEAVY:
+            raise ImportError(f"{name} is imported by a test without the mark: give it @pytest.mark.tensorflow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if quick(config):
+        sys.meta_path.insert(0, Refused)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A module that is marked as a whole may import TensorFlow on top: where its tests are left out, so is it."""
+    if quick(config) and collection_path.suffix == ".py" and MARKED_MODULE.search(collection_path.read_text()):
+        return True
+    return None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if THEIR_FIXTURES & set(getattr(item, "fixturenames", ())):
+        item.add_marker("tensorflow")
+
+
+# Files that take longest, longest first: handed out last, one of them would be waited for alone.
+LONGEST = ["demo", "train", "descent", "vectorized", "sweep", "crossval", "bad_input", "evaluate", "features",
+           "compare", "label_doubts", "export", "report", "study", "gate", "lite0", "backbone", "tracking", "records",
+           "packaging", "decisions", "paired", "dataset"]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @dataclass(frozen=True)
@@ -84,6 +135,22 @@ def script(run: Callable[..., Done]) -> Callable[..., Done]:
         return run(lambda: runpy.run_path(path, run_name="__main__"), path, *words)
 
     return call
+
+
+@cache
+def simulation() -> SimpleNamespace:
+    """The names of scripts/simulate.py. What is true of a world, measured on a million images, is measured once for all
+    worlds with the same share of label 1, since groups play no part in it."""
+    names = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "simulate.py"))
+    measured = cache(names["truth"])
+
+    def truth(world: Any) -> dict[str, float]:
+        common = math.gcd(world.zeros, world.ones)
+        alike = {"zeros": world.zeros // common, "ones": world.ones // common, "group": 1, "alike": 0.0}
+        return dict(measured(replace(world, **alike)))
+
+    names["coverage"].__globals__["truth"] = names["truth"] = truth
+    return SimpleNamespace(**names)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from kesikaran import backbone
 from kesikaran.errors import InputError
 
 # tensorflow_hub leaves the socket of a failed request to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+of_sockets = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.tensorflow, of_sockets]
 
 
 @pytest.fixture(autouse=True)

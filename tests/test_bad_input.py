@@ -13,6 +13,8 @@ from conftest import Done, Made, encoded, store, toy_backbone, write_labels
 
 from kesikaran import dataset, records
 
+pytestmark = pytest.mark.tensorflow
+
 A, B = "a" * 40, "b" * 40
 
 

@@ -56,6 +56,7 @@ def test_table_json_and_chart(benchmark: Any, tmp_path: Path) -> None:
     assert axes.get_xscale() == "log"
 
 
+@pytest.mark.tensorflow
 def test_the_head_is_measured(benchmark: Any) -> None:
     size = benchmark["Size"](rounds=2, images=8, rows=400, width=8, epochs=3)
     with benchmark["working_place"](size) as place:

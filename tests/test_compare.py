@@ -25,6 +25,8 @@ from tqdm import tqdm
 
 from kesikaran import compare, comparison, intervals, paths, records, scores, terminal, tracking
 
+pytestmark = pytest.mark.tensorflow
+
 Compare = Callable[..., Done]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ITS_OWN = (  # whatever page it opens

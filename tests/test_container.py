@@ -29,6 +29,7 @@ def no_gpu() -> None:
         pytest.skip("this machine has a GPU")
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("words", "environment", "request_named"),
     [

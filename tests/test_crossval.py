@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -164,6 +163,8 @@ def test_the_most_doubtful_label_comes_first() -> None:
 
 
 def test_one_command_pools_all_folds(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
+    import mlflow
+
     done = train("experiment=cv", *made.words, "split.folds=3")
     assert done.code == 0, done.err
     parent, *children = runs()
@@ -187,6 +188,8 @@ def test_one_command_pools_all_folds(train: Callable[..., Done], made: Made, run
 def test_settings_are_pooled_apart_and_blocks_are_folds_too(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
 ) -> None:
+    import mlflow
+
     words = ["experiment=cv", *made.words, "split=blocks", "split.block_size=10", "split.folds=2", "seed=0,1"]
     done = train(*words)
     assert done.code == 0, done.err
@@ -210,6 +213,8 @@ def test_some_folds_are_not_pooled(train: Callable[..., Done], made: Made, runs:
 def test_the_study_of_imbalance_is_one_command(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
 ) -> None:
+    import mlflow
+
     done = train("experiment=imbalance_study", *made.words, "split.folds=2")
     assert done.code == 0, done.err
     parent, *children = runs()

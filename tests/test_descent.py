@@ -1,5 +1,6 @@
 """The compiled epoch against tf_keras's own `fit`, and heads trained together against heads trained alone."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from test_fitting import sample, task
 from kesikaran.config import HeadConfig, OptimizerConfig, OptimizerName, Schedule
 from kesikaran.errors import InputError
 from kesikaran.imbalance import Loss
+
+pytestmark = pytest.mark.tensorflow
 
 ADAM, ADAMW, SGD, RMSPROP = (OptimizerName[name] for name in ("adam", "adamw", "sgd", "rmsprop"))
 COSINE = Schedule.cosine
@@ -141,10 +144,22 @@ LOSSES: list[dict[str, Any]] = [
 ]
 
 
+JOBS = {repr(job): job for job in (*GRID, *UNEVEN, *LOSSES)}
+
+
 def grid_task(job: dict[str, Any], units: list[int]) -> tuple[Any, list[dict[str, float]]]:
     job = {"epochs": 25, "patience": 2, **job}
     head = HeadConfig(units, job.pop("dropout", 0.0), job.pop("l2", 0.0))
     return task(head, OptimizerConfig(ADAM, job.pop("lr"), job.pop("schedule", Schedule.constant)), **job)
+
+
+@cache
+def trained_alone(job: str, hidden: bool) -> tuple[Any, list[Any], list[dict[str, float]]]:
+    """(the head, what fit says of it, the metrics of each epoch) of a job as JOBS names it, trained by itself."""
+    from kesikaran import fitting
+
+    one, history = grid_task(JOBS[job], [4] if hidden else [])
+    return one.model, fitting.fit([one], sample(400, 1), sample(200, 2)), history
 
 
 @pytest.mark.parametrize("units", [[], [4]], ids=["linear", "hidden"])
@@ -158,11 +173,11 @@ def test_heads_trained_together_are_heads_trained_alone(jobs: list[dict[str, Any
     outcomes = fitting.fit([one for one, _ in together], train, validation)
     assert len({outcome.epochs for outcome in outcomes if isinstance(outcome, fitting.Fitted)}) > 1
     for job, (one, history), outcome in zip(jobs, together, outcomes, strict=True):
-        alone, expected = grid_task(job, units)
-        assert [outcome] == fitting.fit([alone], train, validation), job
+        alone, fitted, expected = trained_alone(repr(job), bool(units))
+        assert [outcome] == fitted, job
         for ours, theirs in zip(history, expected, strict=True):
             assert ours == pytest.approx(theirs, rel=1e-4), job
-        for mine, its in zip(one.model.get_weights(), alone.model.get_weights(), strict=True):
+        for mine, its in zip(one.model.get_weights(), alone.get_weights(), strict=True):
             np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
 
 
@@ -194,10 +209,10 @@ def test_parts_on_cores_are_one_program_and_change_nothing(
     assert descent.program(ADAM, 32, True, False).experimental_get_tracing_count() == 1
     assert descent.program.cache_info().currsize == 1
     for job, (one, history), outcome in zip(jobs[::2], together[::2], outcomes[::2], strict=True):
-        alone, expected = grid_task(job, [])
-        assert [outcome] == fitting.fit([alone], train, validation), job
+        alone, fitted, expected = trained_alone(repr(job), False)
+        assert [outcome] == fitted, job
         assert history[-1] == pytest.approx(expected[-1], rel=1e-4), job
-        for mine, its in zip(one.model.get_weights(), alone.model.get_weights(), strict=True):
+        for mine, its in zip(one.model.get_weights(), alone.get_weights(), strict=True):
             np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
 
 

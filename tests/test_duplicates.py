@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -252,25 +253,33 @@ def test_the_label_files_own_column_goes_first(
 # ---- scripts/near_duplicates.py
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """60 pictures, 24 of them also as copies, the last five of those under the other label: copy -> original."""
     random = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
+    folder = tmp_path_factory.mktemp("drawn")
+    (folder / "images").mkdir()
     labels: dict[str, int] = {}
     copies: dict[str, str] = {}
     for i in range(60):
         image = picture(random)
-        name = store(tmp_path / "images", encoded(np.asarray(image), "PNG"), ".png")
+        name = store(folder / "images", encoded(np.asarray(image), "PNG"), ".png")
         labels[name] = i % 2
         if i < 24:
             sink = io.BytesIO()
             COPIES[i % 3](image).save(sink, "PNG" if i % 3 else "JPEG", quality=50)
-            copies[store(tmp_path / "images", sink.getvalue(), ".png" if i % 3 else ".jpg")] = name
+            copies[store(folder / "images", sink.getvalue(), ".png" if i % 3 else ".jpg")] = name
             labels[list(copies)[-1]] = i % 2 if i < 19 else 1 - i % 2
     lines = [f"{name},{label},{i}\n" for i, (name, label) in enumerate(labels.items())]
-    (tmp_path / "label.csv").write_text("objectId,value,camera\n" + "".join(lines))
-    return tmp_path, copies
+    (folder / "label.csv").write_text("objectId,value,camera\n" + "".join(lines))
+    return folder, copies
+
+
+@pytest.fixture
+def data(drawn: tuple[Path, dict[str, str]], tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """The drawn pictures in a folder that the test may damage."""
+    folder, copies = drawn
+    return Path(shutil.copytree(folder, tmp_path, dirs_exist_ok=True)), copies
 
 
 def test_the_script_writes_the_column_and_shows_what_crosses(

@@ -32,13 +32,32 @@ def evaluate(run: Callable[..., Done]) -> Callable[..., Done]:
 
 
 @pytest.fixture
-def source(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> Any:
-    """A plain run."""
+def own_source(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> Any:
+    """A plain run that the test may damage. It is one of `runs`."""
     name = f"run {time.time_ns()}"  # found by it, so it must be the only one of that name
     done = train(*made.words, *QUICK, f"tracking.run_name='{name}'", "split.test=[0,70]", "split.validation=[70,140]")
     assert done.code == 0, done.err
-    (run,) = runs()
-    return run
+    return runs()[-1]
+
+
+@pytest.fixture(scope="module")
+def kept() -> list[Any]:
+    """The plain run that the tests of this file share, once one of them has trained it."""
+    return []
+
+
+@pytest.fixture
+def source(request: pytest.FixtureRequest, kept: list[Any]) -> Any:
+    """A plain run that is read and never changed."""
+    if not kept:
+        kept.append(request.getfixturevalue("own_source"))
+    return kept[0]
+
+
+@pytest.fixture
+def later(source: Any, runs: Callable[[], list[Any]]) -> Callable[[], list[Any]]:
+    """The runs made since the test began, oldest first, without the source."""
+    return lambda: [run for run in runs() if run.info.run_id != source.info.run_id]
 
 
 @pytest.mark.parametrize(
@@ -56,12 +75,12 @@ def test_it_is_the_run_that_training_with_this_decision_would_have_been(
     train: Callable[..., Done],
     evaluate: Callable[..., Done],
     made: Made,
-    runs: Callable[[], list[Any]],
+    later: Callable[[], list[Any]],
 ) -> None:
     assert evaluate(source.info.run_id, *words).code == 0
     split = ["split.test=[0,70]", "split.validation=[70,140]"]
     assert train(*made.words, *QUICK, *split, *words).code == 0
-    _, ours, theirs = runs()
+    ours, theirs = later()
     assert ours.info.status == "FINISHED"
     assert ours.info.experiment_id == theirs.info.experiment_id
     expected = {name: value for name, value in theirs.data.metrics.items() if name.split("/")[0] in
@@ -80,12 +99,12 @@ def test_it_is_the_run_that_training_with_this_decision_would_have_been(
     assert inputs[0] == inputs[1]
 
 
-def test_what_is_said_and_kept(source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]) -> None:
+def test_what_is_said_and_kept(source: Any, evaluate: Callable[..., Done], later: Callable[[], list[Any]]) -> None:
     done = evaluate(
         source.info.run_name, "decision=prior_shift", "evaluation.prevalences=[0.2]", "tracking.run_name=second"
     )
     assert done.code == 0, done.err
-    _, new = runs()
+    (new,) = later()
     assert new.info.run_name == "second"
     assert "\nDecision: prior_shift: training has " in done.out
     before, after = (predictions(run).query("split == 'test'") for run in (source, new))
@@ -104,41 +123,43 @@ def test_what_is_said_and_kept(source: Any, evaluate: Callable[..., Done], runs:
 
 
 def test_what_is_not_given_stays_as_the_run_had_it(
-    source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+    source: Any, evaluate: Callable[..., Done], later: Callable[[], list[Any]]
 ) -> None:
     assert evaluate(source.info.run_name, "decision=tuned", "decision.metric=f1", "evaluation.confidence=0.8").code == 0
-    _, second = runs()
+    (second,) = later()
     words = "decision=tuned decision.metric=f1 evaluation.confidence=0.8"
     assert second.info.run_name == f"{source.info.run_name} {words}"
     assert evaluate(second.info.run_id, "decision.temperature=true").code == 0
-    third = runs()[-1]
+    third = later()[-1]
     kept = {"decision.rule": "tuned", "decision.metric": "f1", "evaluation.confidence": "0.8", "fit.epochs": "5"}
     changed = {"decision.temperature": "True"}
     assert third.data.params == {**second.data.params, **kept, **changed}
     assert third.data.tags["evaluated_run"] == second.info.run_id
     # A rule chosen anew brings its own settings, not those of the old one
     assert evaluate(third.info.run_id, "decision=plain").code == 0
-    assert runs()[-1].data.params["decision.metric"] == "balanced_accuracy"
+    assert later()[-1].data.params["decision.metric"] == "balanced_accuracy"
 
 
-def test_a_run_of_an_earlier_version(source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]) -> None:
+def test_a_run_of_an_earlier_version(
+    own_source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+) -> None:
     """It lacks the group and the columns of decisions."""
-    folder = artifacts(source)
+    folder = artifacts(own_source)
     written: Any = OmegaConf.load(folder / "config.yaml")
     del written["decision"], written["evaluation"]
     OmegaConf.save(written, folder / "config.yaml")
-    old = predictions(source)[["object_id", "split", "label", "logit", "probability"]]
+    old = predictions(own_source)[["object_id", "split", "label", "logit", "probability"]]
     old.to_parquet(folder / "predictions.parquet", index=False)
-    done = evaluate(source.info.run_id, "decision=tuned")
+    done = evaluate(own_source.info.run_id, "decision=tuned")
     assert done.code == 0, done.err
     assert "labels differ" in done.out
     assert {"log_odds", "predicted"} <= set(predictions(runs()[-1]))
 
 
 def test_settings_that_no_longer_exist_are_named_with_a_way_out(
-    source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+    own_source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
 ) -> None:
-    folder, run_id = artifacts(source), source.info.run_id
+    folder, run_id = artifacts(own_source), own_source.info.run_id
     written = (folder / "config.yaml").read_text()
     again = "it cannot be evaluated: train again"
     cases: list[tuple[dict[str, Any], str]] = [
@@ -206,10 +227,10 @@ def refused(done: Done, says: str) -> None:
     ids=str,
 )
 def test_words_that_are_refused_leave_no_run(
-    words: list[str], says: str, source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+    words: list[str], says: str, source: Any, evaluate: Callable[..., Done], later: Callable[[], list[Any]]
 ) -> None:
     refused(evaluate(*(source.info.run_id if word == "first" else word for word in words)), says)
-    assert len(runs()) == 1
+    assert later() == []
 
 
 def test_runs_that_are_refused(
@@ -262,9 +283,9 @@ def test_a_validation_of_one_label_is_refused_before_training_and_before_an_eval
 
 @pytest.mark.parametrize(("least", "code", "word"), [(0.1, 0, "passed"), (0.999, 3, "failed")])
 def test_the_gate_judges_a_run_anew(
-    least: float, code: int, word: str, source: Any, evaluate: Callable[..., Done], runs: Callable[[], list[Any]]
+    least: float, code: int, word: str, source: Any, evaluate: Callable[..., Done], later: Callable[[], list[Any]]
 ) -> None:
     done = evaluate(source.info.run_id, "gate.metric=train/accuracy", f"gate.min={least}")
     assert done.code == code, done.err
-    assert runs()[-1].data.tags["gate"] == word
-    assert runs()[-1].info.status == "FINISHED"
+    assert later()[-1].data.tags["gate"] == word
+    assert later()[-1].info.status == "FINISHED"

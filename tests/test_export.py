@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from conftest import Done, Made
 
+pytestmark = pytest.mark.tensorflow
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -36,6 +38,33 @@ def net(config: Any, cache: Path) -> Any:
     from kesikaran import backbone
 
     return backbone.load(config.handle, config.image_size)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, made: Made) -> Path:
+    """A cache with the template of a linear head."""
+    from kesikaran import backbone, export
+    from kesikaran.config import BackboneConfig
+
+    config = BackboneConfig(handle=str(made.backbone), image_size=32)
+    folder = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("KESIKARAN_CACHE", str(folder))
+        backbone.load.cache_clear()
+        export.template(backbone.load(config.handle, config.image_size), config, [])
+    return folder
+
+
+@pytest.fixture
+def template(built: Path, net: Any, config: Any, cache: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The template of a linear head, not built anew, in a cache that the test may damage."""
+    from kesikaran import export
+
+    shutil.copytree(built, cache, dirs_exist_ok=True)
+    capsys.readouterr()
+    folder = export.template(net, config, [])
+    assert capsys.readouterr().out == ""
+    return folder
 
 
 def never(*_: Any, **__: Any) -> Any:
@@ -106,12 +135,12 @@ def test_the_second_run_of_a_shape_neither_traces_nor_loads(
     assert files[0] == files[1]
 
 
-def test_the_fingerprint_is_of_these_variables(net: Any, config: Any, tmp_path: Path) -> None:
+def test_the_fingerprint_is_of_these_variables(template: Path, tmp_path: Path) -> None:
     import tensorflow as tf
 
     from kesikaran import export, tracking
 
-    saved_model = export.template(net, config, []) / tracking.SAVED_MODEL
+    saved_model = template / tracking.SAVED_MODEL
     export.write(saved_model, [np.ones((16, 1), np.float32), np.ones(1, np.float32)], 0.5, tmp_path / "model")
     read = tf.saved_model.experimental.read_fingerprint
     ours, theirs = read(str(tmp_path / "model")), read(str(saved_model))
@@ -123,21 +152,21 @@ def test_the_fingerprint_is_of_these_variables(net: Any, config: Any, tmp_path: 
     assert ours.checkpoint_hash != theirs.checkpoint_hash
 
 
-def test_a_head_of_another_shape_is_a_defect(net: Any, config: Any, tmp_path: Path) -> None:
+def test_a_head_of_another_shape_is_a_defect(template: Path, tmp_path: Path) -> None:
     from kesikaran import export, tracking
 
-    saved_model = export.template(net, config, []) / tracking.SAVED_MODEL
+    saved_model = template / tracking.SAVED_MODEL
     with pytest.raises(AssertionError, match="in the template and"):
         export.write(saved_model, [np.ones((8, 1), np.float32)], 0.0, tmp_path / "model")
 
 
 @pytest.mark.parametrize("damage", ["flip a byte", "cut short", "a file is gone", "no digest"])
 def test_a_damaged_template_is_built_again(
-    damage: str, net: Any, config: Any, capsys: pytest.CaptureFixture[str]
+    damage: str, template: Path, net: Any, config: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from kesikaran import export
 
-    folder = export.template(net, config, [])
+    folder = template
     graph = folder / "tf2model" / "saved_model.pb"
     content = graph.read_bytes()
     if damage == "flip a byte":

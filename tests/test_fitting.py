@@ -11,6 +11,8 @@ from kesikaran.config import FitConfig, HeadConfig, Monitor, OptimizerConfig, Op
 from kesikaran.errors import InputError
 from kesikaran.imbalance import Loss
 
+pytestmark = pytest.mark.tensorflow
+
 
 def sample(count: int, seed: int, width: int = 6) -> Any:
     """Gaussian features whose first column tells the label, noisily; label 1 three times in four."""

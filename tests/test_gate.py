@@ -8,7 +8,6 @@ import pytest
 from conftest import Done, Made
 
 from kesikaran import gate, ranges, scores
-from kesikaran.report import Result, named
 
 MADE = {"test/roc_auc": 0.9, "test/roc_auc_low": 0.85, "test/roc_auc_high": 0.93}
 
@@ -29,10 +28,12 @@ def test_what_is_undefined_does_not_pass(logged: dict[str, float]) -> None:
     assert "undefined" in verdict.sentence
 
 
+@pytest.mark.tensorflow
 def test_the_gate_knows_every_metric_that_a_run_logs() -> None:
     import numpy as np
 
     from kesikaran import intervals
+    from kesikaran.report import Result, named
 
     outcome = scores.plain(np.array([0, 1, 0, 1, 1, 0]), np.array([-1.0, 2.0, 0.5, -0.3, 1.0, -2.0]))
     found = named(Result(scores.confusion(outcome), intervals.intervals(outcome)), "test")

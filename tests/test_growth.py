@@ -3,7 +3,10 @@
 import json
 from collections.abc import Callable
 
+import pytest
 from conftest import Done
+
+pytestmark = pytest.mark.tensorflow
 
 
 def test_a_run_is_measured(script: Callable[..., Done]) -> None:

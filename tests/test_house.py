@@ -55,6 +55,7 @@ def test_heads_are_pure() -> None:
     assert loaded_by("import " + ", ".join(f"kesikaran.{head}" for head in HEADS), *HEAVY) == []
 
 
+@pytest.mark.tensorflow
 def test_the_check_of_heads_can_fail() -> None:
     assert loaded_by("import kesikaran.split, hydra", *HEAVY) == ["hydra"]
     assert loaded_by("import kesikaran.device", *HEAVY)[0] == "tensorflow"

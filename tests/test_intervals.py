@@ -1,19 +1,17 @@
 """Intervals: coverage by simulation, references, and the cases where a metric has no spread to be seen."""
 
 import math
-import runpy
 import time
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import simulation
 from scipy.stats import binomtest, ncx2, norm
 from scipy.stats import t as student
 
 from kesikaran import influence, intervals, scores
 
-simulate = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "simulate.py")))
+simulate = simulation()
 
 
 def counted(zeros: tuple[int, int], ones: tuple[int, int], groups: np.ndarray | None = None) -> scores.Outcome:

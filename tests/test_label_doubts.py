@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, Done, Made, encoded, store
 from PIL import Image
 
-from kesikaran import gallery, paths, records, tracking
+from kesikaran import gallery, paths
 
 Script = Callable[..., Done]
 
@@ -56,6 +56,8 @@ def sweep_of(
     table: pd.DataFrame | str, images: Path | str, status: str = "FINISHED", params: dict[str, str] | None = None
 ) -> str:
     """A sweep's parent with one job, as a cross-validation leaves them; its id."""
+    from kesikaran import tracking
+
     parent = tracking.open_sweep("doubts", "sweep: split.fold=range(0,2)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(tracking.SWEEP_ENV, parent)
@@ -88,6 +90,7 @@ def test_from_a_cross_validation_to_the_page(train: Callable[..., Done], script:
     path.unlink()
 
 
+@pytest.mark.tensorflow
 def test_the_page_shows_the_rows_in_their_order(images: Path, script: Script, tmp_path: Path) -> None:
     table = made_table(images)
     run_id = sweep_of(table, images)
@@ -162,6 +165,7 @@ def test_any_image_that_trains_has_a_thumbnail_without_metadata(images: Path, tm
                 assert np.abs(np.asarray(image.convert("L"), float) - 128).max() <= 2
 
 
+@pytest.mark.tensorflow
 def test_an_image_beyond_the_runs_limit_of_pixels_has_no_picture(images: Path, tmp_path: Path, script: Script) -> None:
     table = made_table(images, 2)  # of 0.06 megapixels
     name = store(images, encoded(np.zeros((100, 100, 3), np.uint8), "PNG"), ".png")
@@ -177,7 +181,10 @@ def test_an_image_beyond_the_runs_limit_of_pixels_has_no_picture(images: Path, t
     assert len(Page(tmp_path / "page.html").images) == 3, done.err
 
 
+@pytest.mark.tensorflow
 def test_the_latest_finished_sweep_with_the_table_is_taken(images: Path, script: Script, tmp_path: Path) -> None:
+    from kesikaran import tracking
+
     table = made_table(images)
     sweep_of(table, images)
     wanted = sweep_of(table, images)
@@ -187,6 +194,7 @@ def test_the_latest_finished_sweep_with_the_table_is_taken(images: Path, script:
     assert f"the most doubted of run {wanted}." in script("label_doubts", "--out", tmp_path / "page.html").out
 
 
+@pytest.mark.tensorflow
 def test_the_demos_folder_is_the_caches(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script
 ) -> None:
@@ -206,9 +214,12 @@ def test_what_is_not_ours_is_escaped(images: Path, tmp_path: Path) -> None:
     assert "<script>&\"'" in page.text
 
 
+@pytest.mark.tensorflow
 def test_bad_input_is_one_line_and_writes_nothing(
     images: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from kesikaran import records
+
     table = made_table(images)
     good = sweep_of(table, images)
     ours = paths.checkout()
@@ -247,7 +258,10 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.tensorflow
 def test_a_table_whose_jobs_or_images_are_gone(images: Path, tmp_path: Path, script: Script, client: Any) -> None:
+    from kesikaran import records
+
     run_id = sweep_of(made_table(images), images)
     client.delete_run(records.sweep_jobs(run_id)["run_id"][0])
     out = tmp_path / "page.html"

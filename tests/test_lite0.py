@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kesikaran import backbone, lite0
+from kesikaran import lite0
 from kesikaran.errors import InputError
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -59,6 +59,7 @@ def _photograph(name: str) -> np.ndarray:
     return np.clip(small / 255, 0, 1)[None]
 
 
+@pytest.mark.tensorflow
 def test_the_checkpoints_own_classifier_recognises_photographs() -> None:
     """ImageNet class 698 is a palace, 985 a daisy."""
     model = lite0.build(include_classifier=True)
@@ -70,6 +71,7 @@ def test_the_checkpoints_own_classifier_recognises_photographs() -> None:
     np.testing.assert_allclose(logits.max(axis=1), [8.381, 6.982], atol=0.05)
 
 
+@pytest.mark.tensorflow
 def test_the_first_layer_scales_as_the_weights_were_trained() -> None:
     model = lite0.build(include_classifier=False)
     assert model.input_shape == (None, None, None, 3)
@@ -79,6 +81,7 @@ def test_the_first_layer_scales_as_the_weights_were_trained() -> None:
     np.testing.assert_allclose(scaled, (pixels - 127) / 128, atol=1e-6)
 
 
+@pytest.mark.tensorflow
 def test_a_mixed_precision_policy_does_not_reach_the_network() -> None:
     import tf_keras
 
@@ -90,6 +93,7 @@ def test_a_mixed_precision_policy_does_not_reach_the_network() -> None:
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
 
 
+@pytest.mark.tensorflow
 def test_a_tensor_that_no_layer_takes_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = lite0.read_checkpoint(lite0.checkpoint_path())
     monkeypatch.setattr(lite0, "read_checkpoint", lambda _: {**tensors, "_blocks.16.weight": np.zeros(1)})
@@ -100,6 +104,7 @@ def test_a_tensor_that_no_layer_takes_is_a_defect(monkeypatch: pytest.MonkeyPatc
 # ---- the SavedModel
 
 
+@pytest.mark.tensorflow
 def test_the_saved_model_is_a_trainable_feature_vector(lite0_folder: Path) -> None:
     import tensorflow as tf
     import tensorflow_hub as hub
@@ -124,6 +129,7 @@ def test_the_saved_model_is_a_trainable_feature_vector(lite0_folder: Path) -> No
     assert tuple(loaded.__call__.concrete_functions[0].structured_outputs.shape) == (None, 1280)
 
 
+@pytest.mark.tensorflow
 def test_gradients_reach_the_first_layer(lite0_folder: Path) -> None:
     import tensorflow as tf
     import tensorflow_hub as hub
@@ -135,6 +141,7 @@ def test_gradients_reach_the_first_layer(lite0_folder: Path) -> None:
     assert all(gradient is not None for gradient in gradients)
 
 
+@pytest.mark.tensorflow
 def test_where_it_stands_and_what_else_is_there(lite0_folder: Path) -> None:
     assert lite0_folder.name == "579344248a93-v1"
     assert lite0_folder.parent.name == "efficientnet_lite0"
@@ -151,6 +158,7 @@ def test_where_it_stands_and_what_else_is_there(lite0_folder: Path) -> None:
     }
 
 
+@pytest.mark.tensorflow
 def test_the_second_call_neither_rebuilds_nor_imports_tensorflow(lite0_folder: Path) -> None:
     before = lite0_folder.stat().st_mtime_ns
     code = f"""
@@ -166,9 +174,12 @@ assert not heavy, heavy
     assert lite0_folder.stat().st_mtime_ns == before
 
 
+@pytest.mark.tensorflow
 def test_what_the_process_did_before_does_not_change_the_files(lite0_folder: Path, tmp_path: Path) -> None:
     """Another digest of the same weights would have every feature computed again."""
     import tensorflow as tf
+
+    from kesikaran import backbone
 
     tf.function(lambda x: x + 1)(tf.zeros(3))
     again = lite0.saved_model(tmp_path)

@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Made
+from conftest import Done, Made
 
 from kesikaran import paths
 
@@ -114,7 +115,7 @@ def test_the_console_script_is_installed() -> None:
     assert out.startswith("Train a classifier head on a frozen backbone")
 
 
-def test_the_split_script(tmp_path: Path, made: Made) -> None:
+def test_the_split_script(script: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import gzip
 
     assert REPOSITORY is not None
@@ -127,15 +128,16 @@ def test_the_split_script(tmp_path: Path, made: Made) -> None:
     assert (tmp_path / "split_label.csv").read_bytes() == expected
     assert "train       6126  13532  19658" in done.stdout
 
+    monkeypatch.chdir(tmp_path)
     for words, says in (
         (["no.csv"], "label file no.csv does not exist"),
         (["label.csv", "--out", "label.csv"], "--out label.csv is label.csv itself"),
         (["label.csv", "--out", "no/split.csv"], "no/split.csv cannot be written: "),
     ):
-        refused = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
-        assert refused.returncode == 1
-        assert refused.stderr.startswith("error: ")
-        assert says in refused.stderr
+        refused = script("split", *words)
+        assert refused.code == 1
+        assert refused.err.startswith("error: ")
+        assert says in refused.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["label.csv", "split_label.csv"]
 
     # The label file grows by 300 images of the rarer label in the test window.
@@ -147,13 +149,13 @@ def test_the_split_script(tmp_path: Path, made: Made) -> None:
     }
     for option, said in moved.items():
         words = ["grown.csv", option, "split_label.csv", "--out", f"out{option}.csv"]
-        done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert said in done.stdout
-        assert "Images by their side in split_label.csv (rows) and now (columns):" in done.stdout
+        moves = script("split", *words)
+        assert moves.code == 0, moves.err
+        assert said in moves.out
+        assert "Images by their side in split_label.csv (rows) and now (columns):" in moves.out
     other = f"objectId,value,type\n{'a' * 40}.jpg,1,test\n{'b' * 40}.jpg,0,train\n"
     (tmp_path / "other.csv").write_text(other)
     words = ["grown.csv", "--against", "other.csv"]
-    refused = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert (refused.returncode, "share no image" in refused.stderr) == (1, True)
+    refused = script("split", *words)
+    assert (refused.code, "share no image" in refused.err) == (1, True)
     assert (tmp_path / "split_label.csv").read_bytes() == expected, "nothing was written"

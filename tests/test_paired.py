@@ -1,19 +1,17 @@
 """Paired comparisons: references, levels by simulation, and the cases without a difference or without a metric."""
 
 import math
-import runpy
 import warnings
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import simulation
 from scipy.stats import binomtest, norm, t, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
 
 from kesikaran import paired, scores
 
-simulate = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "simulate.py")))
+simulate = simulation()
 
 
 def crossed(both: int, only_b: int, only_a: int, neither: int) -> tuple[scores.Outcome, scores.Outcome]:

@@ -19,6 +19,8 @@ from conftest import one_line
 from kesikaran import records, tracking
 from kesikaran.errors import InputError
 
+pytestmark = pytest.mark.tensorflow
+
 ROWS = pd.DataFrame({"object_id": ["a", "b"], "split": "test", "label": [0, 1], "logit": [-1.0, 1.0]})
 ROWS["probability"] = [0.27, 0.73]
 

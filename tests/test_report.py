@@ -12,6 +12,8 @@ from conftest import Done, Made
 from kesikaran import records, scores
 from kesikaran.intervals import intervals
 
+pytestmark = pytest.mark.tensorflow
+
 Train = Callable[..., Done]
 Runs = Callable[[], list[Any]]
 

@@ -4,13 +4,12 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import Done, Made
 
-from kesikaran import paired, records, scores, study, sweep_figures
+from kesikaran import paired, scores, study, sweep_figures
 
 
 def jobs(**columns: list[Any]) -> pd.DataFrame:
@@ -113,6 +112,10 @@ def test_where_a_value_lies_on_its_axis(values: list[str], places: list[float]) 
 def test_a_sweep_compares_image_by_image_and_draws(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
 ) -> None:
+    import mlflow
+
+    from kesikaran import records
+
     words = [word for word in made.words if not word.startswith("optimizer.lr=")]
     varied = ["optimizer.lr=1e-4,3e-1", "head.dropout=0,0.3", "imbalance=none,class_weight"]
     done = train("-m", *words, *varied, "hydra/launcher=vectorized", "tracking.log_model=false")
@@ -137,6 +140,8 @@ def test_a_sweep_compares_image_by_image_and_draws(
 
 
 def test_seeds_as_one_command(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
+    import mlflow
+
     done = train("experiment=seeds", *made.words, "seed=range(0,4)")
     assert done.code == 0, done.err
     parent, *children = runs()

@@ -13,7 +13,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 import pytest
 from conftest import ROOT, Done, Made
@@ -33,6 +32,8 @@ def family(runs: list[Any]) -> tuple[Any, list[Any]]:
 
 
 def table_of(parent: Any) -> pd.DataFrame:
+    import mlflow
+
     return pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/sweep.csv")))
 
 
@@ -65,6 +66,8 @@ def test_four_jobs_under_one_parent(train: Callable[..., Done], made: Made, runs
 def test_a_failing_job_does_not_stop_the_others(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
 ) -> None:
+    import mlflow
+
     done = train("-m", *made.words, "head.dropout=2,0.1,3", "tracking.log_model=false")
     assert done.code == 1
     assert "error: head.dropout=2.0 is not allowed" in done.err
@@ -81,6 +84,8 @@ def test_a_failing_job_does_not_stop_the_others(
 def test_a_defect_of_ours_keeps_its_traceback(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import mlflow
+
     from kesikaran import report
 
     def broken(*_: Any) -> None:
@@ -165,6 +170,8 @@ def test_a_signal_leaves_no_run_running(
     sent: signal.Signals, code: int, words: list[str], expected: int, made: Made, tmp_path: Path
 ) -> None:
     """In a store of its own: reading the suite's large one again and again would keep the process from writing."""
+    import mlflow
+
     database = tmp_path / "mlflow.db"
     where = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
     command = [sys.executable, "-m", "kesikaran.train", *words, *made.words, "fit.epochs=100000", "fit.patience=null"]
@@ -231,8 +238,13 @@ def test_a_stop_that_tensorflow_swallows_is_heeded(
 
 def client_metrics(run: Any) -> int:
     """Epochs that the run has logged."""
+    import mlflow
+
     return len(mlflow.MlflowClient().get_metric_history(run.info.run_id, "validation/loss"))
 
 
+@pytest.mark.tensorflow
 def test_the_suite_keeps_to_its_own_store() -> None:
+    import mlflow
+
     assert mlflow.get_tracking_uri() == f"sqlite:///{ROOT / 'mlflow.db'}"

@@ -19,6 +19,8 @@ import pytest
 from kesikaran import records, tracking
 from kesikaran.errors import InputError
 
+pytestmark = pytest.mark.tensorflow
+
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

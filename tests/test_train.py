@@ -7,7 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,21 @@ from omegaconf import OmegaConf
 LOAD = """
 import json, sys
 import numpy as np, pandas as pd, tensorflow as tf
-model, predictions, images, logged = sys.argv[1:]
-rows = pd.read_parquet(predictions)
-assert "kesikaran" not in sys.modules
-serve = tf.saved_model.load(model).signatures["serving_default"]
-read = lambda name: open(f"{images}/{name}", "rb").read()
-for split in ("train", "validation", "test"):
-    part = rows[rows["split"] == split]
-    out = serve(tf.constant([read(name) for name in part["object_id"]]))
-    matrix = np.zeros((2, 2), int)
-    np.add.at(matrix, (part["label"], out["label"]), 1)
-    assert matrix.tolist() == json.load(open(f"{logged}/confusion_matrix_{split}.json"))["matrix"], split
-    assert np.abs(out["logit"] - part["log_odds"]).max() < 1e-4
-    assert np.allclose(out["probability"], part["probability"], atol=1e-5)
-print("agrees on", len(rows))
+for line in sys.stdin:
+    model, predictions, images, logged = json.loads(line)
+    rows = pd.read_parquet(predictions)
+    assert "kesikaran" not in sys.modules
+    serve = tf.saved_model.load(model).signatures["serving_default"]
+    read = lambda name: open(f"{images}/{name}", "rb").read()
+    for split in ("train", "validation", "test"):
+        part = rows[rows["split"] == split]
+        out = serve(tf.constant([read(name) for name in part["object_id"]]))
+        matrix = np.zeros((2, 2), int)
+        np.add.at(matrix, (part["label"], out["label"]), 1)
+        assert matrix.tolist() == json.load(open(f"{logged}/confusion_matrix_{split}.json"))["matrix"], split
+        assert np.abs(out["logit"] - part["log_odds"]).max() < 1e-4
+        assert np.allclose(out["probability"], part["probability"], atol=1e-5)
+    print("agrees on", len(rows), flush=True)
 """
 
 
@@ -49,25 +50,61 @@ def saved_model(client: Any, run: Any) -> Path:
     return Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://"))
 
 
-def loaded_elsewhere(client: Any, run: Any, images: Path, elsewhere: Path) -> str:
-    """What a fresh process says that compares a run's model with what the run logged."""
-    words = [saved_model(client, run) / "tf2model", artifacts(client, run) / "predictions.parquet"]
-    words += [images, artifacts(client, run)]
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOAD, *map(str, words)], capture_output=True, text=True, cwd=elsewhere, timeout=300
-    )
-    assert loaded.returncode == 0, loaded.stderr
-    return loaded.stdout
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[subprocess.Popen[str]]]:
+    """A process that knows nothing of the package and loads one model after the other, once it has been started."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def loaded_elsewhere(
+    stranger: list[subprocess.Popen[str]], client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Any, Path], str]:
+    """What another process, in a folder of its own, says that compares a run's model with what the run logged."""
+
+    def ask(run: Any, images: Path) -> str:
+        if not stranger or stranger[-1].poll() is not None:
+            elsewhere = tmp_path_factory.mktemp("elsewhere")
+            command = [sys.executable, "-c", LOAD]
+            stranger.append(subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True, cwd=elsewhere))
+        words = [saved_model(client, run) / "tf2model", artifacts(client, run) / "predictions.parquet"]
+        words += [images, artifacts(client, run)]
+        process = stranger[-1]
+        assert process.stdin
+        assert process.stdout
+        print(json.dumps([*map(str, words)]), file=process.stdin, flush=True)
+        said = process.stdout.readline()
+        assert said, process.communicate()[1]
+        return said
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Any]:
+    """The runs of `finished` by their words, each trained once for all tests that only read it."""
+    return {}
 
 
 @pytest.fixture
 def finished(
-    request: pytest.FixtureRequest, train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+    request: pytest.FixtureRequest,
+    kept: dict[str, Any],
+    train: Callable[..., Done],
+    made: Made,
+    runs: Callable[[], list[Any]],
 ) -> Any:
-    done = train(*made.words, "head.dropout=0.1", *getattr(request, "param", []))
-    assert done.code == 0, done.err
-    (run,) = runs()
-    return done, run
+    """(what training with the given words printed, its run)"""
+    words = getattr(request, "param", [])
+    if str(words) not in kept:
+        done = train(*made.words, "head.dropout=0.1", *words)
+        assert done.code == 0, done.err
+        (run,) = runs()
+        kept[str(words)] = done, run
+    return kept[str(words)]
 
 
 def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
@@ -164,13 +201,13 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
     indirect=True,
     ids=["plain", "tuned", "prior_shift"],
 )
-def test_the_model_works_without_us(finished: Any, made: Made, client: Any, tmp_path: Path) -> None:
-    """A fresh process, elsewhere, the backbone's folder out of sight: the logged confusion matrices, exactly."""
+def test_the_model_works_without_us(finished: Any, made: Made, loaded_elsewhere: Callable[..., str]) -> None:
+    """Another process, elsewhere, the backbone's folder out of sight: the logged confusion matrices, exactly."""
     _, run = finished
     hidden = made.backbone.with_name("hidden")
     made.backbone.rename(hidden)
     try:
-        assert "agrees on 240" in loaded_elsewhere(client, run, made.images, tmp_path)
+        assert "agrees on 240" in loaded_elsewhere(run, made.images)
     finally:
         hidden.rename(made.backbone)
 
@@ -180,9 +217,8 @@ def test_another_engine_is_said_and_measured(
     precision: str,
     train: Callable[..., Done],
     made: Made,
-    client: Any,
     runs: Callable[[], list[Any]],
-    tmp_path: Path,
+    loaded_elsewhere: Callable[..., str],
 ) -> None:
     pytest.importorskip("openvino")
     done = train(*made.words, "backbone.engine=openvino", f"backbone.precision={precision}")
@@ -193,11 +229,16 @@ def test_another_engine_is_said_and_measured(
     assert f"openvino in {precision}: its features differ from TensorFlow's by up to {deviation:.2g} on" in done.out
     assert ("some of its labels can differ" in done.out) == (precision == "bfloat16")
     if precision == "float32":
-        assert "agrees on 240" in loaded_elsewhere(client, run, made.images, tmp_path)
+        assert "agrees on 240" in loaded_elsewhere(run, made.images)
 
 
 def test_a_model_of_reduced_jpegs_reduces_them_itself(
-    train: Callable[..., Done], made: Made, client: Any, runs: Callable[[], list[Any]], tmp_path: Path
+    train: Callable[..., Done],
+    made: Made,
+    client: Any,
+    runs: Callable[[], list[Any]],
+    loaded_elsewhere: Callable[..., str],
+    tmp_path: Path,
 ) -> None:
     random = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
@@ -213,7 +254,7 @@ def test_a_model_of_reduced_jpegs_reduces_them_itself(
         done = train(*words, f"backbone.jpeg_decode={decode}")
         assert done.code == 0, done.err
         run = runs()[-1]
-        assert "agrees on 60" in loaded_elsewhere(client, run, tmp_path / "images", tmp_path)
+        assert "agrees on 60" in loaded_elsewhere(run, tmp_path / "images")
         logits.append(pd.read_parquet(artifacts(client, run) / "predictions.parquet")["logit"])
     assert np.abs(logits[0] - logits[1]).max() > 1e-3, "the two decode differently, or this shows nothing"
 

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from conftest import Done, Made
 
+pytestmark = pytest.mark.tensorflow
+
 VECTORIZED = ("-m", "hydra/launcher=vectorized", "tracking.log_model=false")
 
 
