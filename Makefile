@@ -31,8 +31,8 @@ test-quick: $(VENV)/.stamp ## the tests that need neither TensorFlow nor MLflow,
 bench: $(VENV)/.stamp ## measure this machine, ten minutes; the article's size, hours: make bench ARGS="--size article"
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
-lint: $(VENV)/.stamp ## ruff and mypy over package, scripts and tests
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: $(VENV)/.stamp ## ruff and mypy over package, scripts and tests, and the contracts between the wings
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache --no-logo
 
 ui: $(VENV)/.stamp ## MLflow's web page of all runs, on loopback
 	@$(BIN)/mlflow ui --host 127.0.0.1 $(ARGS)

@@ -1,5 +1,5 @@
 """The launcher behind `hydra/launcher=vectorized`. Hydra takes plugins from this namespace only, and imports it at
-every start: the work is in `kesikaran.vectorized`."""
+every start: the work is in `kesikaran.sweeps.vectorized`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +17,17 @@ class VectorizedLauncher(Launcher):
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from kesikaran import job, vectorized
+        from kesikaran.cli import train
+        from kesikaran.experiment.job import Shared
+        from kesikaran.sweeps import vectorized
 
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        with vectorized.Sweep(job.begin) as sweep:
+        with vectorized.JobBatch(train.begin, Shared()) as batch:
             for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-                sweep.started(self._run(sweep.start, list(overrides), number))
-            return sweep.train()
+                batch.add(self._run(batch.start, list(overrides), number))
+            return batch.train()
 
     def _run(self, task: TaskFunction, overrides: list[str], number: int) -> JobReturn:
         config = self._context.config_loader.load_sweep_config(self._config, overrides)

@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from kesikaran import paths, process, terminal
-from kesikaran.errors import InputError
+from kesikaran.core import files, paths, process, terminal
+from kesikaran.core.errors import InputError
 
 BATCH = 32  # images a forward pass and rows a step, everywhere
 DROPOUTS, RATES = (0.0, 0.1, 0.3, 0.5), (1e-4, 3e-4, 1e-3, 3e-3)
@@ -121,14 +121,14 @@ class Place:
 
     def experiment(self, *words: str) -> Any:
         """The `config.Experiment` of its words and these."""
-        from hydra import compose, initialize_config_dir
+        import hydra
         from hydra.core.config_store import ConfigStore
 
-        from kesikaran import config
+        from kesikaran.config import compose, schema
 
-        ConfigStore.instance().store(name="schema", node=config.Experiment)
-        with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
-            return config.parse(compose("config", [*self.words, *words]))
+        ConfigStore.instance().store(name="schema", node=schema.Experiment)
+        with hydra.initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
+            return compose.parse(hydra.compose("config", [*self.words, *words]))
 
 
 def main() -> None:
@@ -152,7 +152,7 @@ def main() -> None:
     try:
         if words.rounds is not None and words.rounds < 1:
             raise InputError(f"--rounds {words.rounds} is not allowed: 1 or more")
-        paths.writable(words.out, "folder of --out", "give another as --out FOLDER")
+        files.writable(words.out, "folder of --out", "give another as --out FOLDER")
         size = dataclasses.replace(SIZES[words.size], **({"rounds": words.rounds} if words.rounds else {}))
         rows: list[dict[str, Any]] = []
         with working_place(size) as place:
@@ -230,26 +230,31 @@ def made_up(root: Path, count: int) -> list[str]:
     return ["data=label_csv", f"data.labels={labels}", f"data.images={images}", "data.name=benchmark"]
 
 
-def files(place: Place) -> tuple[Any, Path, Any]:
+def inputs(place: Place) -> tuple[Any, Path, Any]:
     """(table of labels, folder of images, backbone) of the place's experiment."""
     with terminal.quiet_start():
-        from kesikaran import backbone, dataset
+        from kesikaran.data import data_source, label_file
+        from kesikaran.models import backbone
 
     experiment = place.experiment()
-    labels, images = dataset.locate(experiment.data)
+    labels, images = data_source.locate(experiment.data)
     net = backbone.load(experiment.backbone.handle, experiment.backbone.image_size)
-    return dataset.read_labels(labels).table, images, net
+    return label_file.read_labels(labels).table, images, net
 
 
 def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...]) -> Callable[[], list[Any]]:
     """A function that makes the trainings of a sweep anew: a head of fresh weights for each of the settings."""
-    table, images, net = files(place)
-    from kesikaran import features, fitting, imbalance, model, split
+    table, images, net = inputs(place)
+    from kesikaran.data import split
+    from kesikaran.features.extract import FeatureCache
+    from kesikaran.models.head import build_head
+    from kesikaran.training.losses import Loss
+    from kesikaran.training.task import FeatureRows, HeadTask, TrainingJob
 
     e = place.experiment()
-    found = features.extract(list(table["object_id"]), images, net, e.backbone, e.data.max_megapixels)
+    found = FeatureCache().extract(list(table["object_id"]), images, net, e.backbone, e.data.max_megapixels)
     table = split.apply(e.split, table, None)
-    every = fitting.Sample(found.matrix, table["label"].to_numpy())
+    every = FeatureRows(found.matrix, table["label"].to_numpy())
     train, validation = (split.rows(table, side) for side in ("train", "validation"))
 
     def make() -> list[Any]:
@@ -257,9 +262,9 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
         for dropout, rate in itertools.product(dropouts, rates):
             head = dataclasses.replace(e.head, dropout=dropout)
             optimizer = dataclasses.replace(e.optimizer, lr=rate)
-            network = model.build_head(net.width, head, e.seed)
-            task = fitting.Task(network, head, optimizer, e.fit, imbalance.Loss(), e.seed, lambda epoch, metrics: None)
-            made.append(fitting.Training(task, every, train, validation))
+            network = build_head(net.width, head, e.seed)
+            task = HeadTask(network, head, optimizer, e.fit, Loss(), e.seed, lambda epoch, metrics: None)
+            made.append(TrainingJob(task, every, train, validation))
         return made
 
     return make
@@ -267,19 +272,20 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
 
 def trained(trainings: list[Any], together: bool) -> tuple[float, int]:
     """Train, all as one or one after another, compilation included; (seconds, epochs run in all)."""
-    from kesikaran import descent, fitting, vectorized
+    from kesikaran.experiment.job import fit
+    from kesikaran.training import head_epoch, head_trainer
 
-    descent.program.cache_clear()
+    head_epoch.program.cache_clear()
     began = time.perf_counter()
     groups = [trainings] if together else [[one] for one in trainings]
-    outcomes = [outcome for group in groups for outcome in vectorized.fit(group)]
+    outcomes = [outcome for group in groups for outcome in fit(group)]
     seconds = time.perf_counter() - began
     epochs = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
         epochs.append(outcome.epochs)
-    fitting.forget()
+    head_trainer.forget()
     return seconds, sum(epochs)
 
 
@@ -300,10 +306,10 @@ def keras_epochs(place: Place, rounds: int) -> list[float]:
     import tensorflow as tf
     import tf_keras
 
-    from kesikaran import images, split
+    from kesikaran.data import preprocess, split
 
     e = place.experiment()
-    table, folder, net = files(place)
+    table, folder, net = inputs(place)
     table = split.apply(e.split, table, None)
 
     def batches(side: str) -> Any:
@@ -315,7 +321,7 @@ def keras_epochs(place: Place, rounds: int) -> list[float]:
         return untuned(data.batch(e.fit.batch_size).prefetch(2))
 
     def decoded(path: Any) -> Any:
-        return images.resize(images.decode(tf.io.read_file(path), e.backbone), e.backbone)
+        return preprocess.resize(preprocess.decode(tf.io.read_file(path), e.backbone), e.backbone)
 
     layers = [tf_keras.Input((e.backbone.image_size, e.backbone.image_size, 3)), net.layer]
     network = tf_keras.Sequential([*layers, tf_keras.layers.Dropout(0.1), tf_keras.layers.Dense(1)])
@@ -373,10 +379,12 @@ def passes(place: Place, size: Size) -> list[Measure]:
     """a cold pass against its physical limits, between the engines, and 1 % more images"""
     import tensorflow as tf
 
-    from kesikaran import engine, features, images
-    from kesikaran.shards import Shards
+    from kesikaran.data import preprocess
+    from kesikaran.features import engines, extract
+    from kesikaran.features.extract import FeatureCache
+    from kesikaran.features.shards import Shards
 
-    table, folder, net = files(place)
+    table, folder, net = inputs(place)
     ids = list(table["object_id"])
     configs = {"tensorflow": place.experiment().backbone}
     if importlib.util.find_spec("openvino"):
@@ -388,7 +396,7 @@ def passes(place: Place, size: Size) -> list[Measure]:
     plain = configs["tensorflow"]
 
     def decoded(path: Any) -> Any:
-        return images.resize(images.decode(tf.io.read_file(path), plain), plain)
+        return preprocess.resize(preprocess.decode(tf.io.read_file(path), plain), plain)
 
     data = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in ids])
     data = untuned(data.map(decoded, num_parallel_calls=os.cpu_count()).batch(BATCH).prefetch(2))
@@ -398,7 +406,7 @@ def passes(place: Place, size: Size) -> list[Measure]:
     def extracted(names: list[str], cache: Path, config: Any) -> float:
         with using(cache):
             began = time.perf_counter()
-            features.extract(names, folder, net, config, max_megapixels=math.inf)
+            FeatureCache().extract(names, folder, net, config, max_megapixels=math.inf)
             return time.perf_counter() - began
 
     def decode_seconds() -> float:
@@ -407,7 +415,7 @@ def passes(place: Place, size: Size) -> list[Measure]:
             pass
         return time.perf_counter() - began
 
-    computes = {name: engine.forward(net, config, BATCH) for name, config in configs.items()}
+    computes = {name: engines.forward(net, config, BATCH) for name, config in configs.items()}
     few = min(20, len(ids) // BATCH)
 
     def forward_seconds(name: str) -> float:
@@ -437,7 +445,7 @@ def passes(place: Place, size: Size) -> list[Measure]:
         left_out = set(random.Random(number).sample(ids, len(ids) // 100))  # noqa: S311 - no secret
         full, kept = place.root / f"cold tensorflow {number}", keys([name for name in ids if name not in left_out])
         matrix = np.empty((len(kept), net.width), np.float32)
-        stores = [cache / "features" / features.cache_key(net, plain) for cache in (full, grown)]
+        stores = [cache / "features" / extract.cache_key(net, plain) for cache in (full, grown)]
         stores[1].mkdir(parents=True)
         Shards(stores[0]).gather(kept, matrix)
         Shards(stores[1]).append(dict(zip(kept, matrix, strict=True)))
@@ -467,7 +475,7 @@ def passes(place: Place, size: Size) -> list[Measure]:
 
 
 def keys(names: list[str]) -> list[bytes]:
-    from kesikaran.dataset import sha1_of
+    from kesikaran.data.object_store import sha1_of
 
     return [bytes.fromhex(sha1_of(name)) for name in names]
 
@@ -477,7 +485,10 @@ def epoch(place: Place, size: Size) -> list[Measure]:
     import tf_keras
     from sklearn.linear_model import LogisticRegression
 
-    from kesikaran import fitting, imbalance, model
+    from kesikaran.models.head import build_head
+    from kesikaran.training import head_trainer
+    from kesikaran.training.losses import Loss
+    from kesikaran.training.task import HeadTask
 
     say(f"the head on {size.rows} x {size.width} made-up features")
     e = place.experiment()
@@ -488,8 +499,8 @@ def epoch(place: Place, size: Size) -> list[Measure]:
         def on_epoch(*_: object) -> None:
             stamps.append(time.perf_counter())
 
-        network = model.build_head(size.width, e.head, e.seed)
-        return fitting.Task(network, e.head, e.optimizer, fit, imbalance.Loss(), e.seed, on_epoch)
+        network = build_head(size.width, e.head, e.seed)
+        return HeadTask(network, e.head, e.optimizer, fit, Loss(), e.seed, on_epoch)
 
     def laps() -> list[float]:
         """Seconds between the stamps: all epochs but the first, which compiles."""
@@ -497,9 +508,9 @@ def epoch(place: Place, size: Size) -> list[Measure]:
         stamps.clear()
         return seconds
 
-    fitting.fit([task(dataclasses.replace(e.fit, epochs=size.epochs, patience=None))], train, validation)
+    head_trainer.fit([task(dataclasses.replace(e.fit, epochs=size.epochs, patience=None))], train, validation)
     ours = laps()
-    network = model.build_head(size.width, e.head, e.seed)
+    network = build_head(size.width, e.head, e.seed)
     network.compile("adam", tf_keras.losses.BinaryCrossentropy(from_logits=True))
     stamp = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: stamps.append(time.perf_counter()))
     network.fit(train.features, train.labels, e.fit.batch_size, epochs=size.epochs, verbose=0, callbacks=[stamp],
@@ -509,7 +520,7 @@ def epoch(place: Place, size: Size) -> list[Measure]:
     whole, regression = [], []
     for _ in range(size.rounds):
         began = time.perf_counter()
-        fitting.fit([task(e.fit)], train, validation)
+        head_trainer.fit([task(e.fit)], train, validation)
         whole.append(time.perf_counter() - began)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it has not converged after its 100 iterations
@@ -525,12 +536,12 @@ def epoch(place: Place, size: Size) -> list[Measure]:
 
 def planted(rows: int, width: int) -> Any:
     """Features at random, labels by a direction in them and noise."""
-    from kesikaran import fitting
+    from kesikaran.training.task import FeatureRows
 
     draw = np.random.default_rng(rows)
     features = draw.standard_normal((rows, width), np.float32)
     direction = np.random.default_rng(0).standard_normal(width) / math.sqrt(width)
-    return fitting.Sample(features, (features @ direction + draw.standard_normal(rows) > 0).astype(int))
+    return FeatureRows(features, (features @ direction + draw.standard_normal(rows) > 0).astype(int))
 
 
 def run(place: Place, size: Size) -> list[Measure]:
@@ -573,11 +584,11 @@ def memory(place: Place, size: Size) -> list[Measure]:
 
 def kill(place: Place, size: Size) -> list[Measure]:
     """kill -9 at random moments of a pass, then resume: the same features, and what was lost"""
-    from kesikaran import features
-    from kesikaran.shards import Shards
+    from kesikaran.features import extract
+    from kesikaran.features.shards import Shards
 
     config = place.experiment().backbone
-    table, folder, net = files(place)
+    table, folder, net = inputs(place)
     ids = list(table["object_id"])[: size.kill_images]
     draw, spawn = random.Random(0), multiprocessing.get_context("spawn")  # noqa: S311 - no secret
     log = place.root / "batches"
@@ -592,7 +603,7 @@ def kill(place: Place, size: Size) -> list[Measure]:
         return child
 
     def found(store: Path) -> Shards:
-        cache = store / "features" / features.cache_key(net, config)
+        cache = store / "features" / extract.cache_key(net, config)
         cache.mkdir(parents=True, exist_ok=True)
         return Shards(cache)
 
@@ -640,9 +651,11 @@ def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, 
     """A pass that adds a byte to `log` when a batch begins, and merges its shards often. net: a Backbone's fields."""
     process.quiet()
     with terminal.quiet_start():
-        from kesikaran import backbone, engine, features
+        from kesikaran.features import engines, extract
+        from kesikaran.features.extract import FeatureCache
+        from kesikaran.models import backbone
 
-    forward = engine.forward
+    forward = engines.forward
 
     def noted(*given: Any) -> Callable[[Any], np.ndarray]:
         compute = forward(*given)
@@ -654,11 +667,11 @@ def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, 
 
         return one
 
-    engine.forward = noted  # type: ignore[assignment]
-    features._MERGE_EVERY = 2
+    engines.forward = noted  # type: ignore[assignment]
+    extract._MERGE_EVERY = 2
     loaded = backbone.Backbone(*net)
     loaded.layer(np.zeros((BATCH, config.image_size, config.image_size, 3), np.float32))  # or that is the first batch
-    features.extract(ids, folder, loaded, config, max_megapixels=math.inf)
+    FeatureCache().extract(ids, folder, loaded, config, max_megapixels=math.inf)
 
 
 def machine(size: str) -> dict[str, Any]:
@@ -684,8 +697,8 @@ def write(rows: list[dict[str, Any]], where: dict[str, Any], folder: Path) -> No
         InputError: they cannot be written.
     """
     try:
-        paths.replace(folder / "benchmark.json", json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
-        paths.replace(folder / "benchmark.md", markdown(rows, where))
+        files.write_whole(folder / "benchmark.json", json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
+        files.write_whole(folder / "benchmark.md", markdown(rows, where))
         aside = folder / ".benchmark.aside.png"
         chart(rows).savefig(aside, dpi=120)
         os.replace(aside, folder / "benchmark.png")

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kesikaran import backbone, features
-from kesikaran.config import BackboneConfig
-from kesikaran.shards import Shards
+from kesikaran.config.schema import BackboneConfig
+from kesikaran.features import extract
+from kesikaran.features.shards import Shards
+from kesikaran.models import backbone
 
 _WIDTH = 1280
 _SHARD_IMAGES = 4096
@@ -75,7 +76,7 @@ def make(images: int, root: Path) -> None:
     stack = [tf_keras.Input((None, None, 3)), layers.Conv2D(_WIDTH, 5, 16), layers.GlobalAveragePooling2D()]
     tf_keras.Sequential(stack).save(root / "backbone", save_format="tf")
     config = BackboneConfig(handle=str(root / "backbone"), image_size=32)
-    store = root / "cache" / "features" / features.cache_key(backbone.load(config.handle, 32), config)
+    store = root / "cache" / "features" / extract.cache_key(backbone.load(config.handle, 32), config)
     store.mkdir(parents=True)
     for byte in range(256):
         (root / "images" / f"{byte:02x}").mkdir(parents=True)

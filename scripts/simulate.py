@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from kesikaran import intervals, paired, prevalence, scores, terminal
+from kesikaran.core import terminal
+from kesikaran.metrics import intervals, paired, predictions, prevalence, scores
+from kesikaran.metrics.predictions import Predictions
 
 _POPULATION = 1_000_000
 
@@ -36,7 +38,9 @@ class World:
         return f"{self.zeros} / {self.ones}{apart}{stretched}{twins}{kind}"
 
 
-def draw(world: World, random: np.random.Generator, models: int = 1, better: float = 0.0) -> list[scores.Outcome]:
+def draw(
+    world: World, random: np.random.Generator, models: int = 1, better: float = 0.0
+) -> list[predictions.Predictions]:
     """The outcomes of several models on the same images; each is `better` further apart than the last."""
     n = world.zeros + world.ones
     labels = (np.arange(n) >= world.zeros).astype(int)
@@ -53,7 +57,7 @@ def draw(world: World, random: np.random.Generator, models: int = 1, better: flo
         distance = world.distance + model * better
         seen = np.sqrt(world.twins) * common + np.sqrt(1 - world.twins) * noise() + distance * (labels - 0.5)
         logits = world.stretch * (distance * seen + np.log(world.ones / world.zeros))
-        outcomes.append(scores.plain(labels, logits, groups if world.group > 1 else None))
+        outcomes.append(Predictions.from_logits(labels, logits, groups if world.group > 1 else None))
     return outcomes
 
 

@@ -74,9 +74,31 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 # Files that take longest, longest first: handed out last, one of them would be waited for alone.
-LONGEST = ["demo", "train", "descent", "vectorized", "sweep", "crossval", "bad_input", "evaluate", "features",
-           "compare", "label_doubts", "export", "report", "study", "gate", "lite0", "backbone", "tracking", "records",
-           "packaging", "decisions", "paired", "dataset"]  # fmt: skip
+LONGEST = [
+    "demo",
+    "train",
+    "head_epoch",
+    "vectorized",
+    "callback",
+    "cross_validation",
+    "bad_input",
+    "evaluate",
+    "extract",
+    "compare",
+    "label_page",
+    "model_template",
+    "run_report",
+    "sweep_summary",
+    "gate",
+    "efficientnet_lite0",
+    "backbone",
+    "runs",
+    "queries",
+    "packaging",
+    "decisions",
+    "paired",
+    "label_file",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,7 +118,7 @@ class Done:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
     """A program's `main` in this process, with the words of its command line."""
-    from kesikaran import terminal
+    from kesikaran.core import terminal
 
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 

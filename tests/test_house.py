@@ -1,48 +1,34 @@
-"""The house rules, each as a test, and each check shown able to fail."""
+"""The house rules, each as a test, and each check shown able to fail. The arrows between the wings are contracts of
+import-linter in pyproject.toml."""
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kesikaran import config, paths
+from kesikaran.config import compose
+from kesikaran.core import paths
 
-PACKAGE = Path(config.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "kesikaran"
 ROOMS = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
     for path in sorted(PACKAGE.rglob("*.py"))
     if path.stem != "__init__"
 }
 COMMANDS = [room for room in ROOMS if room.startswith("cli.")]
-HEADS = (
-    "config",
-    "ranges",
-    "split",
-    "imbalance",
-    "decisions",
-    "scores",
-    "influence",
-    "intervals",
-    "paired",
-    "prevalence",
-    "curves",
-    "comparison",
-    "ranking",
-    "crossval",
-    "study",
-    "gate",
-    "leak",
-    "duplicates",
-    "figures",
-    "sweep_figures",
-)
+PURE = [room for room in ROOMS if room.split(".")[0] in ("core", "config", "metrics", "analysis")]
 HEAVY = ("tensorflow", "tf_keras", "keras", "tensorflow_hub", "mlflow", "hydra")
+LIBRARIES = ("pandas", "numpy", "scipy", "PIL", "sklearn", "matplotlib", "pyarrow", "jinja2")
 
 
-def loaded_by(code: str, *heavy: str) -> list[str]:
-    """Which of `heavy` a fresh process has loaded after `code`."""
+def loaded_by(rooms: list[str], *heavy: str) -> list[str]:
+    """Which of `heavy` a fresh process has loaded after importing the rooms."""
+    code = "import " + ", ".join(f"kesikaran.{room}" for room in rooms)
     ask = f"{code}\nimport sys\nprint([name for name in {heavy!r} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
     found = ast.literal_eval(out.splitlines()[-1])
@@ -50,25 +36,30 @@ def loaded_by(code: str, *heavy: str) -> list[str]:
     return found
 
 
-def test_heads_are_pure() -> None:
+def test_core_config_metrics_and_analysis_load_nothing_heavy() -> None:
     # In one process: where all of them together load nothing heavy, none does alone.
-    assert loaded_by("import " + ", ".join(f"kesikaran.{head}" for head in HEADS), *HEAVY) == []
+    assert len(PURE) > 25
+    assert loaded_by(PURE, *HEAVY) == []
 
 
 @pytest.mark.tensorflow
-def test_the_check_of_heads_can_fail() -> None:
-    assert loaded_by("import kesikaran.split, hydra", *HEAVY) == ["hydra"]
-    assert loaded_by("import kesikaran.device", *HEAVY)[0] == "tensorflow"
+def test_the_store_of_runs_loads_no_tensorflow() -> None:
+    tracking = [room for room in ROOMS if room.startswith("tracking.")]
+    assert loaded_by(tracking, "tensorflow", "tf_keras", "hydra", "mlflow") == ["mlflow"]
 
 
-def test_importing_the_door_loads_nothing_heavy() -> None:
-    doors = ["kesikaran.train", "kesikaran.compare", *(f"kesikaran.{room}" for room in COMMANDS)]
+@pytest.mark.tensorflow
+def test_the_check_of_what_is_loaded_can_fail() -> None:
+    assert loaded_by(["data.split", "sweeps.callback"], *HEAVY) == ["hydra"]
+    assert loaded_by(["training.device"], *HEAVY)[0] == "tensorflow"
+
+
+def test_importing_a_door_loads_nothing_heavy() -> None:
+    doors = ["train", "evaluate", "compare", *COMMANDS]
     assert len(doors) > 10
-    libraries = ("pandas", "numpy", "scipy", "PIL", "sklearn", "matplotlib", "pyarrow")
-    heavy = (*(name for name in HEAVY if name != "hydra"), *libraries)
-    assert loaded_by("import " + ", ".join(doors), *heavy) == []
-    with_hydra = ("kesikaran.cli.train", "kesikaran.cli.evaluate", "kesikaran.train")
-    assert loaded_by("import " + ", ".join(door for door in doors if door not in with_hydra), "hydra") == []
+    assert loaded_by(doors, *(name for name in HEAVY if name != "hydra"), *LIBRARIES) == []
+    with_hydra = ("cli.train", "cli.evaluate", "train", "evaluate")
+    assert loaded_by([door for door in doors if door not in with_hydra], "hydra") == []
 
 
 def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
@@ -85,14 +76,15 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "rooms"),
     [
-        ("mlflow", {"tracking", "records"}),
-        ("tensorflow_hub", {"backbone"}),
-        ("hydra", {"cli.train", "job", "evaluation", "sweep", "vectorized"}),
-        ("omegaconf", {"cli.train", "job", "evaluation", "sweep", "vectorized", "config"}),
-        ("matplotlib", {"figures", "sweep_figures"}),
-        ("pyarrow", {"shards"}),
-        ("openvino", {"engine"}),
-        ("imagehash", {"imagefile"}),
+        ("tensorflow_hub", {"models.hub"}),
+        ("hydra", {"cli.train", "cli.evaluate", "sweeps.callback", "sweeps.vectorized"}),
+        ("matplotlib", {"reports.figures", "reports.sweep_figures"}),
+        ("pyarrow", {"features.shards"}),
+        ("openvino", {"features.engines"}),
+        ("imagehash", {"data.image_file"}),
+        ("jinja2", {"reports.document"}),
+        ("markupsafe", set()),
+        ("sqlalchemy", {"tracking.run_store"}),
     ],
 )
 def test_each_library_has_its_door(module: str, rooms: set[str]) -> None:
@@ -103,20 +95,52 @@ def test_the_check_of_doors_can_fail() -> None:
     assert rooms_that_import("mlflow", {"x": ast.parse("def f():\n    from mlflow.data import y")}) == {"x"}
 
 
-def rooms_in(tree: ast.Module) -> set[str]:
-    """The rooms that a room imports."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kesikaran":
-            room = (node.module or "").partition(".")[2]
-            found |= {room} if room else {alias.name for alias in node.names}
+def lint_imports(folder: Path) -> dict[str, str]:
+    """The contracts of a checkout by their names: KEPT or BROKEN."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    found = dict(re.findall(r"^(\S.*?) (KEPT|BROKEN)\b", done.stdout, re.MULTILINE))
+    assert found, done.stdout + done.stderr
     return found
 
 
-def test_words_import_words_only() -> None:
-    assert rooms_in(ROOMS["config"]) == {"errors"}
-    assert rooms_in(ROOMS["ranges"]) == {"config", "errors"}
-    assert rooms_in(ast.parse("def f():\n    from kesikaran import scores")) == {"scores"}
+# contract -> (a room, an import that the contract forbids)
+PLANTED = {
+    "Arrows go down only": ("core/errors.py", "from kesikaran.config import schema"),
+    "What computes knows neither the store of runs nor the reports": (
+        "models/head.py",
+        "from kesikaran.tracking import runs",
+    ),
+    "The store of runs knows nothing of experiments": ("tracking/queries.py", "from kesikaran.config import schema"),
+    "Analysis takes tables and gives findings": ("analysis/wording.py", "from kesikaran.data import split"),
+    "Models and features know no metrics": ("features/matrix.py", "from kesikaran.metrics import gate"),
+    "Reports and published models are made without training": (
+        "publish/model_template.py",
+        "from kesikaran.training import losses",
+    ),
+    "MLflow has one home": ("reports/run_report.py", "import mlflow"),
+    "Hydra has its home beside the doors": ("experiment/job.py", "import hydra"),
+    "A composed configuration ends in config.compose": ("data/split.py", "import omegaconf"),
+    "TensorFlow stays in the wings that compute with it": ("metrics/gate.py", "import tensorflow"),
+}
+
+
+def test_the_contracts_between_the_wings_are_kept_and_each_can_fail(tmp_path: Path) -> None:
+    assert lint_imports(REPOSITORY) == dict.fromkeys(PLANTED, "KEPT")
+    for name in ("kesikaran", "hydra_plugins", "pyproject.toml"):
+        source = REPOSITORY / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    for room, line in PLANTED.values():
+        with (tmp_path / "kesikaran" / room).open("a") as file:
+            file.write(f"\n{line}\n")
+    assert lint_imports(tmp_path) == dict.fromkeys(PLANTED, "BROKEN")
+
+
+def test_each_room_has_a_name_of_its_own() -> None:
+    doors = ("train", "evaluate", "compare", "features")  # a command is called as the door that leads to it
+    names = [room.split(".")[-1] for room in ROOMS if not room.endswith("__main__")]
+    rooms = [name for name in names if name not in doors and f"cli.data.{name}" not in ROOMS]
+    assert len(rooms) == len(set(rooms)) > 60
 
 
 def unread(keys: list[str], rooms: dict[str, ast.Module]) -> list[str]:
@@ -124,7 +148,7 @@ def unread(keys: list[str], rooms: dict[str, ast.Module]) -> list[str]:
     read = {
         node.attr
         for room, tree in rooms.items()
-        if room not in ("config", "ranges")
+        if room not in ("config.schema", "config.rules")
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
     }
@@ -132,15 +156,15 @@ def unread(keys: list[str], rooms: dict[str, ast.Module]) -> list[str]:
 
 
 def test_every_setting_is_read() -> None:
-    assert unread(config.known_keys(), ROOMS) == []
+    assert unread(compose.known_keys(), ROOMS) == []
     assert unread(["head.made_up"], ROOMS) == ["head.made_up"]
 
 
 def test_every_option_file_says_only_what_the_schema_knows() -> None:
     from omegaconf import OmegaConf
 
-    groups = {key.split(".")[0]: set() for key in config.known_keys() if "." in key}  # type: ignore[var-annotated]
-    for key in config.known_keys():
+    groups = {key.split(".")[0]: set() for key in compose.known_keys() if "." in key}  # type: ignore[var-annotated]
+    for key in compose.known_keys():
         if "." in key:
             groups[key.split(".")[0]].add(key.split(".")[1])
     for group, fields in groups.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Done, Made
 
-from kesikaran import paths
+from kesikaran.core import paths
 
 REPOSITORY = paths.checkout()
 PROBE = """

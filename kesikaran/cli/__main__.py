@@ -7,7 +7,7 @@ import difflib
 import importlib
 import sys
 
-from kesikaran.errors import printable
+from kesikaran.core.errors import printable
 
 # command -> (its module, what it does)
 COMMANDS = {

@@ -6,17 +6,18 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kesikaran import paths, terminal
 from kesikaran.cli import door
-from kesikaran.errors import InputError, printable
+from kesikaran.core import files, paths, terminal
+from kesikaran.core.errors import InputError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kesikaran.comparison import Pair, Said
-    from kesikaran.ranking import Sweep
-    from kesikaran.records import Record
-    from kesikaran.thumbnails import Thumbnail
+    from kesikaran.analysis.pairwise import Pair
+    from kesikaran.analysis.ranking import SweepComparison
+    from kesikaran.analysis.run_predictions import RunPredictions
+    from kesikaran.reports.thumbnails import Thumbnail
+    from kesikaran.tracking.queries import Record
 
 _SHOWN = 60  # images of each kind
 
@@ -49,59 +50,66 @@ def main() -> None:
 
 
 def _pair(first: str, second: str, words: argparse.Namespace) -> None:
-    from kesikaran import comparison, page, records
+    from kesikaran.analysis import pairwise, run_predictions
+    from kesikaran.reports import comparison_page
+    from kesikaran.tracking import queries
 
-    runs = [records.finished(word) for word in (first, second)]
+    runs = [queries.finished(word) for word in (first, second)]
     a, b = runs
     if a.run_id == b.run_id:
         raise InputError(f"{printable(first)} and {printable(second)} are the same run, {a.run_id}")
     out = _destinations(words, f"{a.run_id}_{b.run_id}_{words.split}")
     said_a, said_b = (_said(run, words.split) for run in runs)
-    found = comparison.pair(said_a, said_b, words.split)
-    changed = comparison.changed(said_a, said_b)
+    found = pairwise.compare(said_a, said_b, words.split)
+    changed = pairwise.changed(said_a, said_b)
     pictures, lacking = _pictures(
         said_a.params, {name: rows["object_id"].head(_SHOWN) for name, rows in changed.items()}, words
     )
-    outcomes = comparison.outcomes([said_a, said_b], words.split)
-    html = page.pair(found, outcomes, changed, pictures)
+    outcomes = run_predictions.aligned([said_a, said_b], words.split)
+    html = comparison_page.pair(found, outcomes, changed, pictures)
     _say_pair(found)
     print(lacking, end="")
     _write(found, html, out, words.json)
 
 
 def _sweep(word: str, words: argparse.Namespace) -> None:
-    from kesikaran import page, ranking, records
-    from kesikaran.config import Monitor
+    from kesikaran.analysis import ranking
+    from kesikaran.config.metric_names import OBJECTIVE, objective_of
+    from kesikaran.config.schema import Monitor
+    from kesikaran.reports import comparison_page
+    from kesikaran.tracking import queries
 
     if words.split == "oof" or words.images or words.no_blur:
         raise InputError("--split oof, --images and --no-blur are of two runs; the page of a sweep holds no pictures")
-    parent = records.find(word)
+    parent = queries.find(word)
     if not parent.is_sweep:
         raise InputError(f"run {parent.run_id} ({printable(parent.name)}) is no sweep; compare it with another run")
-    jobs = records.jobs(parent.run_id)
+    jobs = queries.jobs(parent.run_id)
     done = [job for job in jobs if job.status == "FINISHED"]
     if len(done) < 2:
         raise InputError(f"sweep {parent.run_id} has {len(done)} finished jobs; at least 2 can be compared")
     out = _destinations(words, f"sweep_{parent.run_id}_{words.split}")
-    by_auc = all(job.params.get("fit.monitor") == Monitor.auc.name for job in done)
-    metric = "roc_auc" if by_auc and all("validation/roc_auc" in job.metrics for job in done) else "log_loss"
+    metric = objective_of([job.params.get("fit.monitor", "") for job in done])
+    if any(f"validation/{metric}" not in job.metrics for job in done):
+        metric = OBJECTIVE[Monitor.loss]
     jobs_said = [(_said(job, words.split), job.metrics.get(f"validation/{metric}", float("nan"))) for job in done]
     with terminal.progress(None, "comparing", "pair", math.comb(len(done), 2)) as bar:
-        found = ranking.sweep(parent.run_id, jobs_said, metric, len(jobs) - len(done), words.split, bar.update)
+        found = ranking.compare_all(parent.run_id, jobs_said, metric, len(jobs) - len(done), words.split, bar.update)
     _say_sweep(found)
-    _write(found, page.sweep(found), out, words.json)
+    _write(found, comparison_page.sweep(found), out, words.json)
 
 
-def _said(run: "Record", split: str) -> "Said":
-    from kesikaran import comparison, records
+def _said(run: "Record", split: str) -> "RunPredictions":
+    from kesikaran.analysis import run_predictions
+    from kesikaran.tracking import artifacts, queries
 
-    rows = records.predictions(run.run_id, records.OOF_PREDICTIONS if split == "oof" else records.PREDICTIONS)
-    return comparison.said(run.run_id, run.name, run.tags, records.settings(run), rows, split)
+    rows = artifacts.predictions(run.run_id, artifacts.OOF_PREDICTIONS if split == "oof" else artifacts.PREDICTIONS)
+    return run_predictions.run_predictions(run.run_id, run.name, run.tags, queries.settings(run), rows, split)
 
 
 def _destinations(words: argparse.Namespace, name: str) -> Path:
     """Where the page goes; before any work, that it and the JSON may be written."""
-    from kesikaran import document
+    from kesikaran.reports import document
 
     out = words.html or paths.cache_dir() / "compare" / f"{name}.html"
     document.check(out, "--html")
@@ -109,7 +117,7 @@ def _destinations(words: argparse.Namespace, name: str) -> Path:
         raise InputError(f"--json {words.json} is not allowed: it is a folder")
     for path, option in ((out, "--html"), (words.json, "--json")):
         if path:
-            paths.writable(path.parent, "folder", f"give another with {option}")
+            files.writable(path.parent, "folder", f"give another with {option}")
     return out
 
 
@@ -118,18 +126,19 @@ def _pictures(
 ) -> "tuple[dict[str, list[Thumbnail]], str]":
     """(thumbnails for each kind of image, what is to be said of those without a picture). A folder that is gone is an
     error only where it was given. params: the settings of run A."""
-    from kesikaran import dataset, thumbnails
-    from kesikaran.thumbnails import Thumbnail
+    from kesikaran.data import data_source
+    from kesikaran.reports import thumbnails
+    from kesikaran.reports.thumbnails import Thumbnail
 
     try:
-        images = dataset.images_folder(words.images, params)
+        images = data_source.images_folder(words.images, params)
     except InputError as error:
         if words.images:
             raise
         folder = Path(params.get("data.images", ""))
         made = {kind: [Thumbnail(folder / name, None, "no folder") for name in ids] for kind, ids in names.items()}
         return made, f"\nThe page has no pictures: {error}\n"
-    most = dataset.max_megapixels(params)
+    most = data_source.max_megapixels(params)
     made = {kind: thumbnails.make(ids, images, most, not words.no_blur) for kind, ids in names.items()}
     lacking = thumbnails.missing(one for part in made.values() for one in part)
     if not lacking:
@@ -142,7 +151,7 @@ def _pictures(
 def _say_pair(found: "Pair") -> None:
     import pandas as pd
 
-    from kesikaran.comparison import in_words, p_in_words
+    from kesikaran.analysis.wording import in_words, p_in_words
 
     for label, run in (("A", found.a), ("B", found.b)):
         print(f"{label}: run {run.run_id} ({printable(run.name)})")
@@ -167,10 +176,10 @@ def _say_pair(found: "Pair") -> None:
     print("\n".join(["", *found.remarks]))
 
 
-def _say_sweep(found: "Sweep") -> None:
+def _say_sweep(found: "SweepComparison") -> None:
     import pandas as pd
 
-    from kesikaran.comparison import in_words, p_in_words
+    from kesikaran.analysis.wording import in_words, p_in_words
 
     images = f"{found.n:,} {found.split} images, {found.ones:,} of label 1"
     print(f"Sweep {found.sweep_id}: {images}; the best by validation first\n")
@@ -188,13 +197,14 @@ def _say_sweep(found: "Sweep") -> None:
     print("\n".join(["", found.conclusion, "", *found.remarks]))
 
 
-def _write(found: "Pair | Sweep", html: str, out: Path, json_file: Path | None) -> None:
-    from kesikaran import comparison, document
+def _write(found: "Pair | SweepComparison", html: str, out: Path, json_file: Path | None) -> None:
+    from kesikaran.analysis import pairwise
+    from kesikaran.reports import document
 
     if json_file:
-        text = json.dumps(comparison.as_json(found), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(pairwise.as_json(found), indent=2, allow_nan=False) + "\n"
         try:
-            paths.replace(json_file, text)
+            files.write_whole(json_file, text)
         except OSError as error:
             raise InputError(f"{json_file} cannot be written: {error.strerror or error}") from None
     document.write(html, out, "--html")

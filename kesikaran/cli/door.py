@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kesikaran import process, terminal
-from kesikaran.errors import InputError
+from kesikaran.core import process, terminal
+from kesikaran.core.errors import InputError
 
 
 @contextmanager

@@ -3,9 +3,20 @@
 import argparse
 import sys
 
-from kesikaran import evaluation, gate
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
 from kesikaran.cli import door
-from kesikaran.errors import InputError
+from kesikaran.config import compose, reconfigure, schema
+from kesikaran.core import paths
+from kesikaran.core.errors import InputError, printable
+from kesikaran.experiment import evaluation
+from kesikaran.experiment.evaluation import Source
+from kesikaran.metrics import gate
 
 _HELP = """
 A finished run, decided and scored anew from the logits that it left: another threshold, another prior, intervals of
@@ -29,17 +40,48 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", nargs="*", metavar="RUN", help="an id, the beginning of one, or a name without a =")
-    parser.add_argument("more", nargs="*", metavar="SETTING=VALUE", help=f"of {', '.join(evaluation.GROUPS)}, or "
+    parser.add_argument("more", nargs="*", metavar="SETTING=VALUE", help=f"of {', '.join(reconfigure.GROUPS)}, or "
                         "tracking.run_name")  # fmt: skip
     given = parser.parse_args()
     words = [*given.words, *given.more]
     with door.opened():
         overrides = [word for word in words if "=" in word]
-        asked = evaluation.settings(overrides)
+        asked = _composed(overrides)
         # All are read before the first is evaluated, so that a mistake in one leaves no run.
-        sources = [evaluation.read(word, overrides, asked) for word in words if "=" not in word]
-        if not sources:
+        read = [_read(word, overrides, asked) for word in words if "=" not in word]
+        if not read:
             raise InputError("no run is given: python -m kesikaran.evaluate RUN decision=prior_shift")
-        passed = [evaluation.evaluate(source, overrides) for source in sources]
+        passed = [evaluation.evaluate(source, experiment, text, overrides) for source, experiment, text in read]
     if not all(passed):
         sys.exit(gate.FAILED_EXIT)
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    """The configuration that training with these overrides would compose.
+
+    Raises:
+        InputError: an override that needs training, or that Hydra does not take.
+    """
+    reconfigure.need_no_training(overrides)
+    for word in overrides:
+        try:
+            several = OverridesParser.create().parse_override(word).is_sweep_override()
+        except HydraException:
+            raise InputError(f"cannot read {printable(word)}; write it in quotes where it has blanks") from None
+        if several:
+            raise InputError(f"{printable(word)} gives several values; call it once for each")
+    ConfigStore.instance().store(name="schema", node=schema.Experiment)
+    try:
+        with hydra.initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
+            return hydra.compose("config", overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(compose.explain(error)) from None
+
+
+def _read(word: str, overrides: list[str], asked: DictConfig) -> tuple[Source, schema.Experiment, str]:
+    """(the finished run of an id or name, its changed configuration, that as YAML); see `evaluation.check`."""
+    source = evaluation.read(word)
+    cfg = reconfigure.changed(source.config_yaml, overrides, asked, source.record.run_id)
+    experiment = compose.parse(cfg)
+    evaluation.check(source, experiment)
+    return source, experiment, compose.to_yaml(cfg)

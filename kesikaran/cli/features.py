@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from kesikaran import paths, terminal
 from kesikaran.cli import door
-from kesikaran.errors import InputError
+from kesikaran.core import paths, terminal
+from kesikaran.core.errors import InputError
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _ls(folders: list[Path]) -> None:
-    from kesikaran.shards import Shards
+    from kesikaran.features.shards import Shards
 
     for folder in folders:
         what = json.loads((folder / "backbone.json").read_text())
@@ -55,7 +55,7 @@ def _ls(folders: list[Path]) -> None:
 
 
 def _verify(folders: list[Path]) -> None:
-    from kesikaran import shards
+    from kesikaran.features import shards
 
     damaged = sum(shards.verify(folder) for folder in terminal.progress(folders, "verify", "key"))
     if damaged:
@@ -64,7 +64,7 @@ def _verify(folders: list[Path]) -> None:
 
 
 def _gc(folders: list[Path], unused_days: float | None) -> None:
-    from kesikaran import shards
+    from kesikaran.features import shards
 
     used = [folder / "backbone.json" for folder in folders] + [folder / "digest" for folder in _templates()]
     before = _bytes(mark.parent for mark in used)

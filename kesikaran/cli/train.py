@@ -1,4 +1,4 @@
-"""`kesikaran train`: Hydra composes the configuration of each job, `kesikaran.job` runs it.
+"""`kesikaran train`: Hydra composes the configuration of each job, `experiment.job` runs the job.
 
 Nothing heavy is imported before a job starts, so that --help and TAB answer at once.
 """
@@ -8,43 +8,79 @@ import sys
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kesikaran import config, gate, paths, process, sweep, terminal
 from kesikaran.cli import door
-from kesikaran.errors import InputError
-from kesikaran.job import job
+from kesikaran.config import compose, schema
+from kesikaran.core import paths, process, terminal
+from kesikaran.core.errors import InputError
+from kesikaran.experiment.job import Job, Shared, finish, fit, run_job
+from kesikaran.metrics import gate
+from kesikaran.sweeps import callback
+from kesikaran.tracking import context
 
 
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 an error, 3 a gate failed, 130 Ctrl-C, 143 SIGTERM."""
     process.refuse_legacy_keras()
-    gc.disable()  # nothing of an import is garbage, and looking takes a fifth of the imports' time
+    gc.disable()  # nothing of an import is garbage, and looking for garbage takes a fifth of the imports' time
+    outer = context.open_sweep_id()  # of a sweep that has started this process, and that closes itself
     with door.opened():
-        ConfigStore.instance().store(name="schema", node=config.Experiment)
+        ConfigStore.instance().store(name="schema", node=schema.Experiment)
         OmegaConf.register_new_resolver("kesikaran_cache", lambda: str(paths.cache_dir()), replace=True)
-        status = "KILLED"
+        status, shared = "KILLED", Shared()
+
+        def task(cfg: DictConfig) -> float:
+            return train(cfg, shared)
+
         try:
-            hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")(job)()
+            hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")(task)()
             status = "FINISHED"
-        except InputError:  # its job has said it
+        except InputError:  # the job has printed it
             status = "FAILED"
             sys.exit(1)
         except (HydraException, OmegaConfBaseException) as error:
             status = "FAILED"
-            raise InputError(config.explain(error)) from None
+            raise InputError(compose.explain(error)) from None
         except Exception:
             status = "FAILED"
             raise
         except SystemExit:
-            if terminal.stop_asked():  # said before the sweep's closing lines, which take a while
+            if terminal.stop_asked():  # printed before the closing lines of a sweep, which take a while
                 print("Stopped. Features computed so far are kept: the same command goes on from there.",
                       file=sys.stderr)  # fmt: skip
             raise
         finally:
             gc.enable()
-            passed = sweep.close(status)
+            passed = callback.close(status) if context.open_sweep_id() != outer else True
     if not passed:
         sys.exit(gate.FAILED_EXIT)
+
+
+def train(cfg: DictConfig, shared: Shared) -> float:
+    """One experiment from configuration to logged model. Returns the validation metric `fit.monitor`."""
+    job = begin(cfg, shared)
+    training = next(job)
+    (outcome,) = fit([training])
+    return finish(job, outcome)
+
+
+def begin(cfg: DictConfig, shared: Shared) -> Job:
+    """One experiment as a generator, see `experiment.job`. It returns the validation metric `fit.monitor`."""
+    process.start()  # the worker of a launcher runs no `main`
+    try:
+        experiment = compose.parse(cfg)
+        varied = context.job_overrides(list(HydraConfig.get().overrides.task))
+        verdict = yield from run_job(experiment, compose.to_yaml(cfg), varied, shared)
+        if not verdict.passed and not context.open_sweep_id():  # the gates of a sweep are judged at its end
+            sys.exit(gate.FAILED_EXIT)
+        return verdict.objective
+    except InputError as error:
+        # Hydra would print a line of its own before the error, and only the first error of a sweep.
+        print(f"error: {error}", file=sys.stderr)
+        if context.open_sweep_id():
+            raise
+        sys.exit(1)

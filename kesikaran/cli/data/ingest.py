@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kesikaran.cli import door
-from kesikaran.errors import InputError, printable
+from kesikaran.core.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from kesikaran.ingest import Report
+    from kesikaran.data.ingest import Report
 
 
 def main() -> None:
@@ -34,12 +34,12 @@ def main() -> None:
                         "default: %(default)g, at most 178 (Pillow's limit)")  # fmt: skip
     words = parser.parse_args()
     with door.opened("Stopped. No label was changed: the same command does it all."):
-        from kesikaran import ingest, sources
+        from kesikaran.data import ingest, ingest_sources
 
         if not 0 < words.max_megapixels <= 178:
             raise InputError(f"--max-megapixels {words.max_megapixels:g} is not allowed: above 0, at most 178")
         report = ingest.ingest(
-            sources.read(words.sources, words.out),
+            ingest_sources.read(words.sources, words.out),
             words.out,
             ingest.Layout[words.layout],
             words.link,

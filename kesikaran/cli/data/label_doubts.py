@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from kesikaran import paths
 from kesikaran.cli import door
-from kesikaran.errors import InputError
+from kesikaran.core import paths
+from kesikaran.core.errors import InputError
 
 
 def main() -> None:
@@ -24,12 +24,13 @@ def main() -> None:
     with door.opened("Stopped. Nothing was written."):
         if words.top < 1:
             raise InputError(f"--top {words.top} is not allowed: at least 1")
-        from kesikaran import gallery, records
+        from kesikaran.reports import label_page
+        from kesikaran.tracking import artifacts
 
-        run_id, table = records.label_doubts(words.run)
+        run_id, table = artifacts.label_doubts(words.run)
         images, most = images_read(words.images, run_id)
         out = words.out or paths.cache_dir() / "label_doubts" / f"{run_id}.html"
-        missing = gallery.write(table, words.top, images, most, out, f"Label doubts of run {run_id}", words.blur)
+        missing = label_page.write(table, words.top, images, most, out, f"Label doubts of run {run_id}", words.blur)
     print(f"{min(words.top, len(table))} of {len(table)} images, the most doubted of run {run_id}.")
     if missing:
         kinds = ", ".join(f"{kind} {count}" for kind, count in missing.items())
@@ -40,10 +41,11 @@ def main() -> None:
 
 def images_read(given: Path | None, run_id: str) -> tuple[Path, float]:
     """(the folder of images as given, else as the run's jobs read it; the megapixels up to which they did)."""
-    from kesikaran import dataset, records
+    from kesikaran.data import data_source
+    from kesikaran.tracking import queries
 
-    jobs = records.jobs(run_id)
+    jobs = queries.jobs(run_id)
     if not jobs and not given:
         raise InputError(f"the jobs of run {run_id} are gone, and with them its folder of images; give --images")
     params = jobs[0].params if jobs else {}
-    return dataset.images_folder(given, params), dataset.max_megapixels(params)
+    return data_source.images_folder(given, params), data_source.max_megapixels(params)

@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kesikaran import parallel, terminal
 from kesikaran.cli import door
-from kesikaran.errors import InputError
+from kesikaran.core import parallel, terminal
+from kesikaran.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,15 +41,15 @@ def main() -> None:
 def find(data: Path, given: Path | None, out: Path, distance: int) -> None:
     import numpy as np
 
-    from kesikaran import dataset, duplicates, split
+    from kesikaran.data import label_file, near_duplicates, split_rules
 
     labels, images = data / "label.csv", data / "images"
     if not 0 <= distance < 64:
         raise InputError(f"--distance {distance} is not allowed: 0 to 63 bits; unrelated images differ in about 64")
     if not images.is_dir():
         raise InputError(f"{data} has no folder images; give the folder that an ingest wrote to")
-    table = dataset.read_labels(labels, both_classes=False).table
-    sides = split.from_table(table, dataset.read_split(given)) if given else None
+    table = label_file.read_labels(labels, both_classes=False).table
+    sides = split_rules.from_table(table, label_file.read_split(given)) if given else None
     for path in (labels, given):
         if path and out.exists() and out.samefile(path):
             raise InputError(f"--out {out} is {path} itself; give another name")
@@ -58,35 +58,35 @@ def find(data: Path, given: Path | None, out: Path, distance: int) -> None:
         print(f"{name}: {reason}")
     if not found:
         raise InputError(f"none of the {len(table)} images of {labels} can be read")
-    pairs = duplicates.by_hash(np.stack(list(found.values())), distance)
-    cluster = dict(zip(found, duplicates.clusters(list(found), pairs), strict=True))
-    table[duplicates.COLUMN] = [cluster.get(name, name) for name in table["object_id"]]
-    sizes = table[duplicates.COLUMN].value_counts()
+    pairs = near_duplicates.by_hash(np.stack(list(found.values())), distance)
+    cluster = dict(zip(found, near_duplicates.clusters(list(found), pairs), strict=True))
+    table[near_duplicates.COLUMN] = [cluster.get(name, name) for name in table["object_id"]]
+    sizes = table[near_duplicates.COLUMN].value_counts()
     print(f"{(sizes > 1).sum()} clusters of near-duplicates hold {sizes[sizes > 1].sum()} of {len(table)} images.")
-    show(duplicates.crossing(table, "label"), "label", "hold both labels")
+    show(near_duplicates.crossing(table, "label"), "label", "hold both labels")
     if sides is not None:
-        show(duplicates.crossing(table.assign(split=sides["split"]), "split"), "split", "lie on several sides")
+        show(near_duplicates.crossing(table.assign(split=sides["split"]), "split"), "split", "lie on several sides")
     # In the order of the label file: neighbours in it may be siblings.
     rows = table.sort_values("row").drop(columns="row").rename(columns={"object_id": "objectId", "label": "value"})
-    dataset.write(rows, out)
-    print(f"\nLabels with the column {duplicates.COLUMN} written to {out}")
+    label_file.write(rows, out)
+    print(f"\nLabels with the column {near_duplicates.COLUMN} written to {out}")
 
 
 def hashes(object_ids: list[str], images: Path) -> "tuple[dict[str, np.ndarray], dict[str, str]]":
     """(object id -> its perceptual hash, object id -> why it has none)."""
-    from kesikaran import dataset, imagefile
+    from kesikaran.data import image_file, object_store
 
-    there = dataset.objects(images)
+    there = object_store.objects(images)
     found: dict[str, np.ndarray] = {}
     refused: dict[str, str] = {}
 
     def one(name: str) -> "np.ndarray | str":
         try:
             if name not in there:
-                raise imagefile.Refused("missing")
-            image, _ = imagefile.decode(imagefile.read_object(there[name]), math.inf)
-            return imagefile.perceptual_hash(image)
-        except imagefile.Refused as reason:
+                raise image_file.BadImage(image_file.Reason.missing)
+            image, _ = image_file.decode(image_file.read_object(there[name]), math.inf)
+            return image_file.perceptual_hash(image)
+        except image_file.BadImage as reason:
             return str(reason)
 
     with (
@@ -105,8 +105,8 @@ def hashes(object_ids: list[str], images: Path) -> "tuple[dict[str, np.ndarray],
 
 
 def show(rows: "pd.DataFrame", column: str, what: str) -> None:
-    from kesikaran import duplicates
+    from kesikaran.data import near_duplicates
 
-    print(f"{rows[duplicates.COLUMN].nunique()} clusters {what}{':' if len(rows) else '.'}")
+    print(f"{rows[near_duplicates.COLUMN].nunique()} clusters {what}{':' if len(rows) else '.'}")
     if len(rows):
-        print(rows[[duplicates.COLUMN, "object_id", column]].to_string(index=False))
+        print(rows[[near_duplicates.COLUMN, "object_id", column]].to_string(index=False))

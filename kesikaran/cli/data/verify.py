@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kesikaran.cli import door
-from kesikaran.errors import printable
+from kesikaran.core.errors import printable
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="read every object again")
     words = parser.parse_args()
     with door.opened("Stopped. What was verified is kept: the same command goes on from there."):
-        from kesikaran import verify
+        from kesikaran.data import verify
 
         result = verify.verify(words.data, words.all)
     for path, reason in result.wrong:

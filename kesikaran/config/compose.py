@@ -1,0 +1,123 @@
+"""From Hydra's composed configuration to the dataclasses of `schema`, and what is derived from them.
+
+`DictConfig` ends here.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from enum import Enum
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kesikaran.config.schema import Experiment
+from kesikaran.core.errors import InputError
+
+
+def parse(cfg: DictConfig) -> Experiment:
+    """Turn the composed configuration into dataclasses. Ranges are `ranges.check`'s.
+
+    Raises:
+        InputError: a missing value, or a setting that is none (`+group.key=` gets past Hydra).
+    """
+    for key in leaves(OmegaConf.to_container(cfg)):
+        if key not in known_keys():
+            raise InputError(_no_such_setting(key))
+    try:
+        experiment = OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:
+        raise InputError(_one_line(error)) from None
+    if not isinstance(experiment, Experiment):
+        raise TypeError(f"expected an Experiment, got {type(experiment)}")
+    if not re.fullmatch(r"\w[\w. -]*", experiment.data.name):  # a folder of mlruns/ is named after it
+        raise InputError(
+            f"data.name={experiment.data.name} is not allowed: letters, digits, blanks and . _ - "
+            "(it names the MLflow experiment)"
+        )
+    return experiment
+
+
+def to_yaml(cfg: DictConfig) -> str:
+    """The resolved configuration as YAML, which a run keeps as `config.yaml`."""
+    return OmegaConf.to_yaml(cfg, resolve=True)
+
+
+def flatten(experiment: Experiment) -> dict[str, str]:
+    """Every setting by its dotted name, as text: `{"optimizer.lr": "0.001", ...}`. MLflow's params."""
+
+    def walk(prefix: str, value: Any) -> dict[str, str]:
+        if dataclasses.is_dataclass(value):
+            parts = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+            return {k: v for name, part in parts for k, v in walk(f"{prefix}{name}.", part).items()}
+        return {prefix[:-1]: value.name if isinstance(value, Enum) else str(value)}
+
+    return walk("", experiment)
+
+
+def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
+    """32 hex digits: two runs that share it did the same thing on the same data. Where the data lie and
+    how a run is called, logged and judged do not count."""
+    left_out = (
+        "gate.",
+        "tracking.",
+        "data.labels",
+        "data.images",
+        "data.name",
+        "split.file",
+        "backbone.handle",
+        "backbone.batch_size",
+    )
+    params = {k: v for k, v in flatten(experiment).items() if not k.startswith(left_out)}
+    return hashlib.sha256(json.dumps({**params, **identity}, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def known_keys(node: type = Experiment, prefix: str = "") -> list[str]:
+    """The dotted names of every setting."""
+    keys = []
+    for f in dataclasses.fields(node):
+        inner = f.type if isinstance(f.type, type) else None
+        is_group = inner is not None and dataclasses.is_dataclass(inner)
+        keys += known_keys(inner, f"{prefix}{f.name}.") if is_group and inner else [f"{prefix}{f.name}"]
+    return keys
+
+
+def explain(error: Exception) -> str:
+    """Hydra's and OmegaConf's errors in one line, with the valid names where a name is wrong."""
+    text = _one_line(error)
+    cause = error.__cause__ or error.__context__
+    if cause is not None and _one_line(cause) not in text:
+        text = f"{text} {_one_line(cause)}"
+    if found := re.search(r"Could not override '([\w.]+)'|Key '([\w.]+)' (?:is )?not in", text):
+        return _no_such_setting(found.group(1) or found.group(2))
+    if found := re.search(
+        r"Could not find '([\w/]+)/([^']*)' Available options in '[^']+': ([\w ]+?)(?: Config|$)", text
+    ):
+        group, option, options = found.groups()
+        return f"there is no option {group}={option}; the valid ones are: {', '.join(options.split())}"
+    if found := re.search(r"Error merging override (\S+?=.*?) ((?:Value|Invalid) .*)", text):
+        return f"{found.group(1)} is not allowed: {found.group(2)}"
+    if "override_grammar" in text:
+        said = text.split(" See https")[0]
+        return f"cannot read an override ({said}); write group=option or group.key=value, in quotes where it has blanks"
+    return text
+
+
+def _no_such_setting(key: str) -> str:
+    group = key.rpartition(".")[0]
+    inside = [known for known in known_keys() if known.startswith(f"{group}.")] if group else []
+    names = inside or sorted({known.split(".")[0] for known in known_keys()} | {"experiment", "strategy"})
+    return f"there is no setting {key}; the valid ones are: {', '.join(names)}"
+
+
+def leaves(node: Any, prefix: str = "") -> list[str]:
+    """The dotted names of the leaves of nested dicts."""
+    if not isinstance(node, dict):
+        return [prefix[:-1]]
+    return [key for name, inner in node.items() for key in leaves(inner, f"{prefix}{name}.")]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split("full_key:")[0].split())

@@ -1,0 +1,220 @@
+"""The settings of an experiment: one dataclass for each config group. Rooms take one of these or plain values."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class DataSource(Enum):
+    elpv = "elpv"
+    label_csv = "label_csv"
+
+
+class OnBadImage(Enum):
+    quarantine = "quarantine"
+    fail = "fail"
+
+
+class Rule(Enum):
+    sha1_low_byte = "sha1_low_byte"
+    sha1_fold = "sha1_fold"
+    blocks = "blocks"
+    stratified_random = "stratified_random"
+    from_file = "from_file"
+
+
+class Balance(Enum):
+    minority = "minority"
+    none = "none"
+
+
+class ResizeMethod(Enum):
+    bilinear = "bilinear"
+    bicubic = "bicubic"
+    area = "area"
+    lanczos3 = "lanczos3"
+
+
+class JpegDecode(Enum):
+    full = "full"
+    reduced = "reduced"
+
+
+class Engine(Enum):
+    tensorflow = "tensorflow"
+    openvino = "openvino"
+
+
+class Precision(Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class OptimizerName(Enum):
+    adam = "adam"
+    adamw = "adamw"
+    sgd = "sgd"
+    rmsprop = "rmsprop"
+
+
+class Schedule(Enum):
+    constant = "constant"
+    cosine = "cosine"
+
+
+class Strategy(Enum):
+    none = "none"
+    class_weight = "class_weight"
+    oversample = "oversample"
+    undersample = "undersample"
+    focal = "focal"
+    logit_adjusted = "logit_adjusted"
+
+
+class DecisionRule(Enum):
+    plain = "plain"
+    prior_shift = "prior_shift"
+    tuned = "tuned"
+    cost = "cost"
+
+
+class TunedMetric(Enum):
+    balanced_accuracy = "balanced_accuracy"
+    accuracy = "accuracy"
+    f1 = "f1"
+
+
+class Monitor(Enum):
+    loss = "loss"
+    auc = "auc"
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+@dataclass
+class DataConfig:
+    source: DataSource = MISSING
+    name: str = MISSING  # the MLflow experiment: one a data set
+    labels: str | None = None  # label.csv: columns objectId (SHA-1 file name) and value (0 or 1)
+    images: str | None = None  # the folder that holds the files named in objectId
+    on_bad_image: OnBadImage = OnBadImage.quarantine
+    max_megapixels: float = 50.0  # larger images, not yet cached, are refused unread: a decompression bomb
+    limit: int | None = None  # only the first n rows by object id, for debugging
+
+
+@dataclass
+class SplitConfig:
+    rule: Rule = MISSING
+    test: list[int] = field(default_factory=lambda: [0, 25])  # [first, past the last) of the low byte
+    validation: list[int] = field(default_factory=lambda: [25, 50])
+    balance: Balance = Balance.minority  # of validation and test; the surplus goes to train
+    group: str | None = None  # a column of the label file, or near_duplicate: equal values stay together
+    near_duplicate_similarity: float = 0.9  # the least cosine of near-duplicates, of centred features
+    fold: int = 0  # 0 to folds - 1
+    folds: int = 10
+    block_size: int = 64  # neighbours kept together
+    order: str | None = None  # the column that lines the images up; null: the rows of the label file
+    test_size: float = 0.15  # below 1 a share, else a number of images
+    validation_size: float = 0.15
+    stratify: str | None = None  # the column whose classes stay in proportion; null: the label
+    seed: int = 0
+    file: str | None = None  # CSV objectId,value,type, as scripts/split.py writes it
+
+
+@dataclass
+class BackboneConfig:
+    handle: str = MISSING  # hub URL, SavedModel folder, or embedded:efficientnet_lite0
+    image_size: int = 224  # px, height and width fed to the module
+    value_range: list[float] = field(default_factory=lambda: [0.0, 1.0])  # what the module expects
+    resize_method: ResizeMethod = ResizeMethod.bilinear
+    antialias: bool = True
+    jpeg_decode: JpegDecode = JpegDecode.full  # reduced: large JPEGs at 1/2, 1/4 or 1/8, faster, other features
+    engine: Engine = Engine.tensorflow  # what computes the features; openvino is quicker on a CPU
+    precision: Precision = Precision.float32  # of openvino
+    batch_size: int | None = None  # images a forward pass; null: 32 on a CPU, 256 on a GPU
+
+
+@dataclass
+class HeadConfig:
+    hidden_units: list[int] = field(default_factory=list)  # ReLU layers; empty: a linear head
+    dropout: float = 0.0  # on the features and after every hidden layer
+    l2: float = 0.0  # on every kernel
+
+
+@dataclass
+class OptimizerConfig:
+    name: OptimizerName = MISSING
+    lr: float = 1e-3
+    schedule: Schedule = Schedule.constant
+    momentum: float = 0.0  # sgd and rmsprop
+    weight_decay: float = 0.0  # adamw
+
+
+@dataclass
+class ImbalanceConfig:
+    strategy: Strategy = Strategy.none
+    focal_gamma: float = 2.0  # of focal: how much less an easy image counts; 0: plain cross-entropy
+    tau: float = 1.0  # of logit_adjusted: the share of the classes' log odds that the logits are freed of
+
+
+@dataclass
+class FitConfig:
+    epochs: int = 100
+    batch_size: int = 32
+    patience: int | None = 10  # epochs without improvement before stopping; null: never stop early
+    monitor: Monitor = Monitor.loss  # the validation metric that picks the epoch and is the sweep's objective
+    label_smoothing: float = 0.0  # training targets move by this share of the way to 0.5 (Szegedy et al. 2016)
+
+
+@dataclass
+class DecisionConfig:
+    rule: DecisionRule = MISSING
+    temperature: bool = False  # scale the logits by one number, fitted on validation (Guo et al. 2017)
+    prevalence: float | None = None  # of label 1 where it will be decided; null: that of validation
+    metric: TunedMetric = TunedMetric.balanced_accuracy  # what the threshold is tuned for, on validation
+    max_false_positive_rate: float | None = None  # on validation: the threshold with the highest recall within it
+    cost_false_positive: float = 1.0
+    cost_false_negative: float = 1.0
+
+
+@dataclass
+class GateConfig:
+    metric: str | None = None  # such as test/roc_auc
+    min: float | None = None  # what the lower end of its interval must reach, or the exit code is 3
+
+
+@dataclass
+class EvaluationConfig:
+    confidence: float = 0.95  # of every interval
+    calibration_bins: int = 10  # of calibration_error, with as many images each
+    # Shares of label 1 where the classifier may be used: precision, alerts and misses are told for each.
+    prevalences: list[float] = field(default_factory=lambda: [0.5, 0.1, 0.01, 0.001])
+
+
+@dataclass
+class TrackingConfig:
+    run_name: str | None = None
+    log_model: bool = True
+
+
+@dataclass
+class Experiment:
+    data: DataConfig = field(default_factory=DataConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    seed: int = 0
+    deterministic: bool = False  # bit-identical metrics on one machine, slower
+    device: Device = Device.auto

@@ -1,0 +1,76 @@
+"""The ELPV photographs of solar cells from the package index, as a label CSV and an object store.
+
+The wheel `elpv-dataset` (1.0.0.post1, images CC BY-NC-SA 4.0) carries 2,624 electroluminescence photographs,
+300 px square and grey, with the probability 0, 1/3, 2/3 or 1 that the cell is defective (Deitsch et al. 2019,
+Solar Energy 185). The images are copied into the cache on the user's machine and nowhere else.
+"""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from kesikaran.core import files, terminal
+from kesikaran.core.errors import InputError
+
+VERSION = "1.0.0.post1"
+_LAYOUT = "v2"  # raise it when what is written changes: an old folder is then left alone
+IMAGES = 2624
+DEFECTIVE = 821  # probability > 0.5
+# Of label.csv as written here. It names every image by its SHA-1, so that it stands for all the bytes.
+LABELS_SHA256 = "bd00346a328412e653e86202fb1180410a3146a3ef411dceab238ca3585f9c84"
+_INSTALL = 'pip install "kesikaran[demo]"'
+
+
+def prepare(folder_root: Path) -> tuple[Path, Path]:
+    """The label CSV and the folder of images under `<folder_root>/elpv/1.0.0.post1-v2`, made the first time.
+
+    Images: `images/<sha1 of the file's bytes>.png`, byte for byte those of the wheel. Labels: `label.csv`,
+    sorted by `objectId`, header `objectId,value,position,probability,module`: the file's name; 1 where the
+    probability is above 0.5 (821 of 2,624), else 0; the place in the wheel's own list, 0-2623, in which cells
+    of one solar module stand together; mono or poly. Once there, they are returned without the wheel.
+
+    Raises:
+        InputError: the wheel is not installed or not the version above; or the folder is not writable, or
+            occupied by something else.
+    """
+    target = folder_root / "elpv" / f"{VERSION}-{_LAYOUT}"
+    files.build_once(target, "label.csv", lambda fresh: _write(_data_folder(), fresh))
+    return target / "label.csv", target / "images"
+
+
+def _data_folder() -> Path:
+    spec = importlib.util.find_spec("elpv_dataset")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"the package elpv-dataset is not installed: {_INSTALL}")
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def _write(data: Path, folder: Path) -> None:
+    try:
+        lines = (data / "labels.csv").read_text(encoding="ascii").splitlines()
+        rows = [(path, float(probability), module) for path, probability, module in map(str.split, lines)]
+        defective = sum(probability > 0.5 for _, probability, _ in rows)
+        if (len(rows), defective) != (IMAGES, DEFECTIVE):
+            raise ValueError(f"{len(rows)} images with {defective} defective, expected {IMAGES} with {DEFECTIVE}")
+        labels = _copy_images(data, folder / "images", rows)
+    except (ValueError, FileNotFoundError) as error:
+        raise _wrong_data(data, str(error)) from error
+    if hashlib.sha256(labels).hexdigest() != LABELS_SHA256:
+        raise _wrong_data(data, "an image or a label is not the published one")
+    (folder / "label.csv").write_bytes(labels)
+
+
+def _copy_images(data: Path, images: Path, rows: list[tuple[str, float, str]]) -> bytes:
+    """Copies each image under its SHA-1 and gives back the label CSV."""
+    images.mkdir(parents=True)
+    described = []
+    for position, (path, probability, module) in enumerate(terminal.progress(rows, "copying ELPV", "image")):
+        content = (data / path).read_bytes()
+        name = f"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}.png"
+        (images / name).write_bytes(content)
+        described.append(f"{name},{int(probability > 0.5)},{position},{probability:.4f},{module}\n")
+    return "".join(["objectId,value,position,probability,module\n", *sorted(described)]).encode()
+
+
+def _wrong_data(data: Path, reason: str) -> InputError:
+    return InputError(f"{data} is not elpv-dataset {VERSION} ({reason}): {_INSTALL} --force-reinstall")

@@ -1,0 +1,105 @@
+"""What an ingest is given: labelled folders and lists, as files with their labels."""
+
+import csv
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from kesikaran.core.errors import InputError
+
+
+@dataclass
+class Source:
+    """files: (path, label 0 or 1). refused: (path, reason) of links that are not followed and the like."""
+
+    name: str
+    files: list[tuple[Path, int]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read(words: list[str], out: Path) -> list[Source]:
+    """Sources from `FOLDER=0`, `FOLDER=1` and `list.csv`. `out`: where the objects will go.
+
+    A folder counts with its subfolders, in the order of names; hidden files and folders are passed over.
+    A link to a file is followed while it stays inside the folder; a link to a folder is not, and is refused.
+
+    Raises:
+        InputError: no such folder or list, a label that is not 0 or 1, a folder given twice or inside
+            another, `out` inside a source, a folder without files, a malformed list.
+    """
+    folders: dict[Path, tuple[str, int]] = {}
+    for word in words:
+        path, equals, label = word.rpartition("=")
+        if Path(word).is_file() or not equals:
+            continue
+        if label not in ("0", "1"):
+            raise InputError(f"{word}: the label {label[:40]!r} is not allowed; 0 or 1 is")
+        if not Path(path).is_dir():
+            raise InputError(f"folder {path} does not exist; give FOLDER=0, FOLDER=1 or list.csv")
+        _check_apart(path, folders, out)
+        folders[Path(path).resolve()] = (path, int(label))
+    found = []
+    for word in words:
+        path, equals, label = word.rpartition("=")
+        is_list = Path(word).is_file() or not equals
+        found.append(_read_list(Path(word)) if is_list else _walk(Path(path), int(label)))
+    return found
+
+
+def _check_apart(path: str, others: dict[Path, tuple[str, int]], out: Path) -> None:
+    here = Path(path).resolve()
+    if out.resolve().is_relative_to(here):
+        raise InputError(f"--out {out} is inside the source folder {path}; give one outside")
+    for there, (other, label) in others.items():
+        if here == there:
+            raise InputError(f"folder {path} is given twice, first as {other}={label}; give it once")
+        if here.is_relative_to(there) or there.is_relative_to(here):
+            raise InputError(f"of the folders {other} and {path} one is inside the other; each must stand apart")
+
+
+def _walk(folder: Path, label: int) -> Source:
+    source = Source(str(folder))
+    root = folder.resolve()
+
+    def unreadable(error: OSError) -> None:
+        source.refused.append((str(error.filename), f"unreadable: {error.strerror}"))
+
+    for here, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        linked = [Path(here, name) for name in folders if Path(here, name).is_symlink()]
+        source.refused.extend((str(path), "a link to a folder") for path in linked)
+        for path in (Path(here, name) for name in sorted(names) if not name.startswith(".")):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                source.refused.append((str(path), "a link out of its folder"))
+            else:
+                source.files.append((path, label))
+    if not source.files:
+        raise InputError(f"folder {folder} has no images")
+    return source
+
+
+def _read_list(path: Path) -> Source:
+    if not path.is_file():
+        raise InputError(f"{path} is neither FOLDER=0 or FOLDER=1 nor a CSV file with the columns path,label")
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
+    except (ValueError, csv.Error, OSError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
+        raise InputError(f"list {path} is not a readable UTF-8 CSV: {' '.join(str(error).split())}") from None
+    missing = [column for column in ("path", "label") if column not in rows.columns]
+    if missing:
+        raise InputError(f"list {path} has no column {', '.join(missing)}; path,label is needed")
+    if len(rows) and not isinstance(rows.index, pd.RangeIndex):  # as dataset._read
+        raise InputError(f"list {path} has rows with more fields than its header")
+    source = Source(str(path))
+    rows = rows[["path", "label"]].fillna("")  # a short row leaves holes in spite of keep_default_na
+    for line, (file, label) in enumerate(zip(rows["path"], rows["label"], strict=True), start=2):
+        if not file:
+            raise InputError(f"list {path} line {line}: the path is empty")
+        if label.strip() not in ("0", "1"):
+            raise InputError(f"list {path} line {line}: label {label[:40]!r} is not allowed; 0 or 1 is")
+        source.files.append((path.parent / file, int(label.strip())))
+    if not source.files:
+        raise InputError(f"list {path} has a header and no rows")
+    return source

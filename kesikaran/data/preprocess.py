@@ -1,0 +1,53 @@
+"""Encoded bytes to float tensors. One function serves the feature pass and the exported model."""
+
+import tensorflow as tf
+
+from kesikaran.config.schema import BackboneConfig, JpegDecode
+
+
+def decode(encoded: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
+    """Scalar string (JPEG or PNG) -> uint8 [height, width, 3]. Alpha is dropped, grey repeated.
+
+    With `backbone.jpeg_decode=reduced` a JPEG is decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 of its size that
+    leaves no side shorter than `image_size`: libjpeg leaves out the frequencies that the resize would.
+    """
+    if backbone.jpeg_decode is JpegDecode.full:
+        return _decode_full(encoded)
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: _decode_reduced(encoded, backbone), lambda: _decode_full(encoded))
+
+
+def _decode_full(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def _decode_reduced(encoded: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
+    shorter = tf.reduce_min(tf.io.extract_jpeg_shape(encoded)[:2])
+    ratios = (1, 2, 4, 8)
+    at = {ratio: lambda ratio=ratio: tf.io.decode_jpeg(encoded, channels=3, ratio=ratio) for ratio in ratios}
+    halvings = tf.reduce_sum(tf.cast(shorter // tf.constant(ratios[1:]) >= backbone.image_size, tf.int32))
+    return tf.switch_case(halvings, list(at.values()))
+
+
+def resize(image: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
+    """[..., height, width, 3] in 0-255 -> float32 [..., size, size, 3] in `backbone.value_range`.
+
+    The whole image is squeezed to a square, without a crop. Bicubic and Lanczos may overshoot the
+    range: clipped, as an image file would.
+    """
+    size = (backbone.image_size, backbone.image_size)
+    pixels = tf.image.resize(image, size, method=backbone.resize_method.name, antialias=backbone.antialias)
+    low, high = backbone.value_range
+    return tf.clip_by_value(pixels, 0.0, 255.0) * ((high - low) / 255.0) + low
+
+
+def preprocessing(backbone: BackboneConfig) -> dict[str, object]:
+    """What `decode` and `resize` do, in words: a part of the feature cache's key."""
+    reduced = backbone.jpeg_decode is JpegDecode.reduced
+    return {
+        "decode": "tf.io.decode_image, 3 channels" + (", JPEG reduced" if reduced else ""),
+        "image_size_px": backbone.image_size,
+        "resize_method": backbone.resize_method.name,
+        "antialias": backbone.antialias,
+        "value_range": list(backbone.value_range),
+        "dtype": "float32",
+    }

@@ -1,0 +1,212 @@
+"""The rules by which a table of images is split. Table in, the same table with a `split` column out."""
+
+import numpy as np
+import pandas as pd
+
+from kesikaran.core.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+
+
+def sha1_low_byte(
+    table: pd.DataFrame,
+    test: tuple[int, int] = (0, 25),
+    validation: tuple[int, int] = (25, 50),
+    balance: bool = True,
+    group: str | None = None,
+    pinned: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Split by the low byte of each image's SHA-1, the article's rule.
+
+    The name up to its first dot is the SHA-1 in hex; its last two digits are a number 0-255. A
+    number in [test[0], test[1]) is test, in [validation[0], validation[1]) validation, else train.
+    With `balance`, test and validation each keep as many of either label as the rarer one has, the
+    first ones by object id, and the surplus goes to train.
+
+    Args:
+        group: a column whose equal values stay together: the smallest object id of a group decides for
+            all of it; a blank is no group. Balancing moves whole groups of the commoner label alone, so the
+            commoner label can end below the rarer one, and above it only by images that share groups with
+            the rarer.
+        pinned: an earlier split (`object_id`, `split`): its images stay where they were, so that none
+            that was trained on comes into test; `balance` counts them and chooses among the new ones.
+    """
+    result = _sorted(table)
+    low_byte = _low_byte(result, group)
+    earlier = _earlier(result, pinned)
+    side = earlier.where(earlier.notna(), "train").to_numpy(dtype=object, copy=True)
+    for name, (first, end) in (("test", test), ("validation", validation)):
+        inside = ((low_byte >= first) & (low_byte < end) & earlier.isna()).to_numpy(copy=True)
+        if balance:
+            inside &= _balanced(result, inside, (earlier == name).to_numpy(), group)
+        side[inside] = name
+    return _partition(table, result, side)
+
+
+def sha1_fold(table: pd.DataFrame, fold: int, folds: int, group: str | None = None) -> pd.DataFrame:
+    """Fold `fold` (from 0) of `folds`, without a seed: the article's byte window, rotated.
+
+    The test windows of all folds cover every image exactly once. Validation is the window behind test,
+    one `folds`-th of what is left. Nothing is balanced: an image moved out of test would never be tested.
+    """
+    result = _sorted(table)
+    return _partition(table, result, _rotated(_low_byte(result, group).to_numpy(), 256, fold, folds))
+
+
+def blocks(table: pd.DataFrame, fold: int, folds: int, block_size: int, order: str = "row") -> pd.DataFrame:
+    """As `sha1_fold`, with runs of `block_size` neighbours kept together.
+
+    For sets whose neighbours are siblings. The images are lined up by the column `order` (numbers), cut
+    into blocks, and the blocks dealt to the folds in the order of their smallest object ids.
+
+    Raises:
+        InputError: the column is not numeric, or there are fewer blocks than three a fold.
+    """
+    result = _sorted(table)
+    block = block_numbers(result, block_size, order)
+    smallest = result["object_id"].groupby(block).min()
+    if len(smallest) < 3 * folds:
+        raise InputError(
+            f"split.block_size={block_size} makes {len(smallest)} blocks of {len(result)} images, and {folds} folds "
+            f"need at least {3 * folds}: give a smaller block_size or fewer folds"
+        )
+    slot = block.map(smallest.rank().astype(int) - 1).to_numpy()
+    return _partition(table, result, _rotated(slot, len(smallest), fold, folds))
+
+
+def stratified_random(
+    table: pd.DataFrame, test_size: float, validation_size: float, stratify: str = "label", seed: int = 0
+) -> pd.DataFrame:
+    """Draw test, then validation, at random with the classes of the column `stratify` in proportion.
+
+    Args:
+        test_size, validation_size: below 1 a share of all images (rounded), else a number of images.
+            Exact: what the classes' shares leave open goes to the largest remainders.
+
+    Raises:
+        InputError: nothing is left to train on, or a class is too small to be drawn from.
+    """
+    from sklearn.model_selection import train_test_split
+
+    result = _sorted(table)
+    sizes = [round(size * len(result)) if size < 1 else int(size) for size in (test_size, validation_size)]
+    side = np.full(len(result), "train", dtype=object)
+    left = np.arange(len(result))
+    strata = result[stratify].astype(str).to_numpy()
+    for name, size in zip(("test", "validation"), sizes, strict=True):
+        try:
+            left, drawn = train_test_split(left, test_size=size, stratify=strata[left], random_state=seed)
+        except ValueError as error:
+            raise InputError(
+                f"split.{name}_size={size} images cannot be drawn from {len(left)}, stratified by {stratify}: {error}"
+            ) from None
+        side[drawn] = name
+    return _partition(table, result, side)
+
+
+def from_table(table: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
+    """The split that `given` (columns object_id, label, split) says, by SHA-1.
+
+    Raises:
+        InputError: an image of `table` is not in it, or has another label there.
+    """
+    result = _sorted(table)
+    by_sha1 = given.set_index(sha1s(given["object_id"]))
+    sha1 = sha1s(result["object_id"])
+    missing = ~sha1.isin(by_sha1.index)
+    if missing.any():
+        first = result["object_id"][int(missing.to_numpy().argmax())]
+        raise InputError(
+            f"split.file does not know {int(missing.sum())} of {len(result)} images (the first: {first}): "
+            "it is of another data set, or of an earlier state of this one"
+        )
+    other = result["label"].to_numpy() != by_sha1["label"].loc[sha1].to_numpy()
+    if other.any():
+        raise InputError(
+            f"split.file has another label for {int(other.sum())} of {len(result)} images "
+            f"(the first: {result['object_id'][int(other.argmax())]})"
+        )
+    return _partition(table, result, by_sha1["split"].loc[sha1].to_numpy())
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("object_id", ignore_index=True)
+
+
+def sha1s(object_ids: pd.Series) -> pd.Series:
+    return object_ids.str.slice(0, 40).str.lower()
+
+
+def group_names(result: pd.DataFrame, group: str) -> pd.Series:
+    """The group of each image; where the column is blank, which says nothing, the image alone."""
+    names = result[group].astype(str)
+    return names.where(names.str.strip() != "", result["object_id"])
+
+
+def block_numbers(table: pd.DataFrame, block_size: int, order: str) -> pd.Series:
+    """The number of each image's block."""
+    position = pd.to_numeric(table[order], errors="coerce")
+    if position.isna().any():
+        raise InputError(f"split.order={order} must hold a number for every image")
+    return position.rank(method="first").astype(int).sub(1) // block_size
+
+
+def _low_byte(result: pd.DataFrame, group: str | None) -> pd.Series:
+    """0-255, of the image or of the smallest object id of its group."""
+    ids = result["object_id"]
+    decides = ids if group is None else ids.groupby(group_names(result, group)).transform("min")
+    return sha1s(decides).str[-2:].map(lambda digits: int(digits, 16))
+
+
+def _earlier(result: pd.DataFrame, pinned: pd.DataFrame | None) -> pd.Series:
+    """The side of each image in the earlier split, None for a new one."""
+    if pinned is None:
+        return pd.Series([None] * len(result), dtype=object)
+    return sha1s(result["object_id"]).map(pinned.set_index(sha1s(pinned["object_id"]))["split"]).astype(object)
+
+
+def _balanced(result: pd.DataFrame, inside: np.ndarray, pinned: np.ndarray, group: str | None) -> np.ndarray:
+    """bool [n]: which of `inside` a split keeps beside what is `pinned` to it. See `sha1_low_byte`."""
+    ones = result["label"].to_numpy() == 1
+    both = inside | pinned
+    keep = min(int((both & ones).sum()), int((both & ~ones).sum()))
+    kept = inside.copy()
+    for label in (ones, ~ones):
+        budget = keep - int((pinned & label).sum())
+        mine = inside & label
+        if group is None:
+            kept &= ~mine | (np.cumsum(mine) <= budget)
+            continue
+        groups = group_names(result, group)
+        pure = mine & ~groups.isin(set(groups[inside & ~label])).to_numpy()
+        budget -= int((mine & ~pure).sum())
+        fit = set()
+        # In the order of the smallest object ids; a group too large for what is left is passed over.
+        for name, size in groups[pure].value_counts(sort=False).reindex(groups[pure].drop_duplicates()).items():
+            if size <= budget:
+                fit.add(name)
+                budget -= int(size)
+        kept &= ~pure | groups.isin(fit).to_numpy()
+    return kept
+
+
+def _rotated(slot: np.ndarray, slots: int, fold: int, folds: int) -> np.ndarray:
+    """Sides from positions on a ring of `slots`: test is the fold's arc, validation the arc behind it."""
+    first, end = slots * fold // folds, slots * (fold + 1) // folds
+    validation = max(1, (slots - (end - first)) // folds)
+    behind = (slot - end) % slots
+    side = np.where((slot >= first) & (slot < end), "test", np.where(behind < validation, "validation", "train"))
+    return side.astype(object)
+
+
+def _partition(before: pd.DataFrame, after: pd.DataFrame, side: np.ndarray) -> pd.DataFrame:
+    """`after` with its sides, once it is sure that each image is in exactly one split and none is lost."""
+    after = after.assign(split=side.astype(str))
+    ids = after["object_id"]
+    if ids.duplicated().any():
+        raise AssertionError(f"an image stands in two splits: {ids[ids.duplicated()].iloc[0]}")
+    if len(after) != len(before) or not before["object_id"].sort_values(ignore_index=True).equals(ids):
+        raise AssertionError(f"the split holds {len(after)} images of {len(before)}")
+    if not after["split"].isin(SPLITS).all():
+        raise AssertionError("an image is in no split")
+    return after

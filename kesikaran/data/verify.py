@@ -1,0 +1,154 @@
+"""Whether an object store is what its names and its label.csv say."""
+
+import json
+import math
+import re
+import warnings
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from kesikaran.core import files, parallel, terminal
+from kesikaran.core.errors import InputError
+from kesikaran.data import image_file, ingest, label_file, object_store
+
+_STATE = ".verified.json"
+_AHEAD = 64
+_EXTENSIONS = {".jpg": (".jpg", ".jpeg", ".jpe", ".jfif"), ".png": (".png",)}
+_SAVE_EVERY = 5000  # objects: what an interruption may cost
+
+
+@dataclass(frozen=True)
+class Result:
+    """wrong: (path, reason). checked: objects read now. skipped: verified before and unchanged since."""
+
+    wrong: list[tuple[str, str]]
+    checked: int
+    skipped: int
+
+
+def verify(data: Path, everything: bool = False) -> Result:
+    """Check `data/images` against its names, its decoder and `data/label.csv`.
+
+    Wrong is: an object whose bytes have another SHA-1 than its name, that is no whole JPEG or PNG, whose
+    name is no SHA-1 or has the extension of another kind (a run goes by the content), that lies in another
+    folder than its name says or in two, that has no row; a row without an object. What was right at an
+    earlier call and has the same size and modification time is not read again, unless `everything` is asked
+    for.
+
+    Raises:
+        InputError: no such folder, no or a malformed label.csv, `data` is not writable or in use.
+    """
+    if not (data / "images").is_dir():
+        raise InputError(f"{data} has no folder images; give the folder that an ingest wrote to")
+    with ingest.alone(data):
+        return _verify(data, everything)
+
+
+def _verify(data: Path, everything: bool) -> Result:
+    images = data / "images"
+    rows = set(label_file.read_labels(data / "label.csv", both_classes=False).table["object_id"])
+    wrong = [(f"label.csv: {name}", "no object") for name in sorted(rows - set(object_store.objects(images)))]
+    objects, misplaced = _list(images)
+    wrong += misplaced
+    wrong += [
+        (str(path), "no row in label.csv")
+        for path in objects
+        if path.name not in rows and object_store.is_object_id(path.name)
+    ]
+    before = {} if everything else _state(data / _STATE)
+    marks = {path: _mark(path) for path in objects}
+    todo = [path for path in objects if before.get(_key(path, images)) != marks[path]]
+    left = set(todo)
+    right = {_key(path, images): marks[path] for path in objects if path not in left}
+    checked = 0
+    try:
+        with (
+            terminal.progress(None, "verify", "image", len(todo)) as bar,
+            warnings.catch_warnings(),
+            closing(parallel.ordered(_check, todo, _AHEAD)) as results,
+        ):
+            warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
+            for path, reason in results:
+                checked += 1
+                if reason:
+                    wrong.append((str(path), reason))
+                else:
+                    right[_key(path, images)] = marks[path]  # of before it was read: a change meanwhile is seen
+                if checked % _SAVE_EVERY == 0:
+                    _save(data, right)
+                bar.update()
+    finally:
+        _save(data, right)
+    return Result(wrong, checked, len(objects) - len(todo))
+
+
+def _list(images: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+    """(every object of either layout, sorted; what does not belong there)."""
+    objects: list[Path] = []
+    wrong: list[tuple[str, str]] = []
+    for path in sorted(images.iterdir()):
+        if path.name == ".incoming":
+            wrong.append((str(path), "left by a stopped ingest: run it again"))
+        elif not path.is_dir():
+            objects.append(path)
+        elif re.fullmatch("[0-9a-fA-F]{2}", path.name):
+            objects += sorted(path.iterdir())
+        else:
+            wrong.append((str(path), "not a folder of objects"))
+    seen: dict[str, Path] = {}
+    for path in objects:
+        if path.parent != images and not path.name.startswith(path.parent.name):
+            wrong.append((str(path), "in the wrong folder"))
+        if path.name in seen:
+            wrong.append((str(path), f"is there twice: also {seen[path.name]}"))
+        seen[path.name] = path
+    return objects, wrong
+
+
+def _check(path: Path) -> str | None:
+    """Why an object is wrong, None where it is right."""
+    try:
+        if not object_store.is_object_id(path.name):
+            return "its name is no SHA-1"
+        _, extension = image_file.decode(image_file.read_object(path), math.inf)
+    except image_file.BadImage as reason:
+        return str(reason)
+    given = path.suffix.lower()
+    if given and given not in _EXTENSIONS[extension]:
+        return f"its content is {extension}, its name says {given}"
+    return None
+
+
+def _key(path: Path, images: Path) -> str:
+    return path.relative_to(images).as_posix()
+
+
+def _mark(path: Path) -> list[int]:
+    """Size and time of change, by which an object is known to be the one that was verified."""
+    try:
+        status = path.stat()
+    except OSError:  # a broken link: `_check` says so
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _state(path: Path) -> dict[str, list[int]]:
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # then all is verified anew
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _save(data: Path, right: dict[str, list[int]]) -> None:
+    try:
+        files.write_whole(data / _STATE, json.dumps(right, sort_keys=True))
+    except OSError as error:
+        raise InputError(f"{data} cannot be written: {error.strerror or error}") from None
+
+
+if __name__ == "__main__":
+    from kesikaran.core import process
+
+    process.elsewhere("kesikaran data verify")

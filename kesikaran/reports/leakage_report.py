@@ -1,0 +1,69 @@
+"""What a run says of leaks: near neighbours across the split, siblings, near-duplicates."""
+
+import numpy as np
+import pandas as pd
+
+from kesikaran.analysis import leakage
+from kesikaran.config.schema import Rule, SplitConfig
+from kesikaran.data import near_duplicates, split
+from kesikaran.tracking.runs import Run
+
+
+def log_leakage(
+    run: Run, table: pd.DataFrame, features: np.ndarray, logits: np.ndarray, rule: SplitConfig
+) -> list[str]:
+    """Log the leak gauge; returns what is to be said of it.
+
+    Args:
+        table, features, logits: columns label, split and the label file's further ones; float32 [n, width];
+            float32 [n]; row by row of the same image.
+        rule: how it was split.
+    """
+    train, test = (split.rows(table, side) for side in ("train", "test"))
+    looked_at = leakage.sample(test, len(train))
+    similarity = leakage.nearest(features, train, looked_at)
+    halves = leakage.halves(similarity, table["label"].to_numpy()[looked_at], logits[looked_at])
+    median = float(np.median(similarity))
+    metrics = {"leak/nearest_cosine": median} | {f"leak/roc_auc_{half}": area for half, area in halves.items()}
+    drawn = f" ({len(looked_at):,} of {len(test):,}, drawn at random)" if len(looked_at) < len(test) else ""
+    said = f"Leak gauge: the nearest training image of a test image{drawn} has cosine {median:.2f} in the median"
+    if halves:
+        said += f"; ROC AUC {halves['near']:.3f} on the nearer half, {halves['far']:.3f} on the farther"
+    lines = [said + "."]
+    order = leakage.order(table.drop(columns=["object_id", "split"]))
+    if order is not None:
+        metrics |= {"leak/order_agreement": order.agreement, "leak/order_chance": order.chance}
+        if order.informative and (rule.rule is not Rule.blocks or (rule.order or "row") != order.column):
+            lines.append(
+                f"Neighbours by {order.column} share their label {order.agreement:.1%} of the time, {order.chance:.1%} "
+                "by chance: siblings may stand on both sides of this split, and its scores flatter. "
+                f"Compare with split=blocks split.order={order.column}."
+            )
+    run.metrics(metrics)
+    return lines
+
+
+def log_near_duplicates(run: Run, table: pd.DataFrame) -> list[str]:
+    """Log the clusters of near-duplicates that cross splits or labels; returns what is to be said of them.
+
+    Args:
+        table: columns object_id, label, split, near_duplicate; the last is missing where nobody looked.
+    """
+    if near_duplicates.COLUMN not in table.columns:
+        return [
+            f"Near-duplicates were not looked for: {len(table):,} images are too many for that "
+            f"({near_duplicates.MOST_IMAGES:,} at most). scripts/near_duplicates.py finds them, in hours."
+        ]
+    apart = {column: near_duplicates.crossing(table, column) for column in ("split", "label")}
+    counts = {column: rows[near_duplicates.COLUMN].nunique() for column, rows in apart.items()}
+    run.metrics({f"leak/near_duplicates_across_{column}s": count for column, count in counts.items()})
+    if not any(counts.values()):
+        return []
+    rows = pd.concat(apart.values()).drop_duplicates("object_id").sort_values([near_duplicates.COLUMN, "object_id"])
+    listed = rows.rename(columns={near_duplicates.COLUMN: "cluster"})[["cluster", "object_id", "split", "label"]]
+    run.text(listed.to_csv(index=False), "near_duplicates.csv")
+    way_out = " split.group=near_duplicate, of the sha1 rules, keeps each on one side." if counts["split"] else ""
+    return [
+        f"Clusters of near-duplicates: {counts['split']} lie on several sides of the split, {counts['label']} hold "
+        f"both labels (near_duplicates.csv of the run).{way_out}"
+    ]

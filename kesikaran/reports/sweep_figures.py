@@ -1,0 +1,216 @@
+"""What a sweep says, to matplotlib figures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kesikaran.metrics.intervals import Interval
+
+_ALIKE, _WORSE, _BEST = "#1f77b4", "#b0b0b0", "#d62728"
+_DECADE = 10.0  # a setting that spans as much is drawn by its logarithm
+_TICKS = 8  # values of a setting that each have a tick
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The jobs of a sweep, each array [jobs].
+
+    settings: name -> the values as they were given. value, low, high: the metric by which the best is chosen, with its
+    interval. best, alike: bool, which job is the best and which are not distinguishable from it.
+    """
+
+    settings: dict[str, list[str]]
+    metric: str
+    lower_is_better: bool
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    best: np.ndarray
+    alike: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Where the values of a setting lie on its axis, 0 to 1: positions [jobs], and ticks with their labels. ordered:
+    they are numbers."""
+
+    ordered: bool
+    positions: np.ndarray
+    ticks: list[float]
+    labels: list[str]
+
+
+def _scale(values: list[str]) -> _Scale:
+    """Numbers by size, or by logarithm where they span a decade; with a 0 among such, and words, evenly spaced."""
+    distinct, ordered = list(dict.fromkeys(values)), True
+    try:
+        number = {value: float(value) for value in distinct}
+        distinct.sort(key=number.__getitem__)
+        sizes = np.abs([n for n in number.values() if n])
+        wide = len(sizes) > 1 and sizes.max() / sizes.min() >= _DECADE
+        if wide and min(number.values()) > 0:
+            number = {value: float(np.log10(n)) for value, n in number.items()}
+        elif wide:
+            number = {value: float(rank) for rank, value in enumerate(distinct)}
+    except ValueError:
+        ordered = False
+        number = {value: float(rank) for rank, value in enumerate(distinct)}
+    least, most = min(number.values()), max(number.values())
+    place = {value: (n - least) / (most - least) if most > least else 0.5 for value, n in number.items()}
+    step = max(1, -(-len(distinct) // _TICKS))
+    shown = distinct[::step]
+    return _Scale(ordered, np.array([place[v] for v in values]), [place[v] for v in shown], [_short(v) for v in shown])
+
+
+def _short(text: str, length: int = 18) -> str:
+    """The end of a long value: of a path, the name."""
+    return text if len(text) <= length else "…" + text[1 - length :]
+
+
+def sweep(trials: Trials) -> Figure:
+    """The metric against each setting, a panel a setting, that with the largest effect first.
+
+    A dot is a job with its interval. A dash is the mean of the jobs that share a value; how far apart the highest and
+    the lowest of them are stands in the title.
+    """
+    scales = {name: _scale(values) for name, values in trials.settings.items()}
+    means = {name: _means(trials.settings[name], trials.value) for name in scales}
+    effect = {name: max(mean.values()) - min(mean.values()) for name, mean in means.items()}
+    names = sorted(scales, key=effect.__getitem__, reverse=True)
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(max(4.6, 3.6 * columns), 3.3 * rows + 0.5), dpi=100, layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, name in zip(grid.flat, names, strict=False):
+        scale, values = scales[name], trials.settings[name]
+        x = scale.positions + _offsets(values, trials.value, 0.5 / max(1, len(set(values)) - 1))
+        _dots(axes, x, trials)
+        if len(names) > 1:
+            place = dict(zip(values, scale.positions, strict=True))
+            line = sorted((place[value], mean) for value, mean in means[name].items())
+            style = {"linestyle": "-" if scale.ordered else "", "marker": "_", "markersize": 18, "zorder": 4}
+            axes.plot(*zip(*line, strict=True), color="black", linewidth=1.2, **style)
+            axes.set_title(f"{name}: moves the mean by {effect[name]:.3f}", fontsize=10)
+        tilted = sum(map(len, scale.labels)) > 30
+        axes.set_xticks(scale.ticks, scale.labels, rotation=30 if tilted else 0, ha="right" if tilted else "center")
+        axes.set(xlabel=name, xlim=(-0.22, 1.22))
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="y", alpha=0.3)
+    if trials.value.min() > 0 and trials.value.max() > 4 * trials.value.min():
+        grid[0][0].set_yscale("log")
+    for row in grid:
+        row[0].set_ylabel(f"{trials.metric} ({'lower' if trials.lower_is_better else 'higher'} is better)", fontsize=9)
+    for axes in grid.flat[len(names) :]:
+        axes.remove()
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns > 1 else 1, fontsize=8, frameon=False)
+    return figure
+
+
+def _means(values: list[str], metric: np.ndarray) -> dict[str, float]:
+    """The mean metric at each value of a setting."""
+    given = np.array(values)
+    return {value: float(metric[given == value].mean()) for value in dict.fromkeys(values)}
+
+
+def _offsets(values: list[str], metric: np.ndarray, room: float) -> np.ndarray:
+    """Jobs that share a value side by side within `room`, by their metric."""
+    given, result = np.array(values), np.zeros(len(values))
+    for value in set(values):
+        rows = np.flatnonzero(given == value)
+        rows = rows[np.argsort(metric[rows], kind="stable")]
+        result[rows] = (np.arange(len(rows)) - (len(rows) - 1) / 2) / max(1, len(rows)) * min(room, 0.35)
+    return result
+
+
+def _dots(axes: Axes, x: np.ndarray, trials: Trials) -> None:
+    kinds = {
+        "the best": (trials.best, _BEST, "*", 11),
+        "not distinguishable from it on the test images": (trials.alike, _ALIKE, "o", 5),
+        "distinguishable, or not compared": (~trials.best & ~trials.alike, _WORSE, "o", 5),
+    }
+    for label, (rows, colour, marker, size) in kinds.items():
+        if rows.any():
+            y = trials.value[rows]
+            ends = np.vstack([y - trials.low[rows], trials.high[rows] - y])
+            axes.errorbar(
+                x[rows], y, ends, fmt=marker, color=colour, markersize=size, elinewidth=0.8, label=label, zorder=3
+            )
+
+
+def parallel_coordinates(trials: Trials) -> Figure:
+    """A line a job through its settings to its metric: the best, those not distinguishable from it, the others."""
+    better = np.sort(trials.value)[:: -1 if trials.lower_is_better else 1]
+    rank = np.searchsorted(np.sort(trials.value), trials.value)
+    aside = (rank - (len(rank) - 1) / 2) / len(rank) * 0.08  # jobs that share a value
+    scales = [_scale(values) for values in trials.settings.values()]
+    span = better.max() - better.min() or 1.0
+    height = (trials.value - better.min()) / span
+    if trials.lower_is_better:
+        height = 1 - height
+    lines = np.column_stack([*(scale.positions + aside for scale in scales), height])
+    count = lines.shape[1]
+    figure = Figure(figsize=(max(5.0, 1.7 * count), 3.8), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    kinds = (
+        ("distinguishable, or not compared", ~trials.best & ~trials.alike, _WORSE, 0.8),
+        ("not distinguishable from the best on the test images", trials.alike, _ALIKE, 1.2),
+        ("the best", trials.best, _BEST, 2.5),
+    )
+    for label, rows, colour, width in kinds:
+        for number, line in enumerate(lines[rows]):
+            axes.plot(range(count), line, color=colour, linewidth=width, label="" if number else label)
+    for place, scale in enumerate(scales):
+        axes.axvline(place, color="black", linewidth=0.8, zorder=0)
+        for tick, text in zip(scale.ticks, scale.labels, strict=True):
+            axes.annotate(
+                text, (place, tick), (-4, 0), textcoords="offset points", fontsize=8, ha="right", va="center",
+                bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.8, "linewidth": 0},
+            )  # fmt: skip
+    axes.axvline(count - 1, color="black", linewidth=0.8, zorder=0)
+    for tick in np.linspace(0, 1, 5):
+        value = better.min() + span * (1 - tick if trials.lower_is_better else tick)
+        axes.annotate(f"{value:.3f}", (count - 1, tick), (5, 0), textcoords="offset points", fontsize=8, va="center")
+    axes.set_xticks(range(count), [*trials.settings, trials.metric], fontsize=9)
+    axes.set(yticks=[], xlim=(-0.5, count - 0.6), ylim=(-0.06, 1.06))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.legend(loc="outside lower center", ncols=3 if count > 3 else 1, fontsize=8, frameon=False)
+    return figure
+
+
+def settings(values: dict[str, dict[str, Interval]], real: dict[str, set[str]]) -> Figure:
+    """Metrics of the settings of a cross-validation with their intervals, a panel a metric.
+
+    values: setting -> metric -> interval. The first is what the others are held against. real: metric -> the settings
+    that differ from it.
+    """
+    names, metrics_shown = list(values), list(next(iter(values.values())))
+    count = len(metrics_shown)
+    figure = Figure(figsize=(1.6 + 2.1 * count, 1.2 + 0.32 * len(names)), dpi=100, layout="constrained")
+    grid = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    for axes, metric in zip(grid, metrics_shown, strict=True):
+        axes.axvline(values[names[0]][metric].value, color="grey", linestyle=":", linewidth=1)
+        for row, name in enumerate(names):
+            found = values[name][metric]
+            differs = name in real[metric]
+            colour = "black" if row == 0 else _BEST if differs else _ALIKE
+            ends = [[found.value - found.low], [found.high - found.value]]
+            axes.errorbar(
+                found.value, row, xerr=ends, fmt="o", color=colour, markersize=5, elinewidth=1.2,
+                markerfacecolor=colour if differs or row == 0 else "white",
+            )  # fmt: skip
+        axes.set_title(metric, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_xmargin(0.12)
+    grid[0].set_yticks(range(len(names)), [_short(name, 40) for name in names])
+    grid[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.supxlabel(
+        f"filled red: differs from {names[0]} (paired by image, Holm), though intervals may overlap; "
+        "hollow: within noise",
+        fontsize=8,
+    )
+    return figure

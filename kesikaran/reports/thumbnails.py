@@ -1,0 +1,87 @@
+"""Small pictures of a data set's images, for a page that holds them itself."""
+
+import base64
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from kesikaran.core import parallel, terminal
+from kesikaran.core.errors import InputError
+from kesikaran.data import image_file, object_store
+
+_AHEAD = 64
+_THUMBNAIL_PX = 224
+_BLUR = 16  # a blurred thumbnail holds every 16th pixel of its longer side
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """path: of the original, where it is or should be. jpeg: None where there is none, and `why`."""
+
+    path: Path
+    jpeg: bytes | None
+    why: str = ""
+
+    @property
+    def data_uri(self) -> str | None:
+        """The picture as the source of an `<img>` that needs no other file."""
+        return None if self.jpeg is None else f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
+
+
+def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) -> list[Thumbnail]:
+    """The thumbnails of object ids, in their order.
+
+    Args:
+        images: the folder of objects, either layout. One that is not in it, or is damaged or not what its name says,
+            has no picture.
+        max_megapixels: nor has one with more pixels, which is not decoded.
+        blur: only every 16th pixel goes into the picture, so that the sharp one is not in it.
+
+    Raises:
+        InputError: a name that is no object id, which could lead out of the folder.
+    """
+    names = [str(name) for name in names]
+    for name in names:
+        if not object_store.is_object_id(name):
+            raise InputError(f"the run's table names {name[:80]!r}, which is no SHA-1 file name")
+    there = object_store.objects(images)
+    files = [there.get(name, images / name) for name in names]
+    with (
+        terminal.progress(None, "thumbnails", "image", len(files)) as bar,
+        warnings.catch_warnings(),
+        closing(parallel.ordered(lambda path: _thumbnail(path, max_megapixels, blur), files, _AHEAD)) as results,
+    ):
+        warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
+        made = []
+        for path, result in results:
+            made.append(Thumbnail(path, None, result) if isinstance(result, str) else Thumbnail(path, result))
+            bar.update()
+    return made
+
+
+def missing(made: Iterable[Thumbnail]) -> dict[str, int]:
+    """Kind of reason -> thumbnails without a picture, the commonest first."""
+    return dict(Counter(thumbnail.why.split(":")[0] for thumbnail in made if thumbnail.why).most_common())
+
+
+def _thumbnail(path: Path, max_megapixels: float, blur: bool) -> bytes | str:
+    """A JPEG of at most 224 px a side, without metadata, or why there is none. Transparency is dropped, an
+    orientation tag not applied: what the model saw."""
+    try:
+        image, _ = image_file.decode(image_file.read_object(path), max_megapixels)
+    except image_file.BadImage as reason:
+        return str(reason)
+    image = image_file.eight_bits(image).convert("RGB")
+    image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+    if blur:
+        size = image.size
+        image.thumbnail((max(1, max(size) // _BLUR),) * 2)
+        image = image.resize(size)
+    image.info.clear()  # a comment would be copied
+    sink = io.BytesIO()
+    image.save(sink, "JPEG")
+    return sink.getvalue()

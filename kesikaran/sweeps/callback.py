@@ -1,0 +1,60 @@
+"""The parent run of a multirun: opened before the first job, closed whatever happens."""
+
+import sys
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from kesikaran.tracking import context
+
+
+class SweepCallback(Callback):
+    """Hydra calls it before the jobs of a multirun start (conf/hydra/callbacks/sweep.yaml)."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from kesikaran.core import files, paths
+        from kesikaran.core.errors import InputError
+        from kesikaran.tracking import sweeps
+
+        parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        varied = [word for word in parsed if word.is_sweep_override()]
+        # The command line goes before what hydra.sweeper.params of an experiment varies.
+        keys = [word.key_or_group for word in parsed]
+        preset = {key: value for key, value in (config.hydra.sweeper.params or {}).items() if key not in keys}
+        words = [str(word.input_line) for word in varied] + [f"{key}={value}" for key, value in preset.items()]
+        try:
+            files.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
+            sweep_id = sweeps.open_sweep(config.data.name, "sweep: " + " ".join(words))
+        except InputError as error:
+            # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.
+            sys.exit(f"error: {error}")
+        context.enter_sweep(sweep_id, [word.split("=")[0] for word in words])
+
+
+def close(status: str) -> bool:
+    """End the open sweep, if there is one, and report on it (`reports.sweep_report`).
+
+    The command calls this and not Hydra's callback, because Hydra would turn a failure into a warning.
+
+    Args:
+        status: of the parent run in MLflow. FINISHED becomes FAILED where a job failed.
+
+    Returns:
+        False where a job did not pass its gate.
+    """
+    sweep_id = context.open_sweep_id()
+    if sweep_id is None:
+        return True
+    context.leave_sweep()
+    from kesikaran.tracking import sweeps
+
+    with sweeps.closing_sweep(sweep_id, status) as (run, jobs):
+        from kesikaran.reports import sweep_report
+
+        sweep_report.print_summary(run, jobs, whole=status == "FINISHED")
+    failed = (jobs["gate"] == "failed").sum() if len(jobs) else 0
+    if failed:
+        print(f"\nGate failed: {failed} of {len(jobs)} jobs (tag gate, why in gate_judged)")
+    return not failed

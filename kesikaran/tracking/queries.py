@@ -1,0 +1,132 @@
+"""Reading runs: found by id or name, and the jobs of a sweep."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow import entities
+
+from kesikaran.core.errors import InputError, printable
+from kesikaran.tracking import run_store
+from kesikaran.tracking.context import OVERRIDES_TAG, SWEEP_TAG
+
+_LISTED = 10  # runs of one name that an error lists
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run as the store has it. status: MLflow's word, FINISHED where it ended well. experiment: its name. metrics:
+    the last value of each."""
+
+    run_id: str
+    name: str
+    status: str
+    experiment: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it is the parent run of a sweep, which has jobs and no model of its own."""
+        return self.tags.get(SWEEP_TAG) == self.run_id
+
+
+def find(word: str) -> Record:
+    """The run of this id, of this unique beginning of an id (6 hex digits or more), or of this name.
+
+    Raises:
+        InputError: there is no store, no such run or one that was deleted, several of that name or beginning.
+    """
+    with run_store.reading(f"run {printable(word)}") as client:
+        if re.fullmatch("[0-9a-f]{32}", word):
+            return get(client, word)
+        # The search language has no escapes for quotes; _ stands for any character.
+        like = search(client, f"attributes.run_name LIKE '{word.replace(chr(39), '_')}'")
+        found = [run for run in like if run.name == word]
+        if not found and re.fullmatch("[0-9a-f]{6,31}", word):
+            found = search(client, f"attributes.run_id LIKE '{word}%'")
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(
+            f"there is no run {printable(word)} in {run_store.address()[0]}; give the id or the name of one"
+        )
+    listed = ", ".join(f"{run.run_id} ({run.status})" for run in found[:_LISTED])
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    raise InputError(f"{len(found)} runs are called {printable(word)}; give an id, the latest first: {listed}{more}")
+
+
+def finished(word: str) -> Record:
+    """`find`, of a run that ended well.
+
+    Raises:
+        InputError: as `find`; it is FAILED, KILLED or still RUNNING.
+    """
+    record = find(word)
+    if record.status != "FINISHED":
+        raise InputError(f"run {record.run_id} ({printable(record.name)}) is {record.status}, not FINISHED")
+    return record
+
+
+def jobs(sweep_id: str) -> list[Record]:
+    """The jobs of a sweep, in their order.
+
+    Raises:
+        InputError: there is no store, or it cannot be read.
+    """
+    with run_store.reading(f"sweep {sweep_id}") as client:
+        query = f"tags.{SWEEP_TAG} = '{sweep_id}' and tags.mlflow.parentRunId = '{sweep_id}'"
+        return search(client, query, "attributes.start_time ASC")
+
+
+def settings(run: Record) -> dict[str, str]:
+    """A run's params; a sweep's parent, which has none, stands for its jobs: the first one's, none where it is gone.
+
+    Raises:
+        InputError: as `jobs`.
+    """
+    if not run.is_sweep:
+        return run.params
+    return next((job.params for job in jobs(run.run_id)), {})
+
+
+def sweep_jobs(sweep_id: str) -> pd.DataFrame:
+    """The jobs of a sweep in their order: columns `run_id`, `status`, `split_fingerprint` and `gate` (None where a job
+    has none), `overrides.*` (what the sweep varies), `params.*` and `metrics.*`."""
+    rows = []
+    for job in jobs(sweep_id):
+        row: dict[str, Any] = {"run_id": job.run_id, "status": job.status}
+        row |= {name: job.tags.get(name) for name in ("split_fingerprint", "gate")}
+        row |= {f"overrides.{k}": value for k, value in json.loads(job.tags.get(OVERRIDES_TAG, "{}")).items()}
+        row |= {f"params.{name}": value for name, value in job.params.items()}
+        rows.append(row | {f"metrics.{name}": value for name, value in job.metrics.items()})
+    return pd.DataFrame(rows, columns=None if rows else ["run_id", "status"])
+
+
+def get(client: mlflow.MlflowClient, run_id: str) -> Record:
+    run = client.get_run(run_id)
+    if run.info.lifecycle_stage == "deleted":
+        raise InputError(f"run {run_id} is deleted; mlflow runs restore --run-id {run_id} brings it back")
+    return _record(run, client.get_experiment(run.info.experiment_id).name)
+
+
+def search(client: mlflow.MlflowClient, query: str, order: str = "attributes.start_time DESC") -> list[Record]:
+    """The runs of all experiments that a query finds; deleted ones are in none."""
+    experiments = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
+    found: list[Record] = []
+    token = None
+    while True:
+        page = client.search_runs(list(experiments), query, order_by=[order], page_token=token)
+        found += [_record(run, experiments[run.info.experiment_id]) for run in page]
+        token = page.token
+        if not token:
+            return found
+
+
+def _record(run: entities.Run, experiment: str) -> Record:
+    data = run.data
+    return Record(run.info.run_id, run.info.run_name, run.info.status, experiment, data.params, data.tags, data.metrics)

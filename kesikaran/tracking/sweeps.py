@@ -1,0 +1,42 @@
+"""The parent run of a sweep: opened before the first job, closed with what is known at the end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import mlflow
+import pandas as pd
+from mlflow.tracking.context.registry import resolve_tags
+
+from kesikaran.core import terminal
+from kesikaran.tracking import context, queries, run_store
+from kesikaran.tracking.runs import Run
+
+
+@terminal.sheltered()
+def open_sweep(experiment: str, name: str) -> str:
+    """Make the parent run of a sweep and return its id. It is not the active run: its jobs are."""
+    experiment_id = run_store.open_experiment(experiment)
+    client = mlflow.MlflowClient()
+    parent = client.create_run(experiment_id, tags={**resolve_tags(), **context.code_version()}, run_name=name)
+    client.set_tag(parent.info.run_id, context.SWEEP_TAG, parent.info.run_id)
+    return parent.info.run_id
+
+
+@contextmanager
+def closing_sweep(sweep_id: str, status: str) -> Iterator[tuple[Run, pd.DataFrame]]:
+    """The parent run once more, and its jobs (see `records.sweep_jobs`), for what is known at the end.
+
+    It ends as `status`; as FAILED if something is raised, or where FINISHED is said and a job is not.
+    """
+    with terminal.sheltered():
+        client = mlflow.MlflowClient()
+        try:
+            jobs = queries.sweep_jobs(sweep_id)
+            if status == "FINISHED" and (jobs["status"] != "FINISHED").any():
+                status = "FAILED"
+            yield Run(sweep_id, client.get_run(sweep_id).info.experiment_id), jobs
+        except BaseException:
+            status = "FAILED"
+            raise
+        finally:
+            client.set_terminated(sweep_id, status)

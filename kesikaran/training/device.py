@@ -1,0 +1,37 @@
+"""The device and the random state of this process. Called once a job, before anything is computed."""
+
+import tensorflow as tf
+import tf_keras
+
+from kesikaran.config.schema import Device
+from kesikaran.core.errors import InputError
+
+
+def choose(device: Device) -> str:
+    """Show TensorFlow the wanted device and name it for the tags: `cpu`, or the GPU's own name.
+
+    Raises:
+        InputError: `gpu` without one, or another device than an earlier job of this process used.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if device is Device.gpu and not gpus:
+        raise InputError(
+            "device=gpu and TensorFlow sees no GPU: install tensorflow[and-cuda] and the driver, or device=auto"
+        )
+    try:
+        tf.config.set_visible_devices([] if device is Device.cpu else gpus, "GPU")
+        for gpu in tf.config.get_visible_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        raise InputError("the jobs of one sweep share a process and so a device: give one device= for all") from None
+    if device is Device.cpu or not gpus:
+        return "cpu"
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu"))
+
+
+def seed(value: int, deterministic: bool) -> None:
+    """Seed Python, NumPy and TensorFlow. `deterministic` also forbids TensorFlow its races, for good:
+    it stays on for the later jobs of the process."""
+    tf_keras.utils.set_random_seed(value)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()

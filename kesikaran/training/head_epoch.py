@@ -1,0 +1,142 @@
+"""One epoch of gradient descent for many heads at once, as one XLA program.
+
+Two axes lead everywhere, [stream, member]. The members of a stream see the same rows in the same order under the
+same dropout masks, so that a step gathers and masks its rows once a stream.
+
+Weights are a list of float32 [stream, member, out, in] and [stream, member, 1, out]: kernel and bias of each layer,
+the last with out = 1. Kernels stand transposed: XLA's products on a CPU are faster so (measured, to twice).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kesikaran.config.schema import OptimizerName
+from kesikaran.training import optimizers
+from kesikaran.training.hyperparameters import Hyperparameters
+from kesikaran.training.losses import row_losses
+
+Weights = list[tf.Tensor]
+
+
+def draws(seed: int, epoch: int, rows: int, batch_size: int, layers: int) -> tuple[np.ndarray, np.ndarray]:
+    """All that is random in a stream's epoch.
+
+    Returns:
+        Row numbers by step, int32 [steps, batch_size], each once (what is missing in the last step: 0); and the
+        keys of the dropout masks, uint32 [steps, layers].
+    """
+    random = np.random.default_rng([seed, epoch])
+    steps = -(-rows // batch_size)
+    order = np.zeros(steps * batch_size, np.int32)
+    order[:rows] = random.permutation(rows)
+    return order.reshape(steps, batch_size), random.integers(2**32, size=(steps, layers), dtype=np.uint32)
+
+
+def dropped(x: tf.Tensor, rate: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+    """Inverted dropout (Srivastava et al. 2014): zeros in the place of a share `rate` of x, the rest scaled up.
+
+    The masks are a hash of key, row and column. TensorFlow's own random numbers would make a step many times
+    slower (Philox as XLA has it on a CPU: 2.8 ms for what takes 0.01 ms so).
+
+    Args:
+        x: float32 [stream, m, rows, width]; the m share a mask.
+        rate: float32 [stream], below 1.
+        keys: uint32 [stream].
+    """
+    row, column = (tf.cast(tf.range(size), tf.uint32) for size in x.shape[-2:])
+    row_keys = _mixed(tf.bitwise.bitwise_xor(keys[:, None], row))
+    bits = _mixed(tf.bitwise.bitwise_xor(row_keys[:, None, :, None], column))
+    rate = rate[:, None, None, None]
+    return tf.where(bits >= tf.cast(rate * 2.0**32, tf.uint32), x / (1 - rate), 0.0)
+
+
+def _mixed(bits: tf.Tensor) -> tf.Tensor:
+    """uint32 -> uint32, one to one and looking random: the finalizer of MurmurHash3 (Appleby 2011)."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        shifted = tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint32))
+        bits = tf.bitwise.bitwise_xor(bits, shifted) * tf.constant(factor, tf.uint32)
+    return bits
+
+
+@functools.cache
+def program(optimizer: OptimizerName, batch_size: int, has_dropout: bool, has_focal: bool) -> Any:
+    """The epoch as a tf.function; it is compiled once for each shape of its arguments, in about a second.
+
+    Its arguments:
+        features, labels: float32 [n, width] and [n], of the training rows.
+        validation: float32 [n_validation, width].
+        numbers: Hyperparameters.
+        order, keys: int32 [stream, steps, batch_size], uint32 [stream, steps, layers]: see `draws`.
+        rows: int32, how many of a stream's rows in `order` are there; steps without any are not made.
+        rates: float32 [steps, stream, member, 1, 1], the learning rates.
+        done: int32, the steps before.
+        weights, slots: lists of Weights and of what the optimizer keeps for each, two of its shape, 0 at first.
+
+    It returns weights and slots after the epoch, the loss of each step (float32 [steps, stream, member]: the mean
+    over its rows, with L2, before the step), and the validation logits, float32 [stream, member, n_validation].
+    """
+
+    def epoch(
+        features: tf.Tensor,
+        labels: tf.Tensor,
+        validation: tf.Tensor,
+        numbers: Hyperparameters,
+        order: tf.Tensor,
+        keys: tf.Tensor,
+        rows: tf.Tensor,
+        rates: tf.Tensor,
+        done: tf.Tensor,
+        weights: Weights,
+        slots: list[Weights],
+    ) -> tuple[Any, ...]:
+        steps = order.shape[1]
+
+        def step(i: tf.Tensor, weights: Weights, slots: list[Weights], losses: tf.TensorArray) -> tuple[Any, ...]:
+            def drop(x: tf.Tensor, layer: int) -> tf.Tensor:
+                return dropped(x, numbers.dropout, keys[:, i, layer]) if has_dropout else x
+
+            batch = order[:, i]
+            x = drop(tf.gather(features, batch)[:, None], 0)[:, 0]
+            # The product this way round is quicker, to a fifth of the step
+            first = tf.linalg.matrix_transpose(tf.einsum("smoi,sri->smor", weights[0], x))
+            z = _logits(first, weights, drop)
+            y = tf.gather(labels, batch)[:, None, :, None]
+            is_there = tf.cast(i * batch_size + tf.range(batch_size) < rows, tf.float32)[:, None]
+            losses_by_row = row_losses(z, y, numbers, has_focal)
+            loss = tf.reduce_sum(losses_by_row * is_there, (2, 3)) / tf.reduce_sum(is_there)
+            squares = tf.add_n([tf.reduce_sum(tf.square(kernel), (2, 3)) for kernel in weights[::2]])
+            loss += numbers.l2[..., 0, 0] * squares
+            # Of the sum over the heads: none has a part in another's loss.
+            gradients = tf.gradients(loss, weights)
+            t = tf.cast(done + i + 1, tf.float32)
+            after = [
+                optimizers.updated(optimizer, weight, gradient, pair, rates[i], t, numbers)
+                for weight, gradient, pair in zip(weights, gradients, slots, strict=True)
+            ]
+            return i + 1, [weight for weight, _ in after], [pair for _, pair in after], losses.write(i, loss)
+
+        losses = tf.TensorArray(tf.float32, steps, element_shape=rates.shape[1:3])
+        start = (0, weights, slots, losses)
+        _, weights, slots, losses = tf.while_loop(
+            lambda i, *_: i * batch_size < rows, step, start, maximum_iterations=steps
+        )
+        return weights, slots, losses.stack(), predicted(validation, weights)
+
+    return tf.function(epoch, jit_compile=True, autograph=False)
+
+
+def predicted(features: tf.Tensor, weights: Weights) -> tf.Tensor:
+    """The logits of every head, float32 [stream, member, n], from features float32 [n, width]."""
+    return _logits(tf.einsum("ri,smoi->smro", features, weights[0]), weights, lambda x, _: x)[..., 0]
+
+
+def _logits(first: tf.Tensor, weights: Weights, drop: Callable[[tf.Tensor, int], tf.Tensor]) -> tf.Tensor:
+    """first: the first layer before its bias, [stream, member, rows, out] -> [stream, member, rows, 1]."""
+    x = first + weights[1]
+    for n in range(2, len(weights), 2):
+        x = tf.matmul(drop(tf.nn.relu(x), n // 2), weights[n], transpose_b=True) + weights[n + 1]
+    return x

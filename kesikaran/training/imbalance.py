@@ -1,0 +1,75 @@
+"""Treatments of class imbalance in training: the loss, or which rows are trained on."""
+
+import math
+
+import numpy as np
+
+from kesikaran.config.schema import ImbalanceConfig, Strategy
+from kesikaran.training.losses import Loss
+
+
+def class_weights(labels: np.ndarray) -> dict[int, float]:
+    """Weights n / (2 n_class), so that both classes carry the same total and the mean weight is 1.
+
+    The heuristic is scikit-learn's `class_weight="balanced"`, after King and Zeng 2001.
+
+    Args:
+        labels: int [n] of 0 and 1, both present.
+    """
+    n_by_class = np.bincount(labels, minlength=2)
+    return {label: len(labels) / (2 * int(n)) for label, n in enumerate(n_by_class)}
+
+
+def resampled_rows(labels: np.ndarray, strategy: str, seed: int) -> np.ndarray:
+    """Row numbers to train on, both classes equally often.
+
+    Args:
+        labels: int [n] of 0 and 1, both present.
+        strategy: `oversample` keeps every row and draws the rarer class's missing rows with
+            replacement; `undersample` draws as many of the commoner class as the rarer has, without.
+        seed: of the draw, which is made once, before training.
+
+    Returns:
+        int [m], sorted.
+    """
+    random = np.random.default_rng(seed)
+    rows = [np.flatnonzero(labels == label) for label in (0, 1)]
+    rarer, commoner = sorted(rows, key=len)
+    if strategy == "oversample":
+        extra = random.choice(rarer, size=len(commoner) - len(rarer), replace=True)
+        return np.sort(np.concatenate([rarer, extra, commoner]))
+    if strategy == "undersample":
+        return np.sort(np.concatenate([rarer, random.choice(commoner, size=len(rarer), replace=False)]))
+    raise ValueError(f"no resampling strategy {strategy!r}")
+
+
+def log_odds(labels: np.ndarray) -> float:
+    """Of label 1 against label 0, log(n_1 / n_0). labels: int [n] of 0 and 1, both present."""
+    n_0, n_1 = np.bincount(labels, minlength=2)
+    return math.log(n_1 / n_0)
+
+
+def treat(labels: np.ndarray, config: ImbalanceConfig, seed: int) -> tuple[np.ndarray, Loss]:
+    """The rows to train on, int [m], and their loss.
+
+    `focal` is focal loss without its alpha (Lin et al. 2017). `logit_adjusted` adds tau log(pi_1 / pi_0) to the logit
+    in training only, pi being the classes' shares of the rows: so the plain logit that validates and predicts is
+    free of them (Menon et al. 2021).
+
+    Args:
+        labels: int [n] of 0 and 1, both present: the training split's.
+        seed: of the resampling.
+    """
+    every = np.arange(len(labels))
+    match config.strategy:
+        case Strategy.none:
+            return every, Loss()
+        case Strategy.class_weight:
+            weights = class_weights(labels)
+            return every, Loss(weights[0], weights[1])
+        case Strategy.focal:
+            return every, Loss(focal_gamma=config.focal_gamma)
+        case Strategy.logit_adjusted:
+            return every, Loss(logit_offset=config.tau * log_odds(labels))
+        case Strategy.oversample | Strategy.undersample:
+            return resampled_rows(labels, config.strategy.name, seed), Loss()

@@ -1,0 +1,114 @@
+"""What settings are as text, and which of them make two runs the same."""
+
+import copy
+from enum import Enum
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from kesikaran.config import compose
+from kesikaran.config.schema import (
+    BackboneConfig,
+    DataConfig,
+    DataSource,
+    DecisionConfig,
+    DecisionRule,
+    Experiment,
+    OptimizerConfig,
+    OptimizerName,
+    Rule,
+    SplitConfig,
+)
+from kesikaran.core.errors import InputError
+
+# Where the data lie, how a run is called, logged and judged, and what changes no number.
+DO_NOT_COUNT = [
+    "data.name",
+    "data.labels",
+    "data.images",
+    "split.file",
+    "backbone.handle",
+    "backbone.batch_size",
+    "gate.metric",
+    "gate.min",
+    "tracking.run_name",
+    "tracking.log_model",
+]
+IDENTITY = {"split_fingerprint": "a", "data_digest": "b", "backbone_digest": "c", "feature_cache_key": "d"}
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        data=DataConfig(DataSource.elpv, "demo"),
+        split=SplitConfig(Rule.sha1_low_byte),
+        backbone=BackboneConfig("embedded:efficientnet_lite0"),
+        optimizer=OptimizerConfig(OptimizerName.adam),
+        decision=DecisionConfig(DecisionRule.plain),
+    )
+
+
+def another(value: Any) -> Any:
+    """A value of the same type."""
+    match value:
+        case Enum():
+            return next(member for member in type(value) if member is not value)
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case list():
+            return [*value, 1]
+        case str():
+            return f"{value}2"
+        case _:
+            return 1
+
+
+@pytest.mark.parametrize("key", compose.known_keys())
+def test_every_setting_but_those_that_change_no_number_is_in_the_fingerprint(key: str) -> None:
+    changed = copy.deepcopy(experiment())
+    *groups, name = key.split(".")
+    node: Any = changed
+    for group in groups:
+        node = getattr(node, group)
+    setattr(node, name, another(getattr(node, name)))
+    assert compose.flatten(changed) != compose.flatten(experiment())
+    is_same = compose.fingerprint(changed, IDENTITY) == compose.fingerprint(experiment(), IDENTITY)
+    assert is_same == (key in DO_NOT_COUNT)
+
+
+def test_the_settings_that_do_not_count_are_settings() -> None:
+    assert set(DO_NOT_COUNT) < set(compose.known_keys())
+
+
+@pytest.mark.parametrize("tag", IDENTITY)
+def test_what_identifies_the_data_and_the_backbone_is_in_the_fingerprint(tag: str) -> None:
+    found = compose.fingerprint(experiment(), IDENTITY)
+    assert compose.fingerprint(experiment(), IDENTITY | {tag: "another"}) != found
+    assert compose.fingerprint(experiment(), {name: value for name, value in IDENTITY.items() if name != tag}) != found
+    assert compose.fingerprint(experiment(), dict(reversed(IDENTITY.items()))) == found
+
+
+def test_settings_as_text() -> None:
+    found = compose.flatten(experiment())
+    assert list(found) == compose.known_keys()
+    assert found["optimizer.name"] == "adam"
+    assert found["optimizer.lr"] == "0.001"
+    assert found["split.test"] == "[0, 25]"
+    assert found["data.limit"] == "None"
+    assert found["deterministic"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("Kunde 1_a.b-c", True), ("é", True), ("", False), (".a", False), ("-a", False), ("a/b", False), ("a\n", False)],
+)
+def test_the_name_of_the_data_can_name_a_folder(name: str, allowed: bool) -> None:
+    given = experiment()
+    given.data.name = name
+    if allowed:
+        assert compose.parse(OmegaConf.structured(given)) == given
+    else:
+        with pytest.raises(InputError, match="is not allowed: letters, digits, blanks and"):
+            compose.parse(OmegaConf.structured(given))

@@ -1,0 +1,91 @@
+"""A signal to stop: heeded at once, or at the end of what must not be broken off."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from kesikaran.core import terminal
+
+
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
+    terminal.stop_on_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_at_once_and_only_the_first(number: signal.Signals, code: int) -> None:
+    assert not terminal.stop_asked()
+    with pytest.raises(SystemExit) as stop:
+        signal.raise_signal(number)
+    assert stop.value.code == code
+    assert terminal.stop_asked()
+    signal.raise_signal(number)  # what closes the run is not interrupted
+    with terminal.sheltered():
+        signal.raise_signal(number)
+
+
+def test_a_second_start_forgets_no_stop() -> None:
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
+    terminal.stop_on_signals()
+    with pytest.raises(SystemExit) as stop:
+        terminal.stop_if_asked()
+    assert stop.value.code == 143
+
+
+def test_a_thread_leaves_the_signals_alone() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(terminal.stop_on_signals).result()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    terminal.stop_on_signals()
+    assert signal.getsignal(signal.SIGTERM) is terminal._stop
+
+
+def test_a_shelter_is_left_first() -> None:
+    done = []
+
+    @terminal.sheltered()
+    def write() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        done.append("inner")
+
+    @terminal.sheltered()
+    def close() -> None:
+        write()
+        done.append("outer")
+
+    with pytest.raises(SystemExit) as stop:
+        close()
+    assert stop.value.code == 143
+    assert done == ["inner", "outer"]
+    with terminal.sheltered():  # said once
+        done.append("closing")
+
+
+def test_an_error_in_a_shelter_does_not_hide_the_stop() -> None:
+    @terminal.sheltered()
+    def fail() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise ValueError("on the way")
+
+    with pytest.raises(SystemExit):
+        fail()
+    with pytest.raises(SystemExit):
+        terminal.stop_if_asked()
+
+
+def test_a_step_of_a_bar_asks() -> None:
+    with terminal.progress(None, "work", "item", 3) as bar:
+        bar.update()
+        with pytest.raises(SystemExit), terminal.sheltered():
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            bar.update()

@@ -1,0 +1,183 @@
+"""A label file from a stranger ends in a table or in one clear line."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import mutated, one_line
+
+from kesikaran.core.errors import InputError
+from kesikaran.data import label_file, object_store, split, split_rules
+
+A, B = "a" * 40, "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is empty"),
+        ("objectId,value\n", "no rows"),
+        ("objectId,label\nx,1\n", "no column value"),
+        (f"objectId,value\n{A}.jpg,yes\n", "line 2: value 'yes' is not a label"),
+        (f"objectId,value\n{A}.jpg,1\n{B}.jpg\n", "line 3: value '' is not a label"),
+        ("objectId,value\ncat.jpg,1\n", "line 2: objectId 'cat.jpg' is not a SHA-1"),
+        (f"objectId,value\n../{A}.jpg,1\n", "is not a SHA-1"),
+        (f"objectId,value\n{A}.jpg,1\n{B}.jpg,1\n", "every row has label 1"),
+        (f"objectId,value\n{A}.jpg,1\n{B}.jpg,1\n{A}.png,0\n", "label 1 on line 2 and label 0 on line 4"),
+        (f'objectId,value\n{A}.jpg,1\n"{B}.jpg\n",0\n', "line 3: objectId '\\w+.jpg..' is not a SHA-1"),
+        ("objectId,va\x1b\nlue\n", "no column value"),
+        ("objectId,value\n\xff\xfe", "not a readable UTF-8 CSV"),
+    ],
+)
+def test_bad_label_files_are_one_line(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "label.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=says) as caught:
+        label_file.read_labels(path)
+    assert one_line(str(caught.value))
+
+
+def test_a_missing_label_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        label_file.read_labels(tmp_path / "label.csv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"\ufeffobjectId,value\n{A}.jpg,1\n{B}.jpg,0\n",
+        f"objectId,value\r\n{A}.jpg,1\r\n{B}.jpg,0\r\n",
+        f'"objectId","value"\n"{A}.jpg","1"\n"{B}.jpg","0"\n',
+        f"value,objectId\n1,{A}.jpg\n0,{B}.jpg",
+        f"objectId,value\n{A}.jpg, 1 \n{B}.jpg,0\n",
+    ],
+    ids=["BOM", "CRLF", "quoted", "other order", "blanks"],
+)
+def test_label_files_as_other_programs_write_them(tmp_path: Path, content: str) -> None:
+    (tmp_path / "label.csv").write_bytes(content.encode())
+    table = label_file.read_labels(tmp_path / "label.csv").table
+    assert table[["object_id", "label"]].to_dict("list") == {"object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [1, 0]}
+
+
+def test_upper_case_names_the_same_image(tmp_path: Path) -> None:
+    (tmp_path / "label.csv").write_text(f"objectId,value\n{A.upper()}.JPG,1\n{A}.jpg,1\n{B}.jpg,0\n")
+    labels = label_file.read_labels(tmp_path / "label.csv")
+    assert labels.repeated == 1
+    assert sorted(labels.table["object_id"].map(object_store.sha1_of)) == [A, B]
+
+
+NAMES = [np.random.default_rng(i).bytes(20).hex() for i in range(12)]
+WHOLE = "objectId,value,note\n" + "".join(f"{n}.jpg,{i % 2},{'note ' * 20}{i}\n" for i, n in enumerate(NAMES))
+SPLIT = "objectId,value,type,note\n" + "".join(
+    f"{n}.jpg,{i % 2},{split_rules.SPLITS[i // 4]},{'note ' * 20}\n" for i, n in enumerate(NAMES)
+)
+
+
+def test_a_thousand_mutated_files_end_in_a_table_or_in_one_line(tmp_path: Path) -> None:
+    path, tables = tmp_path / "label.csv", 0
+    messages: list[str] = []
+    for content in mutated(WHOLE, 1000):
+        path.write_bytes(content)
+        try:
+            table = label_file.read_labels(path).table
+        except InputError as error:
+            messages.append(str(error))
+        else:
+            tables += 1
+            assert set(table["label"]) == {0, 1}
+            assert table["object_id"].str.fullmatch(r"[0-9a-fA-F]{40}(\.[A-Za-z0-9]+)*").all()
+            assert table["object_id"].map(object_store.sha1_of).is_unique
+    assert all(map(one_line, messages)), messages
+    assert min(tables, len(messages)) > 100, "both ends are reached"
+
+
+@pytest.fixture(scope="module")
+def mutated_splits(tmp_path_factory: pytest.TempPathFactory) -> list[pd.DataFrame | InputError]:
+    """What a thousand mutated splits are read as."""
+    path = tmp_path_factory.mktemp("mutated") / "split.csv"
+    found: list[pd.DataFrame | InputError] = []
+    for content in mutated(SPLIT, 1000):
+        path.write_bytes(content)
+        try:
+            found.append(label_file.read_split(path))
+        except InputError as error:
+            found.append(error)
+    return found
+
+
+@pytest.mark.parametrize("use", ["split=from_file", "--against", "--pin"])
+def test_a_thousand_mutated_splits_end_in_a_split_or_in_one_line(
+    use: str, mutated_splits: list[pd.DataFrame | InputError], tmp_path: Path
+) -> None:
+    (tmp_path / "label.csv").write_text(WHOLE)
+    table = label_file.read_labels(tmp_path / "label.csv").table
+    now = split_rules.sha1_low_byte(table)
+    done = 0
+    messages: list[str] = []
+    for given in mutated_splits:
+        try:
+            if isinstance(given, InputError):
+                raise given
+            if use == "split=from_file":
+                assert set(split_rules.from_table(table, given)["object_id"]) == set(table["object_id"])
+            elif use == "--against":
+                assert split.moves(given, now).to_numpy().sum() >= len(table)
+            else:
+                assert len(split_rules.sha1_low_byte(table, pinned=given)) == len(table)
+            done += 1
+        except InputError as error:
+            messages.append(str(error))
+    assert len(mutated_splits) == 1000
+    assert all(map(one_line, messages)), messages
+    assert min(done, len(messages)) > 100, "both ends are reached"
+
+
+@pytest.mark.parametrize("first", ["note,", "note,more,"])
+def test_fields_are_not_shifted_where_rows_are_longer_than_the_header(first: str, tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,value\n{first}{A}.jpg,1\n{first}{B}.jpg,0\n")
+    with pytest.raises(InputError, match="has rows with more fields than its header"):
+        label_file.read_labels(path)
+
+
+def test_repeated_rows_count_once_and_the_order_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,value\n{B}.jpg,1\n{A}.jpg,0\n{B}.jpg,1\n")
+    labels = label_file.read_labels(path)
+    assert labels.repeated == 1
+    assert labels.table.to_dict("list") == {"object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1], "row": [1, 0]}
+
+
+def test_further_columns_are_kept_as_text_and_ours_cannot_be_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,session,value,split,row,label\n{B}.jpg,007,1,x,9,0\n{A}.jpg,,0,x,9,1\n")
+    table = label_file.read_labels(path).table
+    assert table.to_dict("list") == {
+        "object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1], "session": ["", "007"], "row": [1, 0],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (f"objectId,value\n{A}.jpg,1\n{B}.jpg,0\n", "has no column type"),
+        (f"objectId,value,type\n{A}.jpg,1,train\n{B}.jpg,0,val\n", "line 3: type 'val' is not train, validation or"),
+        ("objectId,value,type\n", "no rows"),
+    ],
+)
+def test_a_file_that_is_no_split(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "split.csv").write_text(content)
+    with pytest.raises(InputError, match=says):
+        label_file.read_split(tmp_path / "split.csv")
+
+
+def test_of_an_object_in_both_layouts_the_flat_one_counts(tmp_path: Path) -> None:
+    for name in (f"{A}.jpg", f"{B}.jpg"):
+        (tmp_path / name[:2]).mkdir()
+        (tmp_path / name[:2] / name).touch()
+    (tmp_path / f"{A}.jpg").touch()
+    assert object_store.objects(tmp_path) == {
+        f"{A}.jpg": tmp_path / f"{A}.jpg",
+        f"{B}.jpg": tmp_path / "bb" / f"{B}.jpg",
+    }

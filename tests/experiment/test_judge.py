@@ -1,0 +1,121 @@
+"""The seam: whatever gives logits is judged alike, without a backbone, a head or a training."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kesikaran.config.schema import DataConfig, DataSource, DecisionConfig, DecisionRule, Experiment, GateConfig, Rule
+
+pytestmark = pytest.mark.tensorflow
+
+N = 300
+
+
+class Saved:
+    """A classifier that is saved nowhere: the decisions that it was to be saved with."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Any] = []
+
+    def log(self, run: Any, decision: Any) -> None:
+        self.decisions.append(decision)
+
+
+def settings(**given: Any) -> Experiment:
+    e = Experiment(data=DataConfig(source=DataSource.label_csv, name="judged", labels="l.csv", images="i"))
+    e.split.rule, e.backbone.handle = Rule.sha1_low_byte, "none"
+    e.decision = DecisionConfig(rule=DecisionRule.plain)
+    for name, value in given.items():
+        setattr(e, name, value)
+    return e
+
+
+def trained(seed: int = 0) -> Any:
+    """Logits that a network of any kind could have given: there is no image, no file and no head."""
+    from kesikaran.experiment.judge import Trained
+
+    random = np.random.default_rng(seed)
+    label = random.integers(0, 2, N)
+    split = np.array(["train", "validation", "test"])[np.arange(N) % 3]
+    table = pd.DataFrame({"object_id": [f"{n:040x}.png" for n in range(N)], "label": label, "split": split})
+    table = table.assign(row=np.arange(N), near_duplicate=table["object_id"])
+    logits = (2.0 * label - 1 + random.normal(size=N)).astype(np.float32)
+    return Trained(table, logits, Saved(), random.normal(size=(N, 8)).astype(np.float32))
+
+
+def judged(e: Experiment, candidate: Any) -> tuple[Any, str]:
+    """(the verdict, the run's id)."""
+    from kesikaran.experiment import judge
+    from kesikaran.tracking import runs
+
+    with runs.run("judged", None, {}) as run:
+        return judge.judge(e, run, candidate), run.run_id
+
+
+def files(client: Any, run_id: str) -> set[str]:
+    return {artifact.path for artifact in client.list_artifacts(run_id)}
+
+
+def test_logits_alone_are_judged_and_leave_all_that_a_run_leaves(client: Any) -> None:
+    candidate = trained()
+    verdict, run_id = judged(settings(), candidate)
+    logged = client.get_run(run_id).data.metrics
+    assert verdict.objective == logged["validation/log_loss"]
+    assert verdict.passed
+    matrices = {
+        f"confusion_matrix_{side}.{kind}" for side in ("train", "validation", "test") for kind in ("png", "json")
+    }
+    curves = {"roc_curve.png", "precision_recall_curve.png"}
+    assert files(client, run_id) == matrices | curves | {"predictions.parquet", "prevalences.csv"}
+    test = (candidate.table["split"] == "test").to_numpy()
+    right = (candidate.logits >= 0) == candidate.table["label"]
+    assert logged["test/accuracy"] == pytest.approx(right[test].mean())
+    assert "leak/nearest_cosine" in logged
+    assert [decision.threshold for decision in candidate.classifier.decisions] == [0.0]
+
+
+def test_the_classifier_is_saved_with_the_decision_and_only_where_a_model_is_asked_for(client: Any) -> None:
+    e = settings(decision=DecisionConfig(rule=DecisionRule.cost, cost_false_negative=9.0))
+    candidate = trained()
+    judged(e, candidate)
+    (decision,) = candidate.classifier.decisions
+    assert decision.threshold == pytest.approx(-np.log(9))
+    e.tracking.log_model = False
+    without = trained()
+    judged(e, without)
+    assert without.classifier.decisions == []
+
+
+def test_training_and_evaluation_judge_the_same_logits_alike(client: Any) -> None:
+    from kesikaran.experiment import judge
+    from kesikaran.tracking import artifacts, runs
+
+    e = settings(decision=DecisionConfig(rule=DecisionRule.tuned))
+    e.tracking.log_model = False
+    verdict, first = judged(e, trained())
+    rows = artifacts.predictions(first)
+    with runs.run("judged", None, {}) as run:
+        again = judge.judge_again(e, run, rows)
+    assert again == verdict
+    before, after = (client.get_run(one).data.metrics for one in (first, run.run_id))
+    assert {name: value for name, value in before.items() if not name.startswith("leak/")} == after
+    pd.testing.assert_frame_equal(artifacts.predictions(run.run_id), rows)
+
+
+@pytest.mark.parametrize(("least", "passed"), [(0.5, True), (0.99, False)])
+def test_the_gate_is_part_of_the_verdict(least: float, passed: bool, client: Any) -> None:
+    e = settings(gate=GateConfig(metric="test/roc_auc", min=least))
+    verdict, run_id = judged(e, trained())
+    assert verdict.passed == passed
+    assert client.get_run(run_id).data.tags["gate"] == ("passed" if passed else "failed")
+
+
+def test_images_that_were_kept_together_are_so_in_the_predictions(client: Any) -> None:
+    from kesikaran.tracking import artifacts
+
+    e, candidate = settings(), trained()
+    e.split.group = "row"
+    _, run_id = judged(e, candidate)
+    assert list(artifacts.predictions(run_id)["group"]) == [str(row) for row in candidate.table["row"]]

@@ -1,0 +1,672 @@
+"""Each image goes through the backbone once, whatever happened in between."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Done, Made, encoded
+
+from kesikaran.config.schema import Engine, JpegDecode, Precision, ResizeMethod
+from kesikaran.core.errors import InputError
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KESIKARAN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def config(made: Made) -> Any:
+    from kesikaran.config.schema import BackboneConfig
+
+    return BackboneConfig(handle=str(made.backbone), image_size=32, batch_size=16)
+
+
+@pytest.fixture
+def net(config: Any) -> Any:
+    from kesikaran.models import backbone
+
+    return backbone.load(config.handle, config.image_size)
+
+
+def extract(made: Made, net: Any, config: Any, names: list[str] | None = None) -> Any:
+    """As in a process of its own."""
+    from kesikaran.features.extract import FeatureCache
+
+    return FeatureCache().extract(names or sorted(os.listdir(made.images)), made.images, net, config, 50)
+
+
+def shards(cache: Path) -> list[Path]:
+    return sorted(cache.glob("features/*/*.arrow"))
+
+
+def test_an_image_is_computed_once(made: Made, net: Any, config: Any, cache: Path) -> None:
+    names = sorted(os.listdir(made.images))
+    first = extract(made, net, config, names[:100])
+    assert (first.computed, first.matrix.shape, first.matrix.dtype) == (100, (100, net.width), np.float32)
+    more = extract(made, net, config, names)
+    assert more.computed == len(names) - 100
+    again = extract(made, net, config, names[::-1])
+    assert again.computed == 0
+    assert again.object_ids == names[::-1]
+    np.testing.assert_array_equal(again.matrix[::-1], more.matrix)
+    assert not list(cache.glob("features/*/*.tmp"))
+
+
+def test_an_image_is_read_by_its_content_whatever_its_extension_says(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    from kesikaran.features.extract import FeatureCache
+
+    names = sorted(os.listdir(made.images))[:10]
+    lies = [name.split(".")[0] + {".jpg": ".png", ".png": ".jpg"}[name[40:]] for name in names]
+    for name, lie in zip(names, lies, strict=True):
+        shutil.copy(made.images / name, tmp_path / lie)
+    found = FeatureCache().extract(lies, tmp_path, net, config, 50)
+    assert (found.refused, found.computed) == ({}, 10)
+    np.testing.assert_array_equal(found.matrix, extract(made, net, config, names).matrix)
+
+
+def test_a_second_job_reads_no_shard_and_still_wants_the_files(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.features import extract
+    from kesikaran.features.extract import FeatureCache
+
+    images = shutil.copytree(made.images, tmp_path / "images")
+    names = sorted(os.listdir(images))[:60]
+    cached = FeatureCache()
+    first = cached.extract(names, images, net, config, 50)
+    with monkeypatch.context() as patched:
+        patched.setattr(extract, "Shards", None)
+        again = cached.extract(names, images, net, config, 50)
+    assert again.matrix is first.matrix
+    assert again.near_duplicates(0.9) is first.near_duplicates(0.9)
+    assert (first.computed, again.computed) == (60, 0)
+    assert cached.extract(names[1:], images, net, config, 50).object_ids == names[1:]
+    cached.extract(names, images, net, config, 50)
+    (images / names[0]).unlink()
+    fewer = cached.extract(names, images, net, config, 50)
+    assert fewer.refused == {names[0]: "missing"}
+    np.testing.assert_array_equal(fewer.matrix, first.matrix[1:])
+
+
+def test_a_second_job_with_another_limit_of_pixels_is_not_served_from_the_first(
+    made: Made, net: Any, config: Any, cache: Path
+) -> None:
+    from kesikaran.features.extract import FeatureCache
+
+    names = sorted(os.listdir(made.images))[:40]
+    strict = FeatureCache().extract(names, made.images, net, config, 0.0015)
+    assert 0 < len(strict.refused) < 40
+    assert all(why.startswith("too large in pixels") for why in strict.refused.values())
+    lax = FeatureCache().extract(names, made.images, net, config, 50)
+    assert (lax.refused, lax.object_ids, lax.computed) == ({}, names, len(strict.refused))
+
+
+def test_they_are_the_backbones_features_in_the_asked_order(made: Made, net: Any, config: Any, cache: Path) -> None:
+    import tensorflow as tf
+
+    from kesikaran.data import preprocess
+
+    names = sorted(os.listdir(made.images))[:20]
+    found = extract(made, net, config, names)
+    for row, name in zip(found.matrix, names, strict=True):
+        pixels = preprocess.resize(preprocess.decode(tf.constant((made.images / name).read_bytes()), config), config)
+        assert tuple(pixels.shape) == (32, 32, 3)
+        assert 0 <= float(tf.reduce_min(pixels)) <= float(tf.reduce_max(pixels)) <= 1
+        np.testing.assert_allclose(row, net.layer(pixels[None])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": 48},
+        {"resize_method": ResizeMethod.bicubic},
+        {"antialias": False},
+        {"value_range": [-1.0, 1.0]},
+        {"jpeg_decode": JpegDecode.reduced},
+    ],
+    ids=str,
+)
+def test_other_preprocessing_is_another_key(change: dict[str, Any], net: Any, config: Any) -> None:
+    from kesikaran.features import extract
+
+    key = extract.cache_key(net, config)
+    assert extract.cache_key(net, dataclasses.replace(config, **change)) != key
+    assert extract.cache_key(net, dataclasses.replace(config, batch_size=8)) == key
+    assert extract.cache_key(dataclasses.replace(net, digest="0" * 32), config) != key
+    assert extract.cache_key(dataclasses.replace(net, handle="moved"), config) == key
+
+
+@pytest.mark.parametrize(
+    ("kind", "height", "width", "decoded"),
+    [
+        ("JPEG", 63, 80, (63, 80)),
+        ("JPEG", 64, 80, (32, 40)),
+        ("JPEG", 300, 200, (75, 50)),
+        ("JPEG", 256, 999, (32, 125)),
+        ("JPEG", 2000, 3000, (250, 375)),
+        ("PNG", 300, 200, (300, 200)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_smaller_where_asked(
+    kind: str, height: int, width: int, decoded: tuple[int, int], config: Any
+) -> None:
+    import tensorflow as tf
+
+    from kesikaran.data import preprocess
+
+    across = np.sin(np.arange(width) / 40)[None, :, None] + np.cos(np.arange(height) / 30)[:, None, None]
+    pixels = np.repeat((across * 50 + 120).astype(np.uint8), 3, axis=2)
+    reduced = dataclasses.replace(config, jpeg_decode=JpegDecode.reduced)
+    content = tf.constant(encoded(pixels, kind))
+    full, small = preprocess.decode(content, config), preprocess.decode(content, reduced)
+    assert tuple(full.shape) == (height, width, 3)
+    assert tuple(small.shape) == (*decoded, 3)
+    np.testing.assert_allclose(preprocess.resize(small, config), preprocess.resize(full, config), atol=0.03)
+
+
+@pytest.mark.parametrize("damage", ["flip a byte", "cut short", "empty"])
+def test_a_damaged_shard_is_set_aside_and_computed_again(
+    damage: str, made: Made, net: Any, config: Any, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = extract(made, net, config)
+    (shard,) = shards(cache)
+    content = shard.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    shard.write_bytes({"flip a byte": flipped, "cut short": content[:-100], "empty": b""}[damage])
+    mended = extract(made, net, config)
+    assert mended.computed == len(whole.object_ids)
+    assert "damaged: set aside as" in capsys.readouterr().out
+    np.testing.assert_array_equal(mended.matrix, whole.matrix)
+    assert list(cache.glob("features/*/*.damaged"))
+    assert extract(made, net, config).computed == 0
+
+
+PASS = """
+import os, signal, sys
+from pathlib import Path
+from kesikaran.config import schema
+from kesikaran.features import extract, shards
+from kesikaran.models import backbone
+images, handle, die_after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+c = schema.BackboneConfig(handle=handle, image_size=32, batch_size=16)
+append, written = shards.Shards.append, 0
+def counted(*arguments):
+    global written
+    append(*arguments)
+    written += 1
+    if written == die_after:
+        os.kill(os.getpid(), signal.SIGKILL)
+shards.Shards.append = counted
+found = extract.FeatureCache().extract(sorted(os.listdir(images)), images, backbone.load(handle, 32), c, 50)
+print("computed", found.computed, "of", len(found.object_ids))
+"""
+
+
+def test_a_killed_pass_loses_only_the_open_batch(made: Made, net: Any, config: Any, cache: Path) -> None:
+    command = [sys.executable, "-c", PASS, str(made.images), str(made.backbone), "3"]
+    killed = subprocess.run(command, env=os.environ, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = extract(made, net, config)
+    assert resumed.computed == len(os.listdir(made.images)) - 3 * 16
+    shutil.rmtree(cache)
+    np.testing.assert_array_equal(extract(made, net, config).matrix, resumed.matrix)
+
+
+def test_features_do_not_depend_on_their_batch(made: Made, net: Any, config: Any, cache: Path) -> None:
+    """The last batch is filled up: bit for bit what a full one gives."""
+    sizes: list[int] = []
+
+    def layer(images: Any) -> Any:
+        sizes.append(len(images))
+        return net.layer(images)
+
+    counted = SimpleNamespace(handle=net.handle, digest=net.digest, width=net.width, layer=layer)
+    names = sorted(os.listdir(made.images))
+    one = extract(made, counted, config, names[:1]).matrix
+    shutil.rmtree(cache)
+    np.testing.assert_array_equal(extract(made, counted, config, names[:20]).matrix[:1], one)
+    assert sizes == [16, 16, 16]
+
+
+def test_images_are_prepared_on_the_cpu(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever device runs the backbone: the same pixels, and one copy of a batch."""
+    from kesikaran.data import preprocess
+
+    devices: set[str] = set()
+    resize = preprocess.resize
+
+    def noted(image: Any, config: Any) -> Any:
+        pixels = resize(image, config)
+        devices.add(pixels.device)
+        return pixels
+
+    monkeypatch.setattr(preprocess, "resize", noted)
+    extract(made, net, config, sorted(os.listdir(made.images))[:9])
+    assert devices == {"/device:CPU:*"}
+
+
+def test_what_another_process_has_written_meanwhile_is_not_computed(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.data import image_file
+    from kesikaran.features.shards import Shards
+
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("KESIKARAN_CACHE", str(elsewhere))
+    names = sorted(os.listdir(made.images))
+    whole = extract(made, net, config, names)
+    monkeypatch.setenv("KESIKARAN_CACHE", str(cache))
+    append = Shards.append
+    forwards: list[int] = []
+
+    def helped(self: Shards, rows: dict[bytes, np.ndarray]) -> None:
+        append(self, rows)
+        if not forwards:
+            (shard,) = elsewhere.glob("features/*/*.arrow")
+            shutil.copy(shard, self.folder)
+        forwards.append(len(rows))
+
+    monkeypatch.setattr(Shards, "append", helped)
+    read = image_file.read_object
+    reads = []
+
+    def counted(path: Path) -> bytes:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(image_file, "read_object", counted)
+    found = extract(made, net, config, names)
+    assert (forwards, found.computed) == ([16], 16)
+    assert len(reads) <= 16 + 4 * 16 + 16 + 1  # those of the first batch and those under way
+    np.testing.assert_array_equal(found.matrix, whole.matrix)
+
+
+def test_two_processes_may_fill_it_at_once(made: Made, net: Any, config: Any, cache: Path) -> None:
+    command = [sys.executable, "-c", PASS, str(made.images), str(made.backbone), "0"]
+    both = [subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert out.endswith(f"of {len(os.listdir(made.images))}\n")
+    found = extract(made, net, config)
+    assert found.computed == 0
+    assert np.isfinite(found.matrix).all()
+
+
+def test_small_shards_are_merged(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = sorted(os.listdir(made.images))
+    for start in range(0, 100, 10):
+        extract(made, net, config, names[start : start + 10])
+    monkeypatch.setattr("kesikaran.features.shards._FULL_IMAGES", 150)
+    whole = extract(made, net, config)
+    assert whole.computed == len(names) - 100
+    assert len(shards(cache)) == 2
+    again = extract(made, net, config)
+    assert again.computed == 0
+    np.testing.assert_array_equal(again.matrix, whole.matrix)
+
+
+def test_no_room_to_merge_is_no_failure(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if len(content) > 3000:  # a batch of 16 has 2,000 bytes or so
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    found = extract(made, net, config)
+    assert (found.computed, len(shards(cache))) == (240, 15)
+    assert not list(cache.glob("features/*/*.tmp"))
+    assert extract(made, net, config).computed == 0
+
+
+def test_a_shard_that_is_merged_while_it_is_looked_for_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process merges between the listing of the folder and the opening of its files."""
+    from kesikaran.features import shards
+
+    sha1s = [bytes([number] * 20) for number in range(2)]
+    writer = shards.Shards(tmp_path)
+    for sha1 in sha1s:
+        writer.append({sha1: np.ones(4, np.float32)})
+    read_index = shards._read_index
+    merges: list[Path] = []
+
+    def merged_meanwhile(folder: Path) -> dict[str, list[int]]:
+        if not merges:
+            merges.append(folder)
+            writer.merge()
+        return read_index(folder)
+
+    monkeypatch.setattr(shards, "_read_index", merged_meanwhile)
+    known = shards.Shards(tmp_path)
+    assert all(sha1 in known for sha1 in sha1s)
+
+
+def test_a_shard_is_there_once_it_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another process merges it before it is opened again."""
+    from kesikaran.features.shards import Shards
+
+    sha1s = [bytes([number] * 20) for number in range(3)]
+    known = Shards(tmp_path)
+    known.append({sha1s[0]: np.ones(4, np.float32)})
+    assert sha1s[0] in known
+    write = Shards._write
+
+    def merged_at_once(self: Any, content: bytes) -> Path:
+        path = write(self, content)
+        Shards(tmp_path).merge()
+        return path
+
+    monkeypatch.setattr(Shards, "_write", merged_at_once)
+    known.append({sha1s[1]: np.ones(4, np.float32)})
+    known.look()
+    assert sha1s[1] in known
+    assert len(known) == 2
+
+
+def test_merging_loses_nothing_of_shards_that_overlap(tmp_path: Path) -> None:
+    from kesikaran.features.shards import Shards
+
+    rows = {bytes([number] * 20): np.full(4, number, np.float32) for number in range(3)}
+    known = Shards(tmp_path)
+    known.append(rows)
+    known.append({sha1: rows[sha1] for sha1 in list(rows)[:1]})
+    known.merge()
+    merged = Shards(tmp_path)
+    out = np.empty((3, 4), np.float32)
+    merged.gather(list(rows), out)
+    np.testing.assert_array_equal(out, np.stack(list(rows.values())))
+    assert len(list(tmp_path.glob("*.arrow"))) == 1
+
+
+@pytest.mark.parametrize("index", [None, "", "[]", '{"a": 1'])
+def test_the_index_is_made_anew(index: str | None, made: Made, net: Any, config: Any, cache: Path) -> None:
+    extract(made, net, config)
+    assert extract(made, net, config).computed == 0
+    (path,) = cache.glob("features/*/index.json")
+    before = path.read_text()
+    if index is None:
+        path.unlink()
+    else:
+        path.write_text(index)
+    assert extract(made, net, config).computed == 0
+    assert path.read_text() == before
+
+
+def test_a_shard_is_hashed_once(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(made, net, config)
+    extract(made, net, config)
+    monkeypatch.setattr("kesikaran.features.shards._checksum", None)
+    assert extract(made, net, config).computed == 0
+
+
+def test_a_large_matrix_lies_in_a_file(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = extract(made, net, config)
+    monkeypatch.setattr("kesikaran.features.matrix._IN_MEMORY_BYTES", 1000)
+    large = extract(made, net, config)
+    assert isinstance(large.matrix, np.memmap)
+    np.testing.assert_array_equal(large.matrix, small.matrix)
+    assert not list(cache.glob("features/*/*.tmp"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(InputError, match="has no room for the matrix of 240 images: it needs"):
+        extract(made, net, config)
+    assert not list(cache.glob("features/*/*.tmp"))
+
+
+# ---- the command line
+
+
+@pytest.fixture
+def command(run: Callable[..., Done]) -> Callable[..., Done]:
+    from kesikaran.cli import features
+
+    return lambda *words: run(features.main, "features", *words)
+
+
+def test_ls_says_what_is_there(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
+    nothing = f"0 keys, 0.0 MiB in {cache / 'features'}\n0 templates of models, 0.0 MiB in {cache / 'models'}\n"
+    assert command("ls") == Done(0, nothing, "")
+    found = extract(made, net, config)
+    done = command("ls")
+    assert done.code == 0
+    assert f"{found.key}  {len(found.object_ids)} images" in done.out
+    assert f"handle {made.backbone}, backbone {net.digest}" in done.out
+    assert "image_size_px 32" in done.out
+
+
+def test_verify_finds_what_the_index_hides(
+    made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
+) -> None:
+    extract(made, net, config)
+    extract(made, net, config)
+    assert command("verify") == Done(0, "1 keys, every shard is whole.\n", "")
+    (shard,) = shards(cache)
+    status = shard.stat()
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
+    done = command("verify")
+    assert (done.code, done.err) == (1, "1 shards were damaged\n")
+    assert f"set aside as {shard.stem}.damaged" in done.out
+    assert extract(made, net, config).computed == len(os.listdir(made.images))
+
+
+def test_gc_drops_what_no_longer_serves(
+    made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
+) -> None:
+    found = extract(made, net, config)
+    folder = cache / "features" / found.key
+    (folder / "a.damaged").write_bytes(b"0" * 2**20)
+    (folder / "old.7.tmp").write_bytes(b"0" * 2**20)
+    os.utime(folder / "old.7.tmp", (0, 0))
+    (folder / "new.7.tmp").write_bytes(b"of a process at work")
+    done = command("gc")
+    assert done.code == 0
+    assert done.out.startswith("2.0 MiB freed, ")
+    assert extract(made, net, config).computed == 0
+    assert {path.suffix for path in folder.iterdir() if path.is_file()} == {".arrow", ".json", ".lock", ".tmp"}
+    command("gc", "--unused-days", "1")
+    assert folder.exists()
+    os.utime(folder / "backbone.json", (0, 0))
+    assert f"{found.key}: removed" in command("gc", "--unused-days", "1").out
+    assert not folder.exists()
+
+
+def test_templates_of_models_are_counted_and_go_when_unused(
+    made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
+) -> None:
+    from kesikaran.publish import model_template
+
+    folders = [model_template.template(net, config, units) for units in ([], [8])]
+    marks = [folder.parent / "digest" for folder in folders]
+    size_bytes = sum(path.stat().st_size for mark in marks for path in mark.parent.rglob("*") if path.is_file())
+    assert size_bytes > 2**16
+    assert f"2 templates of models, {size_bytes / 2**20:.1f} MiB in {cache / 'models'}" in command("ls").out
+    for mark in marks:
+        os.utime(mark, (0, 0))
+    assert model_template.template(net, config, [8]) == folders[1], "used now"
+    assert command("gc") == Done(0, f"0.0 MiB freed, {size_bytes / 2**20:.1f} MiB kept\n", "")
+    assert f"{marks[0].parent.name}: removed" in command("gc", "--unused-days", "1").out
+    assert [mark.parent.exists() for mark in marks] == [False, True]
+    assert model_template.template(net, config, []) == folders[0], "and is built again"
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def full(aside: Path, path: Path) -> None:
+        if path.suffix == ".arrow":
+            raise OSError(28, "No space left on device")
+        replace(aside, path)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match=r"feature cache .* cannot be written \(No space left on device\)"):
+        extract(made, net, config)
+    assert {path.name for path in cache.rglob("*") if path.is_file()} == {"backbone.json"}
+
+
+def test_a_full_disk_at_the_first_note(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match=r"feature cache .* cannot be written \(No space left on device\): free some"):
+        extract(made, net, config)
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
+
+
+def test_a_broken_image_is_never_replaced(made: Made, net: Any, config: Any, cache: Path, tmp_path: Path) -> None:
+    from kesikaran.features.extract import FeatureCache
+
+    (tmp_path / "images").mkdir()
+    content = encoded(np.full((30, 30, 3), 9, np.uint8), "PNG")
+    (tmp_path / "images" / f"{'c' * 40}.png").write_bytes(content)
+    found = FeatureCache().extract([f"{'c' * 40}.png", f"{'d' * 40}.png"], tmp_path / "images", net, config, 50)
+    assert found.object_ids == []
+    assert found.refused == {
+        f"{'c' * 40}.png": "its content has another SHA-1 than its name",
+        f"{'d' * 40}.png": "missing",
+    }
+
+
+def test_a_damaged_image_takes_none_with_it(made: Made, net: Any, config: Any, cache: Path, tmp_path: Path) -> None:
+    """Images are decoded several in a call: one that cannot be must not be the end of the others."""
+    names = sorted(os.listdir(made.images))[:15]
+    expected = extract(made, net, config, names).matrix
+    shutil.rmtree(cache)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(made.images / name, folder / name)
+    half = encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), "PNG")[:4000]
+    damaged = f"{hashlib.sha1(half, usedforsecurity=False).hexdigest()}.png"
+    (folder / damaged).write_bytes(half)
+
+    from kesikaran.features.extract import FeatureCache
+
+    found = FeatureCache().extract([*names, damaged], folder, net, config, 50)
+    assert found.refused == {damaged: "truncated or damaged: it cannot be decoded"}
+    assert found.object_ids == names
+    np.testing.assert_array_equal(found.matrix, expected)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_nested_store_gives_what_a_flat_one_gives(
+    mixed: bool, made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    from kesikaran.features.extract import FeatureCache
+
+    names = sorted(os.listdir(made.images))[:40]
+    for name in names[20:] if mixed else names:
+        (tmp_path / "images" / name[:2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(made.images / name, tmp_path / "images" / name[:2] / name)
+    for name in names[:20] if mixed else []:
+        shutil.copy(made.images / name, tmp_path / "images" / name)
+    lost = [f"{names[0][:2]}{'c' * 38}.png", f"{'d' * 40}.png"]
+    nested = FeatureCache().extract([*names, *lost], tmp_path / "images", net, config, 50)
+    assert (nested.object_ids, nested.computed) == (names, 40)
+    assert nested.refused == dict.fromkeys(lost, "missing")
+    flat = extract(made, net, config, names)
+    assert flat.computed == 0
+    np.testing.assert_array_equal(nested.matrix, flat.matrix)
+
+
+# ---- another engine
+
+
+def test_openvino_computes_nearly_the_same_under_a_key_of_its_own(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    plain = extract(made, net, config)
+    other = extract(made, net, dataclasses.replace(config, engine=Engine.openvino))
+    assert plain.deviation is None
+    assert other.key != plain.key
+    assert other.computed == plain.computed
+    np.testing.assert_allclose(other.matrix, plain.matrix, atol=1e-4)
+    assert other.deviation == pytest.approx(np.abs(other.matrix[:32] - plain.matrix[:32]).max(), abs=1e-6)
+    short = extract(made, net, dataclasses.replace(config, engine=Engine.openvino, precision=Precision.bfloat16))
+    assert short.key not in (plain.key, other.key)
+    assert short.deviation is not None
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert short.deviation > 10 * other.deviation
+    again = extract(made, net, dataclasses.replace(config, engine=Engine.openvino))
+    assert (again.computed, again.deviation) == (0, other.deviation)
+    monkeypatch.setattr(openvino, "__version__", "2099.1.0-1-abc")
+    assert extract(made, net, dataclasses.replace(config, engine=Engine.openvino)).computed == plain.computed
+
+
+def test_the_deviation_is_of_images_that_can_be_decoded(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    from kesikaran.features.extract import FeatureCache
+
+    config = dataclasses.replace(config, engine=Engine.openvino)
+    none = FeatureCache().extract(["c" * 40 + ".png"], made.images, net, config, 50)
+    assert (none.object_ids, none.deviation) == ([], None)
+    copies = tmp_path / "images"
+    shutil.copytree(made.images, copies)
+    names = sorted(os.listdir(copies))[:40]
+    limit = 60 * 60 / 1e6  # no image is larger
+    measured = FeatureCache().extract(names, copies, net, config, limit).deviation
+    assert measured is not None
+
+    def again(limit: float) -> float | None:
+        """As if it had not been measured."""
+        (note,) = cache.glob("features/*/backbone.json")
+        what = json.loads(note.read_text())
+        note.write_text(json.dumps({name: value for name, value in what.items() if name != "largest_deviation"}))
+        found = FeatureCache().extract(names, copies, net, config, limit)
+        assert (found.computed, found.object_ids) == (0, names)
+        return found.deviation
+
+    assert again(limit) == measured
+    assert again(1e-6) is None, "too large, each of them"
+    for name in names[:31]:
+        (copies / name).write_bytes(b"damaged")
+    assert 0 < (again(limit) or 0) <= measured, "of the one that is left"
+    (copies / names[31]).write_bytes(b"damaged")
+    assert again(limit) is None
+
+
+def test_an_engine_that_is_not_installed_is_named(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r"needs the package openvino: pip install"):
+        extract(made, net, dataclasses.replace(config, engine=Engine.openvino))

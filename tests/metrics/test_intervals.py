@@ -1,0 +1,205 @@
+"""Intervals: coverage by simulation, references, and the cases where a metric has no spread to be seen."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from conftest import simulation
+from scipy.stats import binomtest, ncx2, norm
+from scipy.stats import t as student
+
+from kesikaran.metrics import calibration, influence, intervals, predictions
+from kesikaran.metrics.predictions import Predictions
+
+simulate = simulation()
+
+
+def counted(zeros: tuple[int, int], ones: tuple[int, int], groups: np.ndarray | None = None) -> predictions.Predictions:
+    """(predicted 1, all) of the images of label 0, and of label 1."""
+    labels = np.repeat([0, 1], [zeros[1], ones[1]])
+    said = np.concatenate([np.arange(zeros[1]) < zeros[0], np.arange(ones[1]) < ones[0]])
+    return Predictions.from_logits(labels, said - 0.5, groups)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_recall_has_wilsons_interval_as_newcombe_prints_it(right: int, n: int, low: float, high: float) -> None:
+    """Newcombe (1998), Two-sided confidence intervals for the single proportion."""
+    found = intervals.intervals(counted((0, 0), (right, n)))["recall"]
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    exact = binomtest(right, n).proportion_ci(method="wilson")
+    assert (found.low, found.high) == (pytest.approx(exact.low, abs=1e-9), pytest.approx(exact.high, abs=1e-9))
+
+
+def coverage(world: object, samples: int) -> dict[str, float]:
+    return dict(simulate.coverage(world, samples, lambda: None)["holds"])
+
+
+# Drawn with the label counts fixed, precision varies less than Wilson's interval allows for, and the error of
+# calibrated logits lies at the edge of what it can be, so that an interval of it errs on one side only.
+CAUTIOUS = ("precision", "calibration_error")
+
+
+def test_intervals_of_150_images_hold_the_truth_95_times_in_100() -> None:
+    for name, share in coverage(simulate.World(75, 75), 500).items():
+        assert 0.925 <= share <= (1.0 if name in CAUTIOUS else 0.98), name
+
+
+def test_intervals_of_150_images_in_30_groups_hold_the_truth() -> None:
+    world = simulate.World(75, 75, group=5, alike=0.5)
+    for name, share in coverage(world, 300).items():
+        assert 0.91 <= share <= (1.0 if name in CAUTIOUS else 0.985), name
+
+
+def test_intervals_that_overlook_groups_do_not_hold_the_truth() -> None:
+    random = np.random.default_rng(1)
+    world = simulate.World(75, 75, group=5, alike=0.5)
+    target, held = simulate.truth(world)["roc_auc"], []
+    for _ in range(200):
+        (outcome,) = simulate.draw(world, random)
+        found = intervals.intervals(Predictions.from_logits(outcome.labels, outcome.logits))["roc_auc"]
+        held.append(found.low <= target <= found.high)
+    assert np.mean(held) < 0.85
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.99])
+def test_a_wider_confidence_is_a_wider_interval(confidence: float) -> None:
+    (outcome,) = simulate.draw(simulate.World(40, 30), np.random.default_rng(0))
+    usual, other = intervals.intervals(outcome), intervals.intervals(outcome, confidence)
+    for name, one in usual.items():
+        assert other[name].value == one.value
+        assert (other[name].high - other[name].low > one.high - one.low) == (confidence > 0.95), name
+
+
+def test_groups_of_one_image_change_the_roc_auc_interval_not_at_all_and_whole_copies_do() -> None:
+    (outcome,) = simulate.draw(simulate.World(40, 30), np.random.default_rng(0))
+    alone = Predictions.from_logits(outcome.labels, outcome.logits, np.arange(70))
+    assert intervals.intervals(alone)["roc_auc"] == intervals.intervals(outcome)["roc_auc"]
+    doubled = [np.repeat(part, 2) for part in (outcome.labels, outcome.logits, np.arange(70))]
+    apart, together = (intervals.intervals(Predictions.from_logits(*doubled[:k])) for k in (2, 3))
+    alone_found = intervals.intervals(alone)
+    for name in ("accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "log_loss", "brier"):
+        assert together[name].low == pytest.approx(alone_found[name].low, abs=1e-9), name
+        assert together[name].high == pytest.approx(alone_found[name].high, abs=1e-9), name
+        assert apart[name].high - apart[name].low < 0.8 * (together[name].high - together[name].low), name
+
+
+def test_perfect_separation_leaves_room_below_one() -> None:
+    found = intervals.intervals(counted((0, 75), (75, 75)))
+    for name in ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1", "roc_auc", "pr_auc"):
+        assert found[name].value == found[name].high == 1
+        assert 0.93 < found[name].low < 0.98, name
+    in_groups = intervals.intervals(counted((0, 75), (75, 75), np.arange(150) // 5))
+    assert in_groups["recall"].low == pytest.approx(15 / (15 + student.ppf(0.975, 14) ** 2), abs=1e-9)
+    for name in ("accuracy", "roc_auc", "pr_auc", "f1"):
+        assert 0.7 < in_groups[name].low < 0.9, name
+
+
+def test_no_sample_is_worth_more_than_its_counts_of_labels_allow() -> None:
+    """Of the balanced accuracy of 20 right of 20 and 10 of 20 only one share varies, and 0.75 x 0.25 / variance would
+    be 57 images."""
+    found = intervals.intervals(counted((10, 20), (20, 20)))["balanced_accuracy"]
+    level = 1 - 2 * norm.sf(student.ppf(0.975, 19))
+    expected = binomtest(30, 40).proportion_ci(level, method="wilson")
+    assert (found.low, found.high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+
+
+@pytest.mark.parametrize("group", [None, 5])
+def test_a_perfect_area_is_worth_what_its_labels_allow(group: int | None) -> None:
+    """Four times the harmonic mean of 75 and 30, halved, and for pr_auc those of label 1; with groups, of groups."""
+    groups = None if group is None else np.arange(105) // group
+    zeros, ones = (75, 30) if group is None else (15, 6)
+    found = intervals.intervals(counted((0, 75), (30, 30), groups))
+    quantile = student.ppf(0.975, zeros + ones - 1)
+    for name, size in (("roc_auc", 4 * zeros * ones / (zeros + ones)), ("pr_auc", ones)):
+        assert found[name].low == pytest.approx(size / (size + quantile**2), abs=1e-9), name
+
+
+def test_one_label_of_one_image_is_hardly_known() -> None:
+    labels, logits = np.repeat([0, 1], [74, 1]), np.append(np.linspace(-3, 1, 74), 0.9)
+    found = intervals.intervals(Predictions.from_logits(labels, logits))
+    assert found["roc_auc"].low < 0.6
+    assert found["balanced_accuracy"].low < 0.7
+
+
+def test_ties_say_nothing_and_do_not_claim_to_know_it() -> None:
+    found = intervals.intervals(Predictions.from_logits(np.repeat([0, 1], 75), np.zeros(150)))
+    assert found["roc_auc"].value == 0.5
+    assert found["roc_auc"].low < 0.43
+    assert found["roc_auc"].high > 0.57
+    loss = found["log_loss"]
+    assert [loss.value, loss.low, loss.high] == pytest.approx([math.log(2)] * 3, abs=1e-12)
+
+
+def test_undefined_metrics_are_three_nans_and_the_others_are_finite() -> None:
+    outcome = Predictions.from_logits(np.ones(20, int), np.linspace(-1, 2, 20))
+    for name, found in intervals.intervals(outcome).items():
+        assert math.isnan(found.value) == math.isnan(found.low) == math.isnan(found.high), name
+        assert math.isnan(found.value) == (name in ("balanced_accuracy", "specificity", "roc_auc")), name
+
+
+def test_one_image_says_nothing_of_a_loss() -> None:
+    found = intervals.intervals(Predictions.from_logits(np.array([1]), np.array([0.3])))
+    assert (found["log_loss"].low, found["log_loss"].high) == (0, math.inf)
+    assert (found["brier"].low, found["brier"].high) == (0, 1)
+    assert found["accuracy"].low == pytest.approx(binomtest(1, 1).proportion_ci(method="wilson").low, abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 30])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_low_value_high_stand_in_this_order(n: int, grouped: bool) -> None:
+    random = np.random.default_rng(n)
+    for _ in range(50):
+        groups = random.integers(0, 3, n) if grouped else None
+        outcome = Predictions.from_logits(random.integers(0, 2, n), np.round(2 * random.normal(size=n)), groups)
+        for name, one in intervals.intervals(outcome).items():
+            assert math.isnan(one.value) or one.low <= one.value <= one.high, (name, outcome)
+            assert math.isnan(one.value) or name == "log_loss" or (one.low >= 0 and one.high <= 1), (name, outcome)
+
+
+def test_limits_of_the_calibration_error_are_where_the_seen_one_is_just_credible() -> None:
+    (outcome,) = simulate.draw(simulate.World(500, 500, stretch=2.5), np.random.default_rng(0))
+    found = calibration.calibration_bins(outcome, 10)
+    limits = intervals.calibration_interval(found, 0.9)
+    noise = found.share * found.noise
+    scale = (noise**2).sum() / noise.sum()
+    seen = (limits.value**2 + noise.sum()) / scale
+    for limit, level in ((limits.low, 0.95), (limits.high, 0.05)):
+        assert ncx2.cdf(seen, noise.sum() / scale, limit**2 / scale) == pytest.approx(level, abs=1e-6)
+
+
+def test_twenty_thousand_images_take_no_time() -> None:
+    (outcome,) = simulate.draw(simulate.World(10_000, 10_000), np.random.default_rng(0))
+    began = time.process_time()
+    intervals.intervals(outcome)
+    assert time.process_time() - began < 2
+
+
+def test_effective_size_is_the_count_over_the_design_effect() -> None:
+    """Pairs that are right or wrong together are worth half their images."""
+    right = np.repeat(np.arange(40) < 30, 2)
+    outcome = Predictions.from_logits(np.ones(80, int), right - 0.5, np.arange(80) // 2)
+    part = influence.of(outcome)["recall"]
+    size, freedom = intervals.effective_size(part, outcome, influence.sampling_units(outcome))
+    assert (size, freedom) == (pytest.approx(39), pytest.approx(39))
+
+
+def test_groups_that_offset_each_other_are_not_worth_more_than_their_images() -> None:
+    """Of 20 pairs 19 have one right and one wrong image: their sums hardly vary."""
+    right = np.append(np.tile([1, 0], 19), [1, 1])
+    outcome = Predictions.from_logits(np.ones(40, int), right - 0.5, np.arange(40) // 2)
+    part = influence.of(outcome)["recall"]
+    spread, _ = influence.variance(part.each, influence.sampling_units(outcome), part.of)
+    assert part.value * (1 - part.value) / spread > 300
+    assert intervals.effective_size(part, outcome, influence.sampling_units(outcome)) == (40, pytest.approx(19))
+
+
+def test_a_calibration_error_without_noise_is_known_exactly() -> None:
+    """Probabilities of 0 and 1 that are all wrong: no bin has a spread."""
+    labels = np.repeat([0, 1], 20)
+    for logits, error in ((np.where(labels == 1, -1000.0, 1000.0), 1), (np.where(labels == 1, 1000.0, -1000.0), 0)):
+        found = intervals.intervals(Predictions.from_logits(labels, logits))["calibration_error"]
+        assert found == intervals.Interval(error, error, error)

@@ -1,0 +1,130 @@
+"""What a run says of itself: intervals beside every metric, and nothing where a metric is undefined."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import Done, Made
+
+from kesikaran.metrics.intervals import intervals
+from kesikaran.metrics.predictions import Predictions
+from kesikaran.tracking import artifacts
+
+pytestmark = pytest.mark.tensorflow
+
+Train = Callable[..., Done]
+Runs = Callable[[], list[Any]]
+
+
+def written_split(made: Made, path: Path, tested: list[int]) -> str:
+    """A split of the made images whose test side has the given labels, one image each; the word that takes it."""
+    table = pd.read_csv(made.labels)
+    table["type"] = ["validation" if row % 5 == 0 else "train" for row in range(len(table))]
+    for label in set(tested):
+        rows = table.index[(table["value"] == label) & (table["type"] == "train")][: tested.count(label)]
+        table.loc[rows, "type"] = "test"
+    table.to_csv(path, index=False)
+    return f"split.file={path}"
+
+
+def test_every_metric_has_its_interval_in_mlflow_and_in_the_table(train: Train, made: Made, runs: Runs) -> None:
+    done = train(*made.words, "tracking.log_model=false", "evaluation.confidence=0.9")
+    assert done.code == 0
+    (run,) = runs()
+    logged = run.data.metrics
+    table = artifacts.predictions(run.info.run_id)
+    for side in ("train", "validation", "test"):
+        outcome = Predictions.from_table(table[table["split"] == side])
+        for name, interval in intervals(outcome, 0.9, 10).items():
+            found = [logged[f"{side}/{name}{end}"] for end in ("", "_low", "_high")]
+            assert found == pytest.approx([interval.value, interval.low, interval.high], abs=1e-12)
+            assert found[1] <= found[0] <= found[2]
+            assert f"{found[0]:.3f} [{found[1]:.3f}, {found[2]:.3f}]" in done.out
+    assert logged["test/accuracy_high"] - logged["test/accuracy_low"] > 0.02
+
+
+def test_a_test_split_of_one_class_has_no_number_for_what_it_cannot_say(
+    train: Train, made: Made, runs: Runs, tmp_path: Path
+) -> None:
+    given = written_split(made, tmp_path / "split.csv", [1] * 12)
+    done = train(*made.words, "split=from_file", given, "tracking.log_model=false")
+    assert done.code == 0, done.err
+    logged = runs()[0].data.metrics
+    ours = {"specificity", "balanced_accuracy", "roc_auc"}
+    assert {name for name in ours if f"test/{name}" in logged or f"test/{name}_low" in logged} == set()
+    assert logged["test/n"] == logged["test/fn"] + logged["test/tp"] == 12
+    assert 0 <= logged["test/accuracy_low"] <= logged["test/accuracy"]
+    (line,) = re.findall(r"^Undefined in test, with 0 images of label 0, 12 of label 1 .*: (.*)$", done.out, re.M)
+    assert ours <= set(line.split(", "))
+
+
+def test_a_test_split_of_one_image(train: Train, made: Made, runs: Runs, tmp_path: Path) -> None:
+    given = written_split(made, tmp_path / "split.csv", [0])
+    done = train(*made.words, "split=from_file", given, "tracking.log_model=false")
+    assert done.code == 0, done.err
+    logged = runs()[0].data.metrics
+    assert logged["test/accuracy"] in (0, 1)
+    assert logged["test/accuracy_high"] - logged["test/accuracy_low"] > 0.75
+
+
+def test_a_validation_split_of_one_class_can_stop_by_loss_and_not_by_auc(
+    train: Train, made: Made, runs: Runs, tmp_path: Path
+) -> None:
+    table = pd.read_csv(made.labels)
+    table["type"] = ["test" if row % 5 == 0 else "train" for row in range(len(table))]
+    table.loc[table.index[(table["value"] == 1) & (table["type"] == "train")][:20], "type"] = "validation"
+    table.to_csv(tmp_path / "split.csv", index=False)
+    words = [*made.words, "split=from_file", f"split.file={tmp_path / 'split.csv'}", "tracking.log_model=false"]
+    assert train(*words).code == 0
+    assert "validation/auc" not in runs()[0].data.metrics
+    assert "validation/loss" in runs()[0].data.metrics
+    done = train(*words, "fit.monitor=auc")
+    assert done.code == 1
+    assert (
+        "validation split is left with 0 images of label 0 and 20 of label 1: it needs at least one of each" in done.err
+    )
+
+
+def test_prevalences_are_told_and_listed(train: Train, made: Made, runs: Runs, client: Any, tmp_path: Path) -> None:
+    done = train(*made.words, "evaluation.prevalences=[0.5,0.01]", "tracking.log_model=false")
+    assert done.code == 0
+    (run,) = runs()
+    path = client.download_artifacts(run.info.run_id, "prevalences.csv", str(tmp_path))
+    table = pd.read_csv(path)
+    assert table["prevalence"].tolist() == [0.5, 0.01]
+    for row in table.to_dict("records"):
+        recall, specificity = run.data.metrics["test/recall"], run.data.metrics["test/specificity"]
+        alerts = row["prevalence"] * recall + (1 - row["prevalence"]) * (1 - specificity)
+        assert row["alerts_per_10000"] == pytest.approx(1e4 * alerts)
+        assert row["missed_per_10000"] == pytest.approx(1e4 * row["prevalence"] * (1 - recall))
+        assert row["precision"] == pytest.approx(row["prevalence"] * recall / alerts)
+        assert row["precision_low"] <= row["precision"] <= row["precision_high"]
+    zeros = int(run.data.metrics["test/tn"] + run.data.metrics["test/fp"])
+    assert f"With {zeros} test images of label 0 no false-positive rate below {1 - 0.05 ** (1 / zeros):.1%}" in done.out
+
+
+def test_what_the_split_keeps_together_is_resampled_together(train: Train, made: Made, runs: Runs) -> None:
+    assert train(*made.words, "tracking.log_model=false").code == 0
+    blocks = ["split=blocks", "split.block_size=8", "split.folds=4"]
+    assert train(*made.words, *blocks, "tracking.log_model=false").code == 0
+    alone, grouped = (artifacts.predictions(run.info.run_id) for run in runs())
+    assert "group" not in alone
+    assert grouped["group"].nunique() == 30
+    assert grouped.groupby("group")["split"].nunique().max() == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("evaluation.prevalences=[0.5,1]", "evaluation.prevalences=[0.5, 1.0] is not allowed"),
+        ("evaluation.prevalences=[0]", "evaluation.prevalences=[0.0] is not allowed"),
+        ("evaluation.confidence=1", "evaluation.confidence=1.0 is not allowed"),
+        ("evaluation.calibration_bins=0", "evaluation.calibration_bins=0 is not allowed: at least 1"),
+    ],
+)
+def test_ranges(train: Train, made: Made, word: str, said: str) -> None:
+    done = train(*made.words, word)
+    assert (done.code, said in done.err, done.err.count("\n")) == (1, True, 1)

@@ -1,0 +1,215 @@
+"""The head learns what it is told to, stops where validation says, and says when it cannot."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from kesikaran.config.schema import FitConfig, HeadConfig, Monitor, OptimizerConfig, OptimizerName, Schedule
+from kesikaran.core.errors import InputError
+from kesikaran.training.losses import Loss
+
+pytestmark = pytest.mark.tensorflow
+
+
+def sample(count: int, seed: int, width: int = 6) -> Any:
+    """Gaussian features whose first column tells the label, noisily; label 1 three times in four."""
+    from kesikaran.training.task import FeatureRows
+
+    random = np.random.default_rng(seed)
+    labels = (random.random(count) < 0.75).astype(int)
+    features = random.normal(size=(count, width))
+    features[:, 0] += 1.5 * labels
+    return FeatureRows(features.astype(np.float32), labels)
+
+
+def task(
+    head: HeadConfig | None = None,
+    optimizer: OptimizerConfig | None = None,
+    loss: Loss | None = None,
+    seed: int = 0,
+    **fit_words: Any,
+) -> tuple[Any, list[dict[str, float]]]:
+    """A task on `sample`, and the list that will hold the metrics of each epoch."""
+    from kesikaran.models.head import build_head
+    from kesikaran.training.task import HeadTask
+
+    head = head or HeadConfig()
+    settings = FitConfig(**{"epochs": 30, **fit_words})
+    optimizer = optimizer or OptimizerConfig(OptimizerName.adam, lr=0.05)
+    history: list[dict[str, float]] = []
+    net = build_head(6, head, seed)
+    return HeadTask(net, head, optimizer, settings, loss or Loss(), seed, lambda _, m: history.append(m)), history
+
+
+def fit(*args: Any, **words: Any) -> tuple[Any, Any, list[dict[str, float]]]:
+    """Train one `task`. Returns (the head, what fit says of itself, the metrics of each epoch)."""
+    from kesikaran.training import head_trainer
+
+    one, history = task(*args, **words)
+    (fitted,) = head_trainer.fit([one], sample(400, 1), sample(200, 2))
+    return one.model, fitted, history
+
+
+def test_a_linear_head_is_logistic_regression() -> None:
+    """Without L2, dropout and early stopping it must reach what scikit-learn's solver finds."""
+    from kesikaran.training import head_trainer
+
+    cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
+    net, _, _ = fit(optimizer=cosine, epochs=150, patience=None)
+    train, validation = sample(400, 1), sample(200, 2)
+    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(train.features, train.labels)
+    logits = reference.decision_function(validation.features)
+    np.testing.assert_allclose(head_trainer.predict(net, validation.features), logits, atol=0.05)
+
+
+@pytest.mark.parametrize(("monitor", "metric", "best"), [(Monitor.loss, "loss", min), (Monitor.auc, "auc", max)])
+def test_the_best_epochs_weights_are_put_back(monitor: Monitor, metric: str, best: Any) -> None:
+    from kesikaran.metrics import binary
+    from kesikaran.training import head_trainer
+
+    net, fitted, history = fit(HeadConfig([64]), epochs=60, patience=4, monitor=monitor)
+    values = [epoch[f"validation/{metric}"] for epoch in history]
+    assert fitted.epochs == len(history) < 60, "it overfits, so it must stop"
+    assert values[fitted.epoch] == best(values)
+    assert fitted.epochs - 1 - fitted.epoch == 4
+    validation = sample(200, 2)
+    logits = head_trainer.predict(net, validation.features)
+    found = {"loss": binary.log_loss, "auc": binary.roc_auc}[metric](validation.labels, logits)
+    assert found == pytest.approx(values[fitted.epoch])
+
+
+def test_the_best_weights_come_back_when_the_epochs_run_out() -> None:
+    _, fitted, history = fit(HeadConfig([64]), epochs=12, patience=11)
+    values = [epoch["validation/loss"] for epoch in history]
+    assert len(values) == 12
+    assert fitted.epoch == int(np.argmin(values)) < 11
+
+
+@pytest.mark.parametrize("monitor", list(Monitor))
+def test_of_equally_good_epochs_the_earliest_is_the_best(monitor: Monitor) -> None:
+    """At a rate that moves no weight every epoch is as good as the first."""
+    from kesikaran.training.task import FitResult
+
+    _, fitted, history = fit(optimizer=OptimizerConfig(OptimizerName.sgd, lr=1e-30), patience=2, monitor=monitor)
+    assert len({epoch[f"validation/{monitor.name}"] for epoch in history}) == 1
+    assert fitted == FitResult(epoch=0, epochs=3)
+
+
+def test_without_patience_the_last_epoch_stays() -> None:
+    _, fitted, history = fit(HeadConfig([64]), epochs=12, patience=None)
+    assert (fitted.epoch, fitted.epochs, len(history)) == (11, 12, 12)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_them() -> None:
+    _, _, whole = fit(epochs=2, batch_size=400)
+    _, _, larger = fit(epochs=2, batch_size=2**40)
+    assert larger == whole
+
+
+def test_learning_rates_by_schedule() -> None:
+    _, _, constant = fit(optimizer=OptimizerConfig(OptimizerName.sgd, lr=0.1), epochs=4)
+    assert [epoch["learning_rate"] for epoch in constant] == pytest.approx([0.1] * 4)
+    cosine = OptimizerConfig(OptimizerName.sgd, lr=0.1, schedule=Schedule.cosine)
+    _, _, falling = fit(optimizer=cosine, epochs=4)
+    # Of each epoch's last step: 13 steps an epoch, the first at the full rate
+    expected = [0.1 * (1 + np.cos(np.pi * (13 * epoch - 1) / 52)) / 2 for epoch in (1, 2, 3, 4)]
+    assert [epoch["learning_rate"] for epoch in falling] == pytest.approx(expected, abs=1e-7)
+
+
+def test_class_weights_move_the_rarer_class_forward() -> None:
+    """Weights w0, w1 shift the ideal logit by log(w1 / w0)."""
+    from kesikaran.training import head_trainer, imbalance
+
+    weights = imbalance.class_weights(sample(400, 1).labels)
+    plain, _, _ = fit(epochs=60, patience=None)
+    weighted, _, _ = fit(loss=Loss(weights[0], weights[1]), epochs=60, patience=None)
+    features = sample(200, 2).features
+    moved = np.mean(head_trainer.predict(weighted, features) - head_trainer.predict(plain, features))
+    assert moved == pytest.approx(np.log(weights[1] / weights[0]), abs=0.25)
+
+
+def test_what_the_head_is_made_of() -> None:
+    from kesikaran.models.head import build_head
+
+    kinds = [type(layer).__name__ for layer in build_head(5, HeadConfig([7, 3], dropout=0.4, l2=0.01), 0).layers]
+    assert kinds == ["Dropout", "Dense", "Dropout", "Dense", "Dropout", "Dense"]
+    head = build_head(5, HeadConfig([7, 3], dropout=0.4, l2=0.01), 0)
+    assert [tuple(weight.shape) for weight in head.weights] == [(5, 7), (7,), (7, 3), (3,), (3, 1), (1,)]
+    kernels = [weight.numpy() for weight in head.weights[::2]]
+    assert float(sum(head.losses)) == pytest.approx(0.01 * sum(float((k**2).sum()) for k in kernels), rel=1e-5)
+    assert {layer.rate for layer in head.layers if hasattr(layer, "rate")} == {0.4}
+    linear = build_head(5, HeadConfig(), 0)
+    assert [type(layer).__name__ for layer in linear.layers] == ["Dense"]
+    assert linear.losses == []
+
+
+def test_l2_shrinks_and_dropout_regularizes() -> None:
+    plain, _, _ = fit(epochs=60, patience=None)
+    small, _, _ = fit(HeadConfig(l2=0.1), epochs=60, patience=None)
+    assert np.linalg.norm(small.get_weights()[0]) < 0.7 * np.linalg.norm(plain.get_weights()[0])
+
+
+def test_a_loss_that_is_not_finite_names_the_step() -> None:
+    _, failed, _ = fit(HeadConfig([8]), OptimizerConfig(OptimizerName.sgd, lr=1e30))
+    assert isinstance(failed, InputError)
+    assert re.match(r"the loss became (nan|inf) at epoch 0, step \d+: try a lower optimizer.lr", str(failed))
+
+
+def test_predict_takes_any_number_of_rows() -> None:
+    from kesikaran.models.head import build_head
+    from kesikaran.training import head_trainer
+
+    net = build_head(3, HeadConfig(), 0)
+    features = np.random.default_rng(0).normal(size=(10_000, 3)).astype(np.float32)
+    logits = head_trainer.predict(net, features)
+    assert (logits.shape, logits.dtype) == ((10_000,), np.float32)
+    kernel, bias = net.get_weights()
+    np.testing.assert_allclose(logits, features @ kernel[:, 0] + bias, atol=1e-5)
+
+
+class Watched(np.ndarray):
+    """A matrix that notes how many bytes of it are copied at once."""
+
+    copied: list[int]
+
+    def __getitem__(self, rows: Any) -> Any:
+        part = np.asarray(self)[rows]
+        self.copied.append(part.nbytes)
+        return part
+
+
+@pytest.mark.parametrize("head", [HeadConfig(l2=0.01), HeadConfig([5, 4], dropout=0.3)], ids=["linear", "hidden"])
+def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two orders at once, 13 steps an epoch, the last of them of 16 rows, in chunks of 2 steps; the rows lie elsewhere
+    in a larger matrix. Every loss, every weight; compiled once, and never more than a chunk copied."""
+    from kesikaran.training import head_epoch, head_stack, head_trainer
+    from kesikaran.training.task import FeatureRows
+
+    both = sample(400, 1), sample(200, 2)
+    order = np.random.default_rng(0).permutation(700)
+    matrix = np.zeros((700, 6), np.float32).view(Watched)
+    matrix.copied = []
+    labels = np.zeros(700, int)
+    rows = order[:400], order[400:600]
+    for mine, one in zip(rows, both, strict=True):
+        matrix[mine], labels[mine] = one.features, one.labels
+    outcomes = []
+    monkeypatch.setattr(head_stack, "_CHUNK_BYTES", 4000)
+    for held_bytes, chosen in ((2**20, both), (14_399, [FeatureRows(matrix, labels).take(mine) for mine in rows])):
+        monkeypatch.setattr(head_stack, "_HELD_BYTES", held_bytes)
+        head_epoch.program.cache_clear()
+        cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
+        tasks = [task(head, cosine, Loss(2.0, 0.7, 1.5), seed, epochs=4) for seed in (0, 7)]
+        fitted = head_trainer.fit([one for one, _ in tasks], *chosen)
+        assert head_epoch.program(cosine.name, 32, head.dropout > 0, True).experimental_get_tracing_count() == 1
+        outcomes.append((fitted, tasks))
+    (expected, held), (found, streamed) = outcomes
+    assert found == expected
+    for (one, history), (other, its) in zip(held, streamed, strict=True):
+        assert [epoch == pytest.approx(mine, rel=1e-5) for epoch, mine in zip(its, history, strict=True)] == [True] * 4
+        for weight, same in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
+            np.testing.assert_allclose(same, weight, rtol=1e-5, atol=1e-6)
+    assert max(matrix.copied) <= 4000
