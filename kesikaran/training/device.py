@@ -1,4 +1,8 @@
-"""The device and the random state of this process. Called once a job, before anything is computed."""
+"""The device and the random state of this process, set once a job before anything is computed.
+
+Both are state of the process that outlives a job: the devices that TensorFlow can see, op determinism, and the global
+random states of Python, NumPy and TensorFlow.
+"""
 
 import tensorflow as tf
 import tf_keras
@@ -8,10 +12,10 @@ from kesikaran.core.errors import InputError
 
 
 def choose(device: Device) -> str:
-    """Show TensorFlow the wanted device and name it for the tags: `cpu`, or the GPU's own name.
+    """Make only the wanted device visible to TensorFlow. Returns its name for the tags: `cpu`, or the GPU's own name.
 
     Raises:
-        InputError: `gpu` without one, or another device than an earlier job of this process used.
+        InputError: `gpu` on a machine without one, or another device than an earlier job of this process used.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if device is Device.gpu and not gpus:
@@ -30,8 +34,8 @@ def choose(device: Device) -> str:
 
 
 def seed(value: int, deterministic: bool) -> None:
-    """Seed Python, NumPy and TensorFlow. `deterministic` also forbids TensorFlow its races, for good:
-    it stays on for the later jobs of the process."""
+    """Seed Python, NumPy and TensorFlow. `deterministic` also turns on TensorFlow's op determinism, which has no off
+    switch: it stays on for the later jobs of the process."""
     tf_keras.utils.set_random_seed(value)
     if deterministic:
         tf.config.experimental.enable_op_determinism()

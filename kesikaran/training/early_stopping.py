@@ -1,30 +1,50 @@
-"""Which epoch is the best on validation, and when to stop."""
+"""Early stopping: which epoch is the best on validation, and when a training ends."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from kesikaran.config.schema import Monitor
 from kesikaran.core.errors import InputError
-from kesikaran.training.task import FitResult, HeadTask
+from kesikaran.training.task import FitResult
 
 
 class EarlyStopping:
-    """Measures one head after each epoch, and says whether it goes on."""
+    """Follows the training of one model.
 
-    def __init__(self, task: HeadTask):
-        self._task = task
+    running: whether the training goes on. loss, auc: of the last epoch on validation. outcome: set after the first
+    epoch; an InputError where the losses or the logits were not finite.
+    """
+
+    outcome: FitResult | InputError
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        patience: int | None,
+        epochs: int,
+        on_epoch: Callable[[int, dict[str, float]], None],
+    ):
+        """
+        Args:
+            monitor, patience, epochs: as in `FitConfig`. Without patience the last epoch is always the best.
+            on_epoch: called after each epoch that gave finite numbers, with its number (from 0) and its metrics.
+        """
+        self._monitor, self._patience, self._epochs, self._on_epoch = monitor, patience, epochs, on_epoch
         self._best, self._best_epoch = math.inf, 0
         self.running = True
         self.loss, self.auc = math.inf, 0.0
-        self.outcome: FitResult | InputError
 
-    def judge(self, epoch: int, losses: np.ndarray, logits: np.ndarray, metrics: dict[str, float]) -> bool:
+    def update(self, epoch: int, losses: np.ndarray, logits_finite: bool, metrics: dict[str, float]) -> bool:
         """Whether the weights after this epoch are the best so far.
 
         Args:
-            losses, logits: of the steps and of validation, float32 [steps] and [n].
-            metrics: those of `Task.on_epoch`.
+            epoch: its number, from 0.
+            losses: of its steps, float32 [steps].
+            logits_finite: whether every logit on validation is finite.
+            metrics: what `on_epoch` is to get, with validation/loss and validation/auc among it. An AUC of NaN
+                (validation has one class only) is left out.
         """
         broken = np.flatnonzero(~np.isfinite(losses))
         if broken.size:
@@ -32,22 +52,21 @@ class EarlyStopping:
                 f"the loss became {losses[broken[0]]} at epoch {epoch}, step {broken[0]}: try a lower "
                 "optimizer.lr, and check the features of your own backbone (backbone.value_range)"
             )
-        if not np.isfinite(logits).all():
+        if not logits_finite:
             return self._fail(f"the logits are not finite after epoch {epoch}: try a lower optimizer.lr")
         self.loss, self.auc = metrics["validation/loss"], metrics["validation/auc"]
         if math.isnan(self.auc):
-            del metrics["validation/auc"]
-        self._task.on_epoch(epoch, metrics)
-        config = self._task.fit
-        value = self.loss if config.monitor is Monitor.loss else -self.auc
-        better = config.patience is None or value < self._best
+            metrics = {name: value for name, value in metrics.items() if name != "validation/auc"}
+        self._on_epoch(epoch, metrics)
+        value = self.loss if self._monitor is Monitor.loss else -self.auc
+        better = self._patience is None or value < self._best
         if better:
             self._best, self._best_epoch = value, epoch
-        worn_out = config.patience is not None and epoch - self._best_epoch >= config.patience
-        self.running = not worn_out and epoch + 1 < config.epochs
+        out_of_patience = self._patience is not None and epoch - self._best_epoch >= self._patience
+        self.running = not out_of_patience and epoch + 1 < self._epochs
         self.outcome = FitResult(self._best_epoch, epoch + 1)
         return better
 
-    def _fail(self, why: str) -> bool:
-        self.running, self.outcome = False, InputError(why)
+    def _fail(self, reason: str) -> bool:
+        self.running, self.outcome = False, InputError(reason)
         return False

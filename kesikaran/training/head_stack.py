@@ -1,4 +1,5 @@
-"""Heads of one shape, stacked on the device and trained epoch by epoch; their rows, held there or brought in chunks."""
+"""Heads of one shape, stacked on the device and trained epoch by epoch; their rows are on the device too, or come in
+chunks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +12,26 @@ from kesikaran.training import head_epoch, optimizers
 from kesikaran.training.hyperparameters import Hyperparameters
 from kesikaran.training.task import FeatureRows, HeadTask
 
-_RESIDENT_BYTES = 2**28  # of features; what is larger stays where it is and comes to the device chunk by chunk
+_RESIDENT_BYTES = 2**28  # the most features that are put on the device as a whole; more come chunk by chunk
 _CHUNK_BYTES = 2**26
 Resident = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch did to heads."""
+    """The numbers of one epoch, by head."""
 
     losses: np.ndarray  # of each step, float32 [head, steps]
-    means: list[float]  # of them, a row counting as a row
+    means: list[float]  # the mean loss over the rows
     logits: np.ndarray  # of validation, float32 [head, n]
     learning_rates: list[float]  # of the last step
 
 
 class Stack:
-    """Tasks' heads on the device, trained together.
+    """The heads of several tasks on the device, trained together.
 
-    Features that are too many to be held there too come chunk by chunk, a chunk the rows of some steps. Every chunk
-    has one shape, so that the program is compiled once: steps are added to the last that have no rows.
+    Where the features are not on the device, they come in chunks, each with the rows of some steps. The last chunk is
+    filled up with steps that have no rows: all chunks then have one shape, and the program is compiled once.
     """
 
     def __init__(
@@ -41,24 +42,40 @@ class Stack:
         validation: FeatureRows,
         resident: Resident | None,
     ):
-        """part: the numbers of its tasks, int [stream, member]. It gives what is of a head in this order."""
+        """
+        Args:
+            tasks: all tasks of the fit.
+            part: the numbers of the tasks in this stack, int [stream, member]. What the stack returns by head is in
+                the order of `part.flat`.
+            resident: of `resident`.
+        """
         self._tasks, self._shape = [tasks[n] for n in part.flat], part.shape
         self._train, self._validation, self._resident = train, validation, resident
         self._leaders = [tasks[n] for n in part[:, 0]]
         self._rows = len(train.labels)
         self._batch_size = min(tasks[0].fit.batch_size, self._rows)
         self._steps = -(-self._rows // self._batch_size)
-        # Of all tasks, so that other parts have the same program
+        # Over all tasks, so that the stacks of a fit share one program
         has_dropout = any(task.head.dropout for task in tasks)
         has_focal = any(task.loss.focal_gamma for task in tasks)
         self._program = head_epoch.program(tasks[0].optimizer.name, self._batch_size, has_dropout, has_focal)
-        self._chunk_steps = self._steps
-        if resident is None:
-            width = train.matrix.shape[1]
-            most_steps = max(_CHUNK_BYTES // (len(part) * self._batch_size * width * 4), 1)
-            chunks = -(-self._steps // most_steps)
-            self._chunk_steps = -(-self._steps // chunks)
-        self._numbers = Hyperparameters(
+        self._chunk_steps = self._steps if resident else self._steps_of_a_chunk()
+        self._numbers = self._hyperparameters()
+        # Kernels [in, out] and biases [out] in Keras
+        by_weight = zip(*(task.model.get_weights() for task in self._tasks), strict=True)
+        self._weights = [self._laid_out([np.atleast_2d(value.T) for value in values]) for values in by_weight]
+        self._slots = [[tf.zeros_like(weight)] * 2 for weight in self._weights]
+        self._best = self._weights
+
+    def _steps_of_a_chunk(self) -> int:
+        """As few chunks as their size allows, and these of equal length."""
+        width = self._train.matrix.shape[1]
+        most_steps = max(_CHUNK_BYTES // (len(self._leaders) * self._batch_size * width * 4), 1)
+        chunks = -(-self._steps // most_steps)
+        return -(-self._steps // chunks)
+
+    def _hyperparameters(self) -> Hyperparameters:
+        return Hyperparameters(
             l2=self._laid_out([task.head.l2 for task in self._tasks]),
             momentum=self._laid_out([task.optimizer.momentum for task in self._tasks]),
             weight_decay=self._laid_out([task.optimizer.weight_decay for task in self._tasks]),
@@ -69,18 +86,16 @@ class Stack:
             logit_offset=self._laid_out([task.loss.logit_offset for task in self._tasks]),
             dropout=tf.constant([task.head.dropout for task in self._leaders], tf.float32),
         )
-        # Keras has kernels [in, out] and biases [out]
-        by_weight = zip(*(task.model.get_weights() for task in self._tasks), strict=True)
-        self._weights = [self._laid_out([np.atleast_2d(one.T) for one in each]) for each in by_weight]
-        self._slots = [[tf.zeros_like(weight)] * 2 for weight in self._weights]
-        self._best = self._weights
 
     def run(self, epoch: int) -> Epoch:
-        """One epoch of all heads, the stopped ones as well: they cost little and nobody looks."""
+        """Train all heads for one epoch. A head that has stopped is trained on: that costs little, and its weights are
+        not used any more."""
         layers = len(self._weights) // 2
         seeds = {lead.seed for lead in self._leaders}
         random = {seed: head_epoch.draws(seed, epoch, self._rows, self._batch_size, layers) for seed in seeds}
-        order, keys = (np.stack(each) for each in zip(*(random[lead.seed] for lead in self._leaders), strict=True))
+        order, keys = (
+            np.stack(by_stream) for by_stream in zip(*(random[lead.seed] for lead in self._leaders), strict=True)
+        )
         rates = [optimizers.learning_rates(t.optimizer, epoch, t.fit.epochs, self._steps) for t in self._tasks]
         rates_by_step = np.stack(rates, 1).reshape(self._steps, *self._shape, 1, 1)
         losses = []
@@ -98,16 +113,16 @@ class Stack:
         sizes[-1] = self._rows - (self._steps - 1) * self._batch_size
         means = np.average(losses_by_task, axis=1, weights=sizes).tolist()
         logits_by_task = self._by_task(logits.numpy() if self._resident else self._validation_logits())
-        return Epoch(losses_by_task, means, logits_by_task, [float(each[-1]) for each in rates])
+        return Epoch(losses_by_task, means, logits_by_task, [float(by_step[-1]) for by_step in rates])
 
     def keep(self, which: np.ndarray) -> None:
-        """Keep the present weights of some heads, bool by task, as their best."""
+        """Remember the present weights of the chosen heads as their best. which: bool [head]."""
         if which.any():
             chosen = self._laid_out(which) > 0
             self._best = [tf.where(chosen, now, best) for now, best in zip(self._weights, self._best, strict=True)]
 
     def _data(self, order: tf.Tensor) -> tuple[Sequence[Any], tf.Tensor]:
-        """(features, labels and validation features for the program, the order as row numbers in these)."""
+        """Features, labels and validation features for the program, and `order` as row numbers in these features."""
         if self._resident:
             return self._resident, order
         part = self._train.take(order.numpy().ravel())
@@ -116,26 +131,26 @@ class Stack:
         return [tf.constant(part.features), _floats(part.labels), nothing], local
 
     def _filled(self, by_step: np.ndarray, axis: int) -> tf.Tensor:
-        """A chunk's part of what is given by step, with zeros for the steps that the last chunk lacks."""
+        """The steps of a chunk, along `axis`, filled up with zeros for the steps that the last chunk lacks."""
         lacking = np.zeros((by_step.ndim, 2), int)
         lacking[axis, 1] = self._chunk_steps - by_step.shape[axis]
         return tf.constant(np.pad(by_step, lacking) if lacking.any() else by_step)
 
     def _validation_logits(self) -> np.ndarray:
-        """float32 [stream, member, n], chunk by chunk."""
+        """float32 [stream, member, n], from features that come in chunks."""
         rows, size = np.arange(len(self._validation.labels)), _CHUNK_BYTES // (4 * self._validation.matrix.shape[1])
         parts = [self._validation.take(rows[i : i + size]).features for i in range(0, len(rows), size)]
         return np.concatenate([head_epoch.predicted(tf.constant(part), self._weights) for part in parts], axis=-1)
 
     def put_back(self) -> None:
-        """The best weights into the tasks' models."""
+        """Set the tasks' models to their best weights."""
         best = [self._by_task(weight.numpy()) for weight in self._best]
         for task, weights in zip(self._tasks, zip(*best, strict=True), strict=True):
             shapes = [weight.shape for weight in task.model.weights]
             task.model.set_weights([w.T.reshape(shape) for w, shape in zip(weights, shapes, strict=True)])
 
     def _laid_out(self, by_task: Sequence[Any] | np.ndarray) -> tf.Tensor:
-        """Numbers or matrices, by task -> float32 [stream, member, 1, 1] or [stream, member, rows, columns]."""
+        """One number or one matrix a task -> float32 [stream, member, 1, 1] or [stream, member, rows, columns]."""
         array = np.asarray(by_task, np.float32)
         return tf.constant(array.reshape(*self._shape, *(array.shape[1:] or (1, 1))))
 
@@ -145,7 +160,7 @@ class Stack:
 
 
 def resident(train: FeatureRows, validation: FeatureRows) -> Resident | None:
-    """Features and labels of training and the features of validation on the device; None: they are too large."""
+    """Training features, training labels and validation features on the device; None where they are too large."""
     if (len(train.labels) + len(validation.labels)) * train.matrix.shape[1] * 4 > _RESIDENT_BYTES:
         return None
     return tf.constant(train.features), _floats(train.labels), tf.constant(validation.features)
@@ -155,25 +170,28 @@ def _floats(labels: np.ndarray) -> tf.Tensor:
     return tf.constant(labels, tf.float32)
 
 
-def streams(likes: Sequence[Any]) -> np.ndarray:
-    """Which tasks share a stream: those that are alike in what is given for each.
+def streams(keys: Sequence[Any]) -> np.ndarray:
+    """Put tasks with equal keys into one stream.
+
+    Args:
+        keys: one for each task.
 
     Returns:
-        Task numbers, int [stream, member]. Streams of unequal size would leave holes: each task has its own then.
+        Task numbers, int [stream, member]. Where the streams would differ in size, each task is a stream of its own.
     """
     groups: dict[Any, list[int]] = {}
-    for n, like in enumerate(likes):
-        groups.setdefault(like, []).append(n)
+    for n, key in enumerate(keys):
+        groups.setdefault(key, []).append(n)
     if len({len(group) for group in groups.values()}) > 1:
-        groups = {n: [n] for n in range(len(likes))}
+        groups = {n: [n] for n in range(len(keys))}
     return np.array(list(groups.values()))
 
 
 def cut(layout: np.ndarray, most: int) -> list[np.ndarray]:
-    """Equal parts of a layout, as many as there can be up to `most`: each runs on a core of its own, all with one
-    program. layout: int [stream, member]."""
+    """Cut a layout, int [stream, member], into equal parts, as many as possible up to `most`. Each part can then run
+    on a core of its own, and all of them with one program."""
     for count in range(most, 1, -1):
-        for axis in (0, 1):  # rather by streams: a part of one gathers and masks its rows again
+        for axis in (0, 1):  # between streams first: a stream that is cut gathers and masks its rows in either part
             if layout.shape[axis] % count == 0:
                 return np.split(layout, count, axis)
     return [layout]

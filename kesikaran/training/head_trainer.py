@@ -1,4 +1,4 @@
-"""Fit heads on features, alone or many at once; predict logits."""
+"""Fits heads on features, one or many at once, and predicts logits."""
 
 import gc
 import itertools
@@ -18,59 +18,48 @@ from kesikaran.training import head_stack
 from kesikaran.training.early_stopping import EarlyStopping
 from kesikaran.training.task import FeatureRows, FitResult, HeadTask
 
-_PART_HEADS = 8  # at least, in what a core trains; 16 heads as two parts: 1.8-2.3 s, as one 2.3-3.0 s
+_PART_HEADS = 8  # the fewest heads in what one core trains (measured, 16 heads: two parts 1.8-2.3 s, one 2.3-3.0 s)
 
 
 def fit(tasks: Sequence[HeadTask], train: FeatureRows, validation: FeatureRows) -> list[FitResult | InputError]:
     """Train heads together, in place.
 
-    Each gets what it would get alone, within float tolerance: order, masks, schedule, early stopping. The updates
-    are those of tf_keras's optimizers. With `fit.patience` the weights of the best epoch by the validation metric
-    `fit.monitor` are put back, whether training stopped early or not; without it the last epoch's stay.
+    Each head is trained as it would be alone, within float tolerance: the same order, masks, schedule and early
+    stopping. The updates are those of tf_keras's optimizers. With `fit.patience` the head gets back its weights of the
+    best epoch by the validation metric `fit.monitor`, whether training stopped early or not. Without patience it keeps
+    those of the last epoch.
 
     Args:
         tasks: alike in the shape of the head, the optimizer's name and `fit.batch_size`.
 
     Returns:
-        What became of each task: an InputError where its loss or logits were not finite (it names the epoch and
-        the step). That harms no other.
+        For each task its result, or an InputError that names epoch and step where its loss or logits were not finite.
+        The other tasks go on then.
+
+    Raises:
+        ValueError: the tasks are not alike.
     """
     kinds = {(t.optimizer.name, t.fit.batch_size, *(tuple(w.shape) for w in t.model.weights)) for t in tasks}
     if len(kinds) != 1:
         raise ValueError(f"heads trained together differ in optimizer, batch size or shape: {kinds}")
     resident = head_stack.resident(train, validation)
-    parts = [head_stack.streams([(task.seed, task.head.dropout) for task in tasks])]
-    if resident and not tf.config.list_logical_devices("GPU"):
-        parts = head_stack.cut(parts[0], min(os.cpu_count() or 1, len(tasks) // _PART_HEADS))
-    watches = [EarlyStopping(task) for task in tasks]
-    epochs = max(task.fit.epochs for task in tasks)
-    # The bar asks at every epoch whether to stop: an exception out of a handler TensorFlow can lose.
+    parts = _parts(tasks, resident is not None)
+    stops = [EarlyStopping(t.fit.monitor, t.fit.patience, t.fit.epochs, t.on_epoch) for t in tasks]
+    # TensorFlow can lose an exception that a signal handler raises. So signals are sheltered here, and the bar, at
+    # each epoch, raises for one that came.
     with (
         terminal.sheltered(),
-        terminal.progress(None, "head", "epoch", epochs) as bar,
+        terminal.progress(None, "head", "epoch", max(task.fit.epochs for task in tasks)) as bar,
         ThreadPoolExecutor(len(parts)) as pool,
     ):
-        every = [
-            (head_stack.Stack(tasks, part, train, validation, resident), [watches[n] for n in part.flat])
+        stacks = [
+            (head_stack.Stack(tasks, part, train, validation, resident), [stops[n] for n in part.flat])
             for part in parts
         ]
-        running = every
-        for epoch in range(epochs):
-            stacks = [heads for heads, _ in running]
-            # One by one also the first time, when the program is compiled
-            at_once = len(running) > 1 and epoch > 0
-            each = (pool.map if at_once else map)(head_stack.Stack.run, stacks, itertools.repeat(epoch))
-            for (heads, its), done in zip(running, each, strict=True):
-                heads.keep(_judge(its, epoch, done, validation.labels))
-            loss, auc = min(watch.loss for watch in watches), max(watch.auc for watch in watches)
-            bar.set_postfix_str(f"validation loss {loss:.3f}, AUC {auc:.3f}", refresh=False)
-            bar.update()
-            running = [part for part in running if any(watch.running for watch in part[1])]
-            if not running:
-                break
-        for heads, _ in every:
-            heads.put_back()
-    return [watch.outcome for watch in watches]
+        _run_epochs(stacks, stops, pool, bar, validation.labels)
+        for stack, _ in stacks:
+            stack.put_back()
+    return [stop.outcome for stop in stops]
 
 
 def predict(head: Any, features: np.ndarray) -> np.ndarray:
@@ -80,23 +69,65 @@ def predict(head: Any, features: np.ndarray) -> np.ndarray:
 
 
 def forget() -> None:
-    """Free what Keras keeps of a trained head, so that the jobs of a sweep do not add up."""
+    """Free what Keras keeps of a trained head, so that the memory of a sweep does not grow with its jobs."""
     tf_keras.backend.clear_session()
     gc.collect()
 
 
-def _judge(watches: Sequence[EarlyStopping], epoch: int, done: head_stack.Epoch, labels: np.ndarray) -> np.ndarray:
-    """Let the heads that are running be judged: bool [head], whether these weights are the best so far."""
-    running = [n for n, watch in enumerate(watches) if watch.running]
-    with np.errstate(invalid="ignore"):  # of a head that broke, which its watch finds
-        losses, aucs = (of(labels, done.logits[running]) for of in (binary.log_losses, binary.roc_aucs))
-    best = np.zeros(len(watches), bool)
+def _parts(tasks: Sequence[HeadTask], features_on_device: bool) -> list[np.ndarray]:
+    """The layouts of the stacks, int [stream, member] of task numbers: one, or several that train on a core each."""
+    layout = head_stack.streams([(task.seed, task.head.dropout) for task in tasks])
+    if not features_on_device or tf.config.list_logical_devices("GPU"):
+        return [layout]
+    return head_stack.cut(layout, min(os.cpu_count() or 1, len(tasks) // _PART_HEADS))
+
+
+def _run_epochs(
+    stacks: Sequence[tuple[head_stack.Stack, Sequence[EarlyStopping]]],
+    stops: Sequence[EarlyStopping],
+    pool: ThreadPoolExecutor,
+    bar: Any,
+    labels: np.ndarray,
+) -> None:
+    """Train the stacks, each with the early stopping of its heads, until all heads have stopped.
+
+    Args:
+        stops: of all heads.
+        bar: its total is the largest number of epochs.
+        labels: of validation, int [n].
+    """
+    running = stacks
+    for epoch in range(bar.total):
+        # In the first epoch one after the other, since that compiles the program
+        apply = pool.map if len(running) > 1 and epoch > 0 else map
+        numbers = apply(head_stack.Stack.run, [stack for stack, _ in running], itertools.repeat(epoch))
+        for (stack, its_stops), its_numbers in zip(running, numbers, strict=True):
+            stack.keep(_best_so_far(its_stops, epoch, its_numbers, labels))
+        loss, auc = min(stop.loss for stop in stops), max(stop.auc for stop in stops)
+        bar.set_postfix_str(f"validation loss {loss:.3f}, AUC {auc:.3f}", refresh=False)
+        bar.update()
+        running = [part for part in running if any(stop.running for stop in part[1])]
+        if not running:
+            break
+
+
+def _best_so_far(
+    stops: Sequence[EarlyStopping], epoch: int, numbers: head_stack.Epoch, labels: np.ndarray
+) -> np.ndarray:
+    """Tell the early stopping of each running head its epoch. Returns whether these weights are its best: bool [head].
+
+    labels: of validation, int [n].
+    """
+    running = [n for n, stop in enumerate(stops) if stop.running]
+    with np.errstate(invalid="ignore"):  # logits that are not finite: EarlyStopping reports them
+        losses, aucs = (of(labels, numbers.logits[running]) for of in (binary.log_losses, binary.roc_aucs))
+    best = np.zeros(len(stops), bool)
     for n, loss, auc in zip(running, losses.tolist(), aucs.tolist(), strict=True):
         metrics = {
-            "train/loss": done.means[n],
+            "train/loss": numbers.means[n],
             "validation/loss": loss,
             "validation/auc": auc,
-            "learning_rate": done.learning_rates[n],
+            "learning_rate": numbers.learning_rates[n],
         }
-        best[n] = watches[n].judge(epoch, done.losses[n], done.logits[n], metrics)
+        best[n] = stops[n].update(epoch, numbers.losses[n], bool(np.isfinite(numbers.logits[n]).all()), metrics)
     return best

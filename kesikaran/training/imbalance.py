@@ -1,4 +1,4 @@
-"""Treatments of class imbalance in training: the loss, or which rows are trained on."""
+"""Treatments of class imbalance in training: another loss, or other training rows."""
 
 import math
 
@@ -44,7 +44,7 @@ def resampled_rows(labels: np.ndarray, strategy: str, seed: int) -> np.ndarray:
 
 
 def log_odds(labels: np.ndarray) -> float:
-    """Of label 1 against label 0, log(n_1 / n_0). labels: int [n] of 0 and 1, both present."""
+    """The log-odds of label 1, log(n_1 / n_0). labels: int [n] of 0 and 1, both present."""
     n_0, n_1 = np.bincount(labels, minlength=2)
     return math.log(n_1 / n_0)
 
@@ -53,11 +53,11 @@ def treat(labels: np.ndarray, config: ImbalanceConfig, seed: int) -> tuple[np.nd
     """The rows to train on, int [m], and their loss.
 
     `focal` is focal loss without its alpha (Lin et al. 2017). `logit_adjusted` adds tau log(pi_1 / pi_0) to the logit
-    in training only, pi being the classes' shares of the rows: so the plain logit that validates and predicts is
-    free of them (Menon et al. 2021).
+    in training only, where pi are the classes' shares of the rows. The logit of validation and prediction, to which
+    nothing is added, then does not depend on these shares (Menon et al. 2021).
 
     Args:
-        labels: int [n] of 0 and 1, both present: the training split's.
+        labels: of the training split, int [n] of 0 and 1, both present.
         seed: of the resampling.
     """
     every = np.arange(len(labels))

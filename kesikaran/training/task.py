@@ -1,4 +1,4 @@
-"""What is trained: the rows, the head, the settings, and what came of it."""
+"""What is trained and on which rows, and the result of a training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +12,12 @@ from kesikaran.training.losses import Loss
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """matrix: float32 [m, width]; rows: numbers of the sample's rows in it, int [n] (None: all, as they come);
-    labels: int [n] of 0 and 1."""
+    """A sample: some rows of a feature matrix, and their labels.
+
+    matrix: float32 [m, width], shared with other samples.
+    labels: int [n] of 0 and 1.
+    rows: the matrix row of each label, int [n]; None where the sample is the whole matrix (n = m).
+    """
 
     matrix: np.ndarray
     labels: np.ndarray
@@ -21,24 +25,26 @@ class FeatureRows:
 
     @property
     def features(self) -> np.ndarray:
-        """float32 [n, width]; a copy where rows are chosen."""
+        """float32 [n, width]; a copy, unless the sample is the whole matrix."""
         return self.matrix if self.rows is None else self.matrix[self.rows]
 
     def take(self, chosen: np.ndarray) -> "FeatureRows":
-        """The chosen rows, by their numbers, int [k]. Their features are not copied yet."""
+        """The sample of some rows of this one. chosen: their numbers in this sample, int [k]. Copies no features."""
         return FeatureRows(self.matrix, self.labels[chosen], chosen if self.rows is None else self.rows[chosen])
 
 
 @dataclass(frozen=True)
 class HeadTask:
-    """A head to be trained, and how.
+    """A head to be trained, and the settings of its training.
 
-    model: of `model.build_head(_, head, _)`; training starts from its weights and leaves the chosen ones in it.
+    model: of `models.head.build_head(_, head, _)`. Training starts from its weights and ends by setting them to the
+        chosen epoch's.
     seed: of the order of the rows and of the dropout masks.
-    on_epoch: called with the epoch (from 0) and its metrics: train/loss (as trained: by `loss`, with label
-        smoothing, dropout and L2), validation/loss (plain, nats), validation/auc (where validation has both classes),
-        learning_rate. None is also a final metric's name: MLflow shows the highest step, so the last epoch would
-        hide the number of the restored weights.
+    on_epoch: called with the number of each epoch (from 0) and its metrics: train/loss (by `loss`, with label
+        smoothing, dropout and L2), validation/loss (plain cross-entropy in nats), validation/auc (left out where
+        validation has one class only) and learning_rate. A run may log no final metric under one of these names:
+        MLflow shows the value of the highest step, so the last epoch's value would be taken for that of the chosen
+        epoch.
     """
 
     model: Any
@@ -52,15 +58,19 @@ class HeadTask:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A task and its data: rows of a matrix that several share."""
+    """A task and the rows it is trained and validated on.
+
+    every: the rows of all images, of whose matrix the jobs of a sweep share one.
+    train, validation: row numbers in `every`, int [n]; a training row may come more than once.
+    """
 
     task: HeadTask
     every: FeatureRows
-    train: np.ndarray  # row numbers, int [n]; a row may come twice
+    train: np.ndarray
     validation: np.ndarray
 
     def group(self) -> tuple[Any, ...]:
-        """Equal for trainings that `fit` takes together."""
+        """A key. `head_trainer.fit` can train the jobs of equal keys together."""
         shapes = tuple(tuple(weight.shape) for weight in self.task.model.weights)
         rows = (self.train.tobytes(), self.validation.tobytes(), self.every.labels.tobytes())
         return id(self.every.matrix), *rows, self.task.optimizer.name, self.task.fit.batch_size, shapes
@@ -68,7 +78,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The head holds the weights of `epoch` (from 0); `epochs` were run."""
+    """epoch: the one whose weights the model has now, from 0. epochs: how many were run."""
 
     epoch: int
     epochs: int

@@ -199,7 +199,7 @@ def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch
     outcomes = []
     monkeypatch.setattr(head_stack, "_CHUNK_BYTES", 4000)
     for held_bytes, chosen in ((2**20, both), (14_399, [FeatureRows(matrix, labels).take(mine) for mine in rows])):
-        monkeypatch.setattr(head_stack, "_HELD_BYTES", held_bytes)
+        monkeypatch.setattr(head_stack, "_RESIDENT_BYTES", held_bytes)
         head_epoch.program.cache_clear()
         cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
         tasks = [task(head, cosine, Loss(2.0, 0.7, 1.5), seed, epochs=4) for seed in (0, 7)]
