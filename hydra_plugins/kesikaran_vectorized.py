@@ -1,5 +1,5 @@
-"""The launcher behind `hydra/launcher=vectorized`. Hydra takes plugins from this namespace only, and imports it at
-every start: the work is in `kesikaran.sweeps.vectorized`."""
+"""The launcher `hydra/launcher=vectorized`. Hydra finds plugins in this namespace only, and imports it at every start,
+so the work is done in `kesikaran.sweeps.vectorized`, imported late."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, open_dict
 
 
 class VectorizedLauncher(Launcher):
-    """Runs the jobs of a sweep in one process, the training of those that are alike as one."""
+    """Runs the jobs of a sweep in one process and trains those together whose heads are alike."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self._context, self._config = hydra_context, config

@@ -1,4 +1,4 @@
-"""What runs a backbone's forward pass: TensorFlow, or OpenVINO on a CPU, from the same SavedModel."""
+"""The engines that run a backbone's forward pass from its SavedModel: TensorFlow, or OpenVINO on a CPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ from kesikaran.models.backbone import Backbone
 
 
 def name(config: BackboneConfig) -> str | None:
-    """The engine and its precision as a part of the feature cache's key; None for TensorFlow.
+    """The engine, its version and its precision, a part of the feature cache's key. None for TensorFlow.
 
     Raises:
-        InputError: OpenVINO is asked for and not installed.
+        InputError: the engine is OpenVINO and it is not installed.
     """
     if config.engine is Engine.tensorflow:
         return None
@@ -22,17 +22,21 @@ def name(config: BackboneConfig) -> str | None:
 
 
 def forward(backbone: Backbone, config: BackboneConfig, batch_size: int) -> Callable[[Any], np.ndarray]:
-    """A function: images float32 [batch_size, size, size, 3], a tensor -> features float32 [batch_size, width]."""
+    """A function: images, a tensor of float32 [batch_size, size, size, 3] -> features float32 [batch_size, width].
+
+    Raises:
+        InputError: the engine is OpenVINO and it is not installed.
+    """
     if config.engine is Engine.tensorflow:
         return lambda images: backbone.layer(images).numpy()
     openvino = _openvino()
     core = openvino.Core()
-    # Read as it is: the package's own converter would ask a telemetry service for leave.
+    # Without OpenVINO's converter, which contacts a telemetry service
     model = core.read_model(backbone.folder)
     model.reshape([batch_size, config.image_size, config.image_size, 3])
     precision = {"float32": "f32", "bfloat16": "bf16"}[config.precision.name]
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    # Shared, so that a batch is not copied before every pass: of bfloat16 a sixth of the time
+    # share_inputs saves a copy of each batch: a sixth of the time with bfloat16
     return lambda images: np.array(compiled(images.numpy(), share_inputs=True)[0], np.float32)
 
 

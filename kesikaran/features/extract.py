@@ -1,7 +1,8 @@
-"""The feature cache: each image goes through a backbone once, ever. `python -m kesikaran.features --help`
+"""The feature cache, so that an image goes through a backbone once only. `python -m kesikaran.features --help`
 
-A folder a key, the key a hash of the backbone's files and of the preprocessing. In it `backbone.json`, which
-says what that was, and shards of (SHA-1 of the image's bytes, features): see `shards`.
+The cache has one folder for each key. The key is a hash over the backbone's files and the preprocessing. The folder
+holds `backbone.json`, which names backbone and preprocessing, and shards of (SHA-1 of the image's bytes, features): see
+`features.shards`.
 """
 
 import contextlib
@@ -19,17 +20,17 @@ import numpy as np
 from kesikaran.config.schema import BackboneConfig, Engine
 from kesikaran.core import files, parallel, paths, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import image_file, near_duplicates, object_store
-from kesikaran.data.image_file import BadImage, Reason
+from kesikaran.data import near_duplicates, object_store
+from kesikaran.data.image_file import Reason
 from kesikaran.data.object_store import sha1_of
+from kesikaran.features.decoder import TOGETHER, decoder
 from kesikaran.features.matrix import empty_matrix
 from kesikaran.features.shards import Shards
 
 if TYPE_CHECKING:
     from kesikaran.models.backbone import Backbone
 
-_MERGE_EVERY = 128  # batches, each a shard of its own until then
-_TOGETHER = 8  # images decoded in one call
+_MERGE_EVERY = 128  # batches; until then each batch is a shard of its own
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Features:
     object_ids: list[str]
     refused: dict[str, str]
     key: str
-    computed: int  # images that had to go through the backbone now
-    deviation: float | None  # the largest from what TensorFlow computes, of a batch, where another engine did it
-    shared: dict[Any, Any] = field(default_factory=dict)  # what was found from them, for the next job of a sweep
+    computed: int  # images that were not in the cache
+    deviation: float | None  # of another engine: its largest deviation from TensorFlow, on some images
+    shared: dict[Any, Any] = field(default_factory=dict)  # clusters by similarity, for the next job of a sweep
 
     def near_duplicates(self, similarity: float) -> np.ndarray:
-        """The cluster of each image: see `duplicates.by_features` and `duplicates.clusters`."""
+        """The cluster of each image: see `near_duplicates.by_features` and `near_duplicates.clusters`."""
         if similarity not in self.shared:
             pairs = near_duplicates.by_features(self.matrix, similarity)
             self.shared[similarity] = near_duplicates.clusters(self.object_ids, pairs)
@@ -54,21 +55,21 @@ class Features:
 
 
 def describe(backbone: "Backbone", config: BackboneConfig) -> dict[str, object]:
-    """What makes a feature what it is: the backbone's digest, the preprocessing, and an engine of its own."""
+    """What features depend on: the backbone's digest, the preprocessing, and an engine other than TensorFlow."""
     from kesikaran.data import preprocess
     from kesikaran.features import engines
 
-    other = engines.name(config)
-    return {"backbone": backbone.digest, **preprocess.preprocessing(config)} | ({"engine": other} if other else {})
+    engine = engines.name(config)
+    return {"backbone": backbone.digest, **preprocess.preprocessing(config)} | ({"engine": engine} if engine else {})
 
 
 def cache_key(backbone: "Backbone", config: BackboneConfig) -> str:
-    """32 hex digits over `describe`: a change in any of it gives another."""
+    """32 hex digits over `describe`."""
     return hashlib.sha256(json.dumps(describe(backbone, config), sort_keys=True).encode()).hexdigest()[:32]
 
 
 class FeatureCache:
-    """The feature cache as one process sees it. What was asked for last stays in memory for the next job of a sweep."""
+    """The feature cache as one process uses it. The last features stay in memory for the next job of a sweep."""
 
     def __init__(self) -> None:
         self._last: tuple[Any, Features] | None = None
@@ -76,12 +77,12 @@ class FeatureCache:
     def extract(
         self, object_ids: list[str], folder: Path, backbone: "Backbone", config: BackboneConfig, max_megapixels: float
     ) -> Features:
-        """Features of every image of `folder` that can be decoded, in the given order; the others are refused.
+        """The features of the images that can be decoded, in the given order. The others are refused.
 
-        A present image costs a read, a missing one a forward pass. A file has to exist even where its features are
-        cached, or a run's data set would depend on earlier runs. The file is not opened again, and need not be: the
-        features are those of the content that its name states. One dependence is left: `max_megapixels` guards the
-        decoding, so a limit that was lowered does not refuse an image that was computed under a higher one.
+        Features that are in the cache are read, others are computed. The file of an image has to exist in either case,
+        or the data set of a run would depend on earlier runs. The file of cached features is not opened: its name is
+        the SHA-1 of the content that they were computed from. One dependence on earlier runs is left: `max_megapixels`
+        guards the decoding, so a lower limit does not refuse an image that was computed under a higher one.
 
         Raises:
             InputError: the cache is not writable.
@@ -94,14 +95,14 @@ class FeatureCache:
         asked = str(store), tuple(object_ids), str(folder), max_megapixels, tuple(missing)
         if self._last and self._last[0] == asked:
             return replace(self._last[1], computed=0)
-        self._last = None  # two matrices need not fit into memory
+        self._last = None  # frees the last matrix, since two might not fit into memory
         known = Shards(store)
         todo = {name: there[name] for name in object_ids if name in there and _key(name) not in known}
-        computed, bad = _pass(todo, backbone, config, max_megapixels, known)
+        computed, bad = _pass(todo, backbone, config, max_megapixels, known) if todo else (0, {})
         refused = missing | bad
         good = [name for name in object_ids if name not in refused]
         first_files = [there[name] for name in good[:32]]
-        del there  # of a million images a quarter of a gigabyte
+        del there  # it takes a quarter of a gigabyte for a million images
         matrix = empty_matrix(len(good), backbone.width, store)
         known.gather([_key(name) for name in good], matrix)
         deviation = _deviation(matrix, first_files, backbone, config, max_megapixels, store)
@@ -118,9 +119,10 @@ def _deviation(
     max_megapixels: float,
     store: Path,
 ) -> float | None:
-    """Measured once a key, on the first images (`files`), and kept in its `backbone.json`.
+    """The largest deviation of another engine's features from TensorFlow's, in the first images (`files`).
 
-    An image whose features are cached can be damaged by now: where none can be decoded, a later run measures.
+    It is measured once for each key and noted in `backbone.json`. None for TensorFlow, and where no image can be
+    decoded, since a file may be damaged after its features were cached: then a later run measures it.
     """
     if config.engine is Engine.tensorflow:
         return None
@@ -128,8 +130,8 @@ def _deviation(
     if "largest_deviation" not in note:
         import tensorflow as tf
 
-        prepare = _decoder({path.name: path for path in files}, config, max_megapixels)
-        decoded = prepare([path.name for path in files])
+        decode = decoder({path.name: path for path in files}, config, max_megapixels)
+        decoded = decode([path.name for path in files])
         usable = [row for row, image in enumerate(decoded) if not isinstance(image, str)]
         if not usable:
             return None
@@ -140,7 +142,7 @@ def _deviation(
 
 
 def _use(store: Path, what: dict[str, object]) -> None:
-    """`backbone.json`: what the folder holds, and by its time when it was last used."""
+    """Note in `backbone.json` what the folder holds. The file's time tells when the folder was last used."""
     note = store / "backbone.json"
     if note.exists():
         os.utime(note)
@@ -165,29 +167,26 @@ def _key(object_id: str) -> bytes:
 def _pass(
     todo: dict[str, Path], backbone: "Backbone", config: BackboneConfig, max_megapixels: float, known: Shards
 ) -> tuple[int, dict[str, str]]:
-    """Decode on all cores while the backbone runs; every batch is on disk before the next one starts.
+    """Compute the features of the images `todo` (object id -> file) and append them to the shards.
 
-    Several processes may be at it: batches come in an order of chance, and what another has written meanwhile is
-    left out, so that two compute the same only where they happen to be at the same batch.
+    Images are decoded on all cores while the backbone runs. Every batch is on disk before the next one starts. Several
+    processes may do this at once: each takes the batches in a random order of its own and leaves out the images that
+    another has written meanwhile. Two compute the same images only while they are at the same batch.
 
     Returns:
         How many images were computed here, and object id -> reason of those refused.
     """
-    if not todo:
-        return 0, {}
-    import tensorflow as tf
-
     from kesikaran.features import engines
 
     refused: dict[str, str] = {}
     computed = batches = 0
     batch: dict[bytes, Any] = {}
-    batch_size = config.batch_size or (256 if tf.config.list_logical_devices("GPU") else 32)
+    batch_size = _batch_size(config)
     compute = engines.forward(backbone, config, batch_size)
-    decoded = _decoder(todo, config, max_megapixels)
-    ahead = -(-4 * batch_size // _TOGETHER)
+    decode = decoder(todo, config, max_megapixels)
+    ahead = -(-4 * batch_size // TOGETHER)
     with (
-        contextlib.closing(parallel.ordered(decoded, _drawn(todo, batch_size, known), ahead)) as groups,
+        contextlib.closing(parallel.ordered(decode, _drawn(todo, batch_size, known), ahead)) as groups,
         terminal.progress(None, "features", "image", len(todo)) as bar,
     ):
         for name, image in (pair for names, several in groups for pair in zip(names, several, strict=True)):
@@ -208,23 +207,30 @@ def _pass(
     return computed, refused
 
 
+def _batch_size(config: BackboneConfig) -> int:
+    import tensorflow as tf
+
+    return config.batch_size or (256 if tf.config.list_logical_devices("GPU") else 32)
+
+
 def _drawn(todo: dict[str, Path], batch_size: int, known: Shards) -> Iterator[list[str]]:
-    """The names that are still missing when their turn comes, batch by batch, at most `_TOGETHER` at once."""
+    """The object ids, batches in random order, in groups of at most `TOGETHER`. Ids that the shards have got meanwhile
+    are left out."""
     names = sorted(todo)
     batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
-    random.SystemRandom().shuffle(batches)  # not the run's random state
+    random.SystemRandom().shuffle(batches)  # a random state apart from that of the run, which stays as it is
     for batch in batches:
-        for start in range(0, len(batch), _TOGETHER):
-            missing = [name for name in batch[start : start + _TOGETHER] if _key(name) not in known]
+        for start in range(0, len(batch), TOGETHER):
+            missing = [name for name in batch[start : start + TOGETHER] if _key(name) not in known]
             if missing:
                 yield missing
 
 
 def _forward(batch: dict[bytes, Any], compute: Callable[[Any], np.ndarray], batch_size: int, known: Shards) -> int:
-    """The images of `batch` through the backbone and to the disk; empties it and returns how many they were.
+    """Compute the features of `batch` and append them to the shards. Empties the batch; returns how many were computed.
 
-    Always `batch_size` images, filled up with black ones: a convolution may be computed another way for a batch of
-    another size, and the last bits of a feature would depend on where the pass was stopped.
+    The backbone always gets `batch_size` images, filled up with black ones. A convolution may be computed differently
+    for another batch size, and the last bits of a feature would then depend on where the pass was stopped.
     """
     import tensorflow as tf
 
@@ -234,49 +240,7 @@ def _forward(batch: dict[bytes, Any], compute: Callable[[Any], np.ndarray], batc
     if not missing:
         return 0
     pixels = list(missing.values())
-    with tf.device("CPU"):  # a GPU gets them in one copy
+    with tf.device("CPU"):  # stacked here, so that a GPU gets them in one copy
         filled = tf.stack(pixels + [tf.zeros_like(pixels[0])] * (batch_size - len(pixels)))
     known.append(dict(zip(missing, compute(filled), strict=False)))
     return len(missing)
-
-
-def _decoder(todo: dict[str, Path], config: BackboneConfig, max_megapixels: float) -> Any:
-    """A function of names: of each float32 [size, size, 3], or the reason of refusal."""
-    import tensorflow as tf
-
-    from kesikaran.data import preprocess
-
-    def prepare(encoded: tf.Tensor) -> list[tf.Tensor]:
-        with tf.device("CPU"):  # also beside a GPU, which would round otherwise than the key tells
-            return [preprocess.resize(preprocess.decode(one, config), config) for one in tf.unstack(encoded)]
-
-    # A call costs as much as a tenth of what it does for one image
-    alone, together = (
-        tf.function(prepare, input_signature=[tf.TensorSpec([count], tf.string)], autograph=False)
-        for count in (1, _TOGETHER)
-    )
-
-    def read(name: str) -> bytes | str:
-        try:
-            encoded = image_file.read_object(todo[name])
-            image_file.open_checked(encoded, max_megapixels).close()
-            return encoded
-        except BadImage as reason:
-            return str(reason)
-
-    def decoded(encoded: bytes | str) -> tf.Tensor | str:
-        if isinstance(encoded, str):
-            return encoded
-        try:
-            return alone([encoded])[0]
-        except tf.errors.InvalidArgumentError:
-            return str(BadImage(Reason.damaged, "it cannot be decoded"))
-
-    def every(names: list[str]) -> list[tf.Tensor | str]:
-        encoded = [read(name) for name in names]
-        if len(names) == _TOGETHER and all(isinstance(one, bytes) for one in encoded):
-            with contextlib.suppress(tf.errors.InvalidArgumentError):  # of which image, is found below
-                return list(together(encoded))
-        return [decoded(one) for one in encoded]
-
-    return every

@@ -1,8 +1,8 @@
-"""Feature vectors on disk: append-only Arrow files, each named by the hash of its own bytes.
+"""Feature vectors on disk, in Arrow files that never change. The name of each, a shard, is the hash of its bytes.
 
-A shard is written aside and renamed, so a reader never sees a half, and several processes may write into one
-folder. `index.json` remembers which shards were found whole, by size and time of change, so that not every
-start hashes gigabytes; it can be lost or deleted at any time.
+A shard is written under another name and renamed, so a reader never sees a part of one, and several processes may
+write into one folder. `index.json` notes the size and the time of change of the shards that were found undamaged, so
+that a start need not hash gigabytes. It can be deleted at any time.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ import pyarrow as pa
 from kesikaran.core import files
 from kesikaran.core.errors import InputError
 
-_FULL_IMAGES = 4096  # a batch is a shard at first; small ones are merged up to this many images
+_FULL_IMAGES = 4096  # at first each batch is a shard; small shards are merged to at most this many images
 
 
 class Shards:
-    """The shards of one folder as they were when last looked at. SHA-1 (20 bytes) -> float32 [width]."""
+    """The feature vectors in one folder, SHA-1 (20 bytes) -> float32 [width], as of the last `look`."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -43,12 +43,12 @@ class Shards:
         return len(self._place)
 
     def look(self) -> None:
-        """Take in what has come since; a damaged shard is renamed to `.damaged`."""
+        """Read the shards that were added since the last look. A damaged one is renamed to `.damaged`."""
         while self._look():
             pass
 
     def _look(self) -> bool:
-        """Whether a shard went while this looked: merged into another, which was not yet there to be listed."""
+        """Whether to look again: a shard vanished between listing and opening, merged into one that is not listed."""
         names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".arrow")}
         if names <= self._names:
             return False
@@ -75,10 +75,10 @@ class Shards:
         return gone
 
     def gather(self, sha1s: list[bytes], out: np.ndarray) -> None:
-        """Row i of `out` (float32 [n, width]) becomes the features of `sha1s[i]`.
+        """Write the features of `sha1s[i]` to row i of `out`, float32 [n, width].
 
         Raises:
-            KeyError: one is not there.
+            KeyError: an image has no features here.
         """
         places = np.fromiter((self._place[sha1] for sha1 in sha1s), np.int64, len(sha1s))
         shards = np.searchsorted(self._starts, places, side="right") - 1
@@ -87,7 +87,7 @@ class Shards:
             out[rows] = self._matrices[shard][places[rows] - self._starts[shard]]
 
     def append(self, rows: dict[bytes, np.ndarray]) -> None:
-        """Write one shard of SHA-1 -> float32 [width]. Without fsync: what a power cut tears its checksum tells.
+        """Write one shard of SHA-1 -> float32 [width], without fsync: its checksum tells damage by a power cut.
 
         Raises:
             InputError: the disk is full or the folder not writable any more.
@@ -96,11 +96,11 @@ class Shards:
         try:
             self._take(pa.memory_map(str(shard)).read_buffer())
         except FileNotFoundError:
-            return  # merged by another process: for `look` to find
+            return  # merged by another process: the next `look` finds it
         self._names.add(shard.name)
 
     def merge(self) -> None:
-        """Make large shards of the small ones, where there is room: it only tidies up. One process at a time."""
+        """Merge small shards into large ones. Does nothing where the disk is full or another process merges."""
         lock = filelock.FileLock(self.folder / ".merge.lock")
         try:
             with lock.acquire(timeout=0):
@@ -114,7 +114,7 @@ class Shards:
             try:
                 table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             except (OSError, pa.ArrowInvalid):
-                continue  # gone or damaged: for `look` to judge
+                continue  # gone or damaged: the next `look` treats it
             if table.num_rows < _FULL_IMAGES // 2 and _checksum(path.read_bytes()) == path.stem:
                 small.append((path, table))
         while len(small) > 1:
@@ -137,7 +137,7 @@ class Shards:
         try:
             path.rename(path.with_suffix(".damaged"))
         except FileNotFoundError:
-            return  # another process was faster
+            return  # another process has done it
         self.damaged += 1
         print(
             f"A shard of the feature cache is damaged: set aside as {path.stem}.damaged. "
@@ -165,13 +165,13 @@ class Shards:
 
 
 def verify(folder: Path) -> int:
-    """Hash every shard of the folder anew; how many were damaged, and are now set aside."""
+    """Hash every shard of the folder again. Damaged ones are set aside; returns how many they were."""
     (folder / "index.json").unlink(missing_ok=True)
     return Shards(folder).damaged
 
 
 def leftovers(folder: Path) -> Iterable[Path]:
-    """Damaged shards, and what killed processes were writing an hour ago or earlier."""
+    """Damaged shards, and unfinished files of an hour ago or earlier, whose processes were killed."""
     for path in sorted(folder.iterdir()):
         stale = path.suffix == ".tmp" and path.stat().st_mtime < time.time() - 3600
         if path.suffix == ".damaged" or stale:
@@ -211,6 +211,6 @@ def _read_index(folder: Path) -> dict[str, list[int]]:
 
 
 def _write_index(folder: Path, index: dict[str, list[int]]) -> None:
-    """The last of several writers wins: a stamp that is lost costs a hash."""
-    with contextlib.suppress(OSError):  # a cache that may only be read still serves
+    """Of several writers the last one wins. A stamp that is lost that way costs one more hash."""
+    with contextlib.suppress(OSError):  # a read-only cache can be used without an index
         files.write_whole(folder / "index.json", json.dumps(index), durable=False)

@@ -1,4 +1,4 @@
-"""A loaded backbone: its digest, its feature width, its input contract."""
+"""The frozen backbone of a handle: its digest, its feature width and its layer."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from kesikaran.models import hub
 
 @dataclass(frozen=True)
 class Backbone:
-    """digest: of its files. width: of its features. folder: its SavedModel."""
+    """digest: of its files (see `digest`). width: of its feature vectors. folder: of its SavedModel."""
 
     handle: str
     digest: str
@@ -24,29 +24,30 @@ class Backbone:
 
     @property
     def layer(self) -> Any:
-        """images float32 [n, size, size, 3] -> features float32 [n, width]. Loaded when it is first asked for: a
-        run that finds its features and its export template in the cache never asks, and is seconds quicker."""
+        """images float32 [n, size, size, 3] -> features float32 [n, width]. It is loaded at its first use: a run that
+        finds its features and its model template in the cache does not need it, and saves seconds."""
         return hub.load_layer(self.handle, self.folder, self.digest)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # for the life of the process: the jobs of a sweep look at the files once
 def load(handle: str, image_size: int) -> Backbone:
-    """A frozen feature-vector module in the TF-Hub format.
+    """The backbone of a handle, a feature-vector module in the TF-Hub format.
 
-    It is loaded and called here to see that it is one, unless a module of its digest has been seen before.
+    The module is loaded and called once, to prove that it gives feature vectors. That it did is noted in the cache
+    folder by its digest, and later processes need not load it.
 
     Args:
         handle: a hub URL (downloaded once into `$TFHUB_CACHE_DIR`, else the cache folder), the
             folder of a SavedModel, or `embedded:efficientnet_lite0`.
-        image_size: height and width in px that it will be called with.
+        image_size: height and width of the images in px.
 
     Raises:
-        InputError: nothing at the handle, or no feature vector.
+        InputError: nothing is at the handle, or it gives no feature vectors.
     """
     folder = hub.folder(handle)
     found = digest(folder)
     seen = paths.cache_dir() / "backbones" / "seen"
-    # Empty files whose names say it all: there is no content that could be half written.
+    # The files are empty and their names are the notes: no content could be half written.
     for mark in seen.glob(f"{found}-{image_size}px-*"):
         return Backbone(handle, found, int(mark.name.rsplit("-", 1)[1]), folder)
     try:
@@ -54,7 +55,7 @@ def load(handle: str, image_size: int) -> Backbone:
     except InputError:
         if not hub.is_url(handle):
             raise
-        # Downloads are renamed into place whole, yet a full disk or a copy by hand can leave a torn one.
+        # A download is renamed into place, but a full disk or a copy by hand can leave a part of a module.
         print(f"The cached module of {handle} is damaged: fetching it again.")
         folder = hub.download(handle, afresh=True)
         found = digest(folder)
@@ -66,7 +67,7 @@ def load(handle: str, image_size: int) -> Backbone:
 
 
 def digest(folder: Path) -> str:
-    """32 hex digits over the names and bytes of a SavedModel's files: the module, not its address."""
+    """32 hex digits over the names and bytes of a SavedModel's files, whatever handle led to it."""
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
@@ -76,7 +77,7 @@ def digest(folder: Path) -> str:
 
 
 def _feature_width(handle: str, layer: Any, image_size: int) -> int:
-    """Call it once on a black image: what comes out must be float32 [1, width]."""
+    """The width of the layer's output for one black image, which must be float32 [1, width]."""
     try:
         features = layer(tf.zeros((1, image_size, image_size, 3)))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The classifier that is exported: backbone and head behind their own preprocessing."""
+"""The exported classifier: preprocessing, backbone and head in one graph."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from kesikaran.models.backbone import Backbone
 
 
 class Classifier(tf.Module):
-    """What is saved. Needs neither this package nor the backbone's folder when it is loaded.
+    """The module that is saved. Loading it needs neither this package nor the backbone's folder.
 
     Calling it: encoded images string [n] -> probability of label 1, float32 [n].
-    Signatures (see `signatures`): `serving_default` from encoded JPEG or PNG, and `images` from
-    decoded pixels; both give logit float32 [n], probability = 1 / (1 + exp(-logit)) float32 [n] and label
-    int64 [n], 1 where logit >= threshold. A run's decision is in the head's last layer and in the threshold
-    (`decisions.fold`), so that its logit is what `predictions.parquet` has as log_odds.
+    Signatures (see `signatures`): `serving_default` takes encoded JPEG or PNG files, `images` takes decoded pixels.
+    Both give logit float32 [n], probability = 1 / (1 + exp(-logit)) float32 [n] and label int64 [n], which is 1 where
+    logit >= threshold. The decision of a run is part of the head's last layer and of the threshold
+    (`metrics.decisions.fold`), so the logit is the log_odds of the run's `predictions.parquet`.
     """
 
     def __init__(self, backbone: Backbone, config: BackboneConfig, head: Any):
         super().__init__(name="classifier")
-        # The variables, not the layers: Keras would trace every layer once more while saving.
+        # The variables in place of the layers, which Keras would trace once more while saving
         self.backbone = list(backbone.layer.variables)
-        self.head = list(head.variables)  # export.py writes these two by their names
+        self.head = list(head.variables)  # publish.model_template writes `head` and `threshold` by these names
         self.threshold = tf.Variable(0.0, dtype=tf.float32)
         self._config = config
         layer = backbone.layer
@@ -38,7 +38,7 @@ class Classifier(tf.Module):
     def from_encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         size = self._config.image_size
         pixels = tf.map_fn(
-            lambda one: preprocess.resize(preprocess.decode(one, self._config), self._config),
+            lambda image: preprocess.resize(preprocess.decode(image, self._config), self._config),
             encoded,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
         )
@@ -55,7 +55,7 @@ class Classifier(tf.Module):
         return {"probability": tf.sigmoid(logit), "label": label, "logit": logit}
 
     def signatures(self) -> dict[str, Any]:
-        """What `tf.saved_model.save` is to export under which name."""
+        """The `signatures` argument of `tf.saved_model.save`."""
         return {
             "serving_default": self.from_encoded.get_concrete_function(),
             "images": self.from_pixels.get_concrete_function(),

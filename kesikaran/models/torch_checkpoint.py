@@ -1,4 +1,4 @@
-"""A torch checkpoint read without torch, and without trust: nothing that the file names is ever executed."""
+"""Reads a torch checkpoint without torch. Nothing that the file names is executed."""
 
 import io
 import pickle
@@ -11,7 +11,7 @@ import numpy as np
 from kesikaran.core.errors import InputError
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # first two pickles of torch's format before 1.6
-# Strings, not types: nothing in the file can call, subclass or change them.
+# Strings stand for torch's types: a pickle can neither call nor change a string.
 _STORAGES = {("torch", "FloatStorage"): "<f4", ("torch", "LongStorage"): "<i8"}
 
 
@@ -39,7 +39,7 @@ def _rebuild(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) 
 
 
 class _Unpickler(pickle.Unpickler):
-    """A pickle can name any function to be called. This admits the names of a state dict and no other."""
+    """Admits only the names that a state dict needs, since a pickle can name any function to be called."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -58,20 +58,21 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a torch checkpoint in the format before torch 1.6, read without torch.
+    """The tensors of a torch checkpoint in the format before torch 1.6.
 
-    Five pickles (magic number, protocol, system, state dict, storage keys), then for each key an int64 count
-    and the raw numbers. Nothing that the file names is ever executed.
+    The file holds five pickles (magic number, protocol, system, state dict, storage keys), and then for each key an
+    int64 count and the raw numbers.
 
     Returns:
-        Tensor name -> C-contiguous array of its own, float32 or int64, in the shape torch gives it
+        Tensor name -> C-contiguous array that owns its memory, float32 or int64, in torch's shape
         (convolution: out, in / groups, height, width).
 
     Raises:
-        InputError: no such file, another format, a forbidden name, cut short, a tensor outside its storage.
+        InputError: the file is missing, cut short or of another format, asks for a forbidden name, or has a tensor
+            outside its storage.
     """
     try:
-        stream = io.BytesIO(path.read_bytes())  # whole in memory: a lying count can then allocate nothing
+        stream = io.BytesIO(path.read_bytes())  # read as a whole, so that a false count cannot allocate memory
         magic, protocol, system, state, keys = (_Unpickler(stream).load() for _ in range(5))
         if (magic, protocol) != (_MAGIC, _PROTOCOL) or not system["little_endian"]:
             raise InputError("it is not a little-endian torch checkpoint from before torch 1.6")
@@ -102,7 +103,7 @@ def _numbers(stream: io.BytesIO, storage: _Storage) -> np.ndarray:
 
 
 def _strided(name: str, view: _View, numbers: np.ndarray) -> np.ndarray:
-    # In Python's integers: numpy's own check multiplies in 64 bits and can wrap round to "fits".
+    # In Python's integers, since numpy's own check multiplies in 64 bits and can overflow
     size, last = 1, view.offset
     for length, stride in zip(view.shape, view.strides, strict=True):
         size, last = size * length, last + (length - 1) * stride

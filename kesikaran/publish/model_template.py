@@ -1,8 +1,8 @@
 """The exported model: traced once for each backbone and shape of head, its variables written for each run.
 
-`tf.saved_model.save` takes seconds, yet of the runs on one backbone only the head's values differ. So the
-first of them leaves its model folder in the cache as a template, and every run copies it and writes its own
-variables, the backbone's included: a complete model that refers to nothing outside itself.
+`tf.saved_model.save` takes seconds, but runs on one backbone differ in the values of the head only. The first run
+leaves its model folder in the cache as a template. Every run copies the template and writes all variables, the
+backbone's included, so that its model is complete and refers to nothing outside itself.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,21 +25,22 @@ from kesikaran.core import files, paths, terminal
 from kesikaran.data import preprocess
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
-from kesikaran.models import backbone, classifier, head
+from kesikaran.models import backbone, classifier, head, hub
 from kesikaran.models.backbone import Backbone
 from kesikaran.tracking import models
 from kesikaran.tracking.runs import Run
 
-# What writes the template, and what a model says of itself in its requirements.
+# The packages whose versions decide what a template holds
 _WRITERS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow")
-# A change of their code may change the exported graph, so that a template of before no longer serves.
-_TRACED = (preprocess, head, classifier, models)
+# The rooms whose code ends up in the exported graph or in the MLmodel file, this one included: a change of their code
+# may change the model, so it makes other templates. The backbone's SavedModel is in the key by its digest.
+_TRACED = (preprocess, hub, head, classifier, models, sys.modules[__name__])
 _REMEDY = "or go without the model: tracking.log_model=false"
 
 
 @dataclass(frozen=True)
 class FrozenClassifier:
-    """A trained head on a frozen backbone. weights: `get_weights()` of the head."""
+    """A trained head on a frozen backbone. weights: of the head, as its `get_weights()` gives them."""
 
     net: Backbone
     config: BackboneConfig
@@ -49,23 +51,23 @@ class FrozenClassifier:
         """Log the classifier as the model of a run.
 
         Args:
-            decision: what the run makes of the head's logits.
+            decision: the run's rule from logits to labels.
 
         Raises:
-            InputError: the cache is not writable, or it or the store of runs is full.
+            InputError: the cache is not writable, or the cache or the store of runs is full.
         """
         pattern = template(self.net, self.config, self.hidden_units)
         folded = decisions.fold(decision, self.weights)
-        # MLflow writes it to the temporary folder first.
+        # MLflow writes the model to the temporary folder first.
         with files.disk_space(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY):
             run.model(pattern, lambda folder: write(pattern / models.SAVED_MODEL, folded, decision.threshold, folder))
 
 
 def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> Path:
-    """A folder as `tracking.save_model` writes it, with a head of `hidden_units` that has learned nothing.
+    """The folder of a model, as `tracking.models.save_model` writes it, with an untrained head of `hidden_units`.
 
-    Dropout and L2 leave no trace in a graph for inference. Several processes may ask at once: the first builds,
-    the others wait. One whose bytes are not as they were written is said, thrown away and built again.
+    Dropout and L2 are no part of a graph for inference. Where several processes need a template at once, one builds it
+    and the others wait. A template whose bytes have changed is reported, deleted and built again.
 
     Raises:
         InputError: the cache is not writable or full.
@@ -91,9 +93,9 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
         if folder.exists() and not _whole(folder):
             print("The export template in the cache is damaged: building it again.")
             shutil.rmtree(folder)
-        with terminal.sheltered():  # TensorFlow, where it traces, can swallow the exception of a signal
+        with terminal.sheltered():  # TensorFlow can lose a signal's exception while it traces
             files.build_once(folder, "digest", build)
-        os.utime(folder / "digest")  # when it was last used, for who tidies up
+        os.utime(folder / "digest")  # the time of its last use, for `python -m kesikaran.features gc`
         return folder / "model"
 
 
@@ -103,8 +105,12 @@ def _whole(folder: Path) -> bool:
 
 
 def write(saved_model: Path, weights: list[np.ndarray], threshold: float, target: Path) -> None:
-    """Write a template's SavedModel once more, to the folder `target`, with `weights` for those of its head and
-    `threshold` for where label 1 begins."""
+    """Copy the SavedModel of a template to the folder `target`, with the weights of a trained head.
+
+    Args:
+        weights: of the head, as its `get_weights()` gives them, of the template's shapes.
+        threshold: the lowest logit of label 1.
+    """
     from tensorflow.python.saved_model import fingerprinting_utils
 
     shutil.copytree(saved_model, target, ignore=shutil.ignore_patterns("variables", "fingerprint.pb"))
@@ -125,4 +131,4 @@ def write(saved_model: Path, weights: list[np.ndarray], threshold: float, target
             shape_and_slices=[""] * len(values),
             tensors=[tf.constant(value) for value in values.values()],
         )
-    fingerprinting_utils.write_fingerprint(str(target))  # it holds a hash of the variables' index: a copy would lie
+    fingerprinting_utils.write_fingerprint(str(target))  # holds a hash of the variables' index, so it is not copied

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,61 @@ def test_merging_takes_small_shards_and_leaves_large_ones(tmp_path: Path, monkey
     assert large.exists()
     assert len(list(tmp_path.glob("*.arrow"))) == 3, "2 of before, 4 together, and 1 left over"
     assert gathered(merged, 7, 6, 5, 4, 3, 2, 1) == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_a_shard_that_is_merged_while_it_is_looked_for_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process merges between the listing of the folder and the opening of its files."""
+    sha1s = [bytes([number] * 20) for number in range(2)]
+    writer = Shards(tmp_path)
+    for sha1 in sha1s:
+        writer.append({sha1: np.ones(4, np.float32)})
+    read_index = shards._read_index
+    merges: list[Path] = []
+
+    def merged_meanwhile(folder: Path) -> dict[str, list[int]]:
+        if not merges:
+            merges.append(folder)
+            writer.merge()
+        return read_index(folder)
+
+    monkeypatch.setattr(shards, "_read_index", merged_meanwhile)
+    known = Shards(tmp_path)
+    assert all(sha1 in known for sha1 in sha1s)
+
+
+def test_a_shard_is_there_once_it_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another process merges it before it is opened again."""
+    sha1s = [bytes([number] * 20) for number in range(3)]
+    known = Shards(tmp_path)
+    known.append({sha1s[0]: np.ones(4, np.float32)})
+    assert sha1s[0] in known
+    write = Shards._write
+
+    def merged_at_once(self: Any, content: bytes) -> Path:
+        path = write(self, content)
+        Shards(tmp_path).merge()
+        return path
+
+    monkeypatch.setattr(Shards, "_write", merged_at_once)
+    known.append({sha1s[1]: np.ones(4, np.float32)})
+    known.look()
+    assert sha1s[1] in known
+    assert len(known) == 2
+
+
+def test_merging_loses_nothing_of_shards_that_overlap(tmp_path: Path) -> None:
+    rows = {bytes([number] * 20): np.full(4, number, np.float32) for number in range(3)}
+    known = Shards(tmp_path)
+    known.append(rows)
+    known.append({sha1: rows[sha1] for sha1 in list(rows)[:1]})
+    known.merge()
+    merged = Shards(tmp_path)
+    out = np.empty((3, 4), np.float32)
+    merged.gather(list(rows), out)
+    np.testing.assert_array_equal(out, np.stack(list(rows.values())))
+    assert len(list(tmp_path.glob("*.arrow"))) == 1
 
 
 def test_leftovers_are_the_damaged_and_the_files_that_nobody_writes_any_more(tmp_path: Path) -> None:

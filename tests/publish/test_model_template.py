@@ -1,11 +1,15 @@
 """One graph for all runs of a backbone and a shape of head; a complete model, and its own, for each of them."""
 
+import ast
+import importlib
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -204,7 +208,7 @@ def saves(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_what_changes_the_graph_is_another_template(
-    net: Any, config: Any, saves: list[Path], monkeypatch: pytest.MonkeyPatch
+    net: Any, config: Any, saves: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kesikaran.config.schema import ResizeMethod
     from kesikaran.publish import model_template
@@ -224,7 +228,41 @@ def test_what_changes_the_graph_is_another_template(
     ]
     monkeypatch.setattr(model_template, "version", lambda name: "99")
     others.append(model_template.template(net, config, []))
-    assert len({first, *others}) == len(saves) == 9
+    *rooms, last = model_template._TRACED
+    changed = SimpleNamespace(__file__=tmp_path / "changed.py")
+    changed.__file__.write_bytes(Path(str(last.__file__)).read_bytes() + b"\n")
+    monkeypatch.setattr(model_template, "_TRACED", (*rooms, changed))
+    others.append(model_template.template(net, config, []))
+    assert len({first, *others}) == len(saves) == 10
+
+
+# Rooms that no graph holds code of: settings, which are in the key themselves, and the backbone, whose digest is.
+UNTRACED = ("kesikaran.config", "kesikaran.core", "kesikaran.models.backbone")
+
+
+def imported(room: ModuleType) -> list[ModuleType]:
+    """The rooms of the package that a room imports, also within its functions."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(Path(str(room.__file__)).read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]  # a room, or a name in one
+    found = {name if name in sys.modules else name.rpartition(".")[0] for name in names if name.startswith("kesikaran")}
+    return [importlib.import_module(name) for name in sorted(found)]
+
+
+def test_every_room_whose_code_is_in_a_model_is_in_the_key() -> None:
+    from kesikaran.models import classifier, head
+    from kesikaran.publish import model_template
+    from kesikaran.tracking import models
+
+    writers = [classifier.Classifier, head.build_head, models.save_model, model_template.template]
+    rooms = [sys.modules[writer.__module__] for writer in writers]
+    for room in rooms[:-1]:  # the last one imports much that no graph holds
+        rooms += [found for found in imported(room) if found not in rooms and not found.__name__.startswith(UNTRACED)]
+    assert len(rooms) > 4
+    assert {room.__name__ for room in rooms} <= {room.__name__ for room in model_template._TRACED}
 
 
 def test_two_at_once_build_one(net: Any, config: Any, saves: list[Path]) -> None:

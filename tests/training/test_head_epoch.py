@@ -30,7 +30,7 @@ def keras_optimizer(config: OptimizerConfig, steps: int) -> Any:
 
 
 def same_masks(layer: int, rate: float, keys: np.ndarray, batch_size: int) -> Any:
-    """A Keras layer that drops what `descent.dropped` drops. keys: uint32 [all steps, layers]."""
+    """A Keras layer that drops what `head_epoch.dropped` drops. keys: uint32 [all steps, layers]."""
     import tensorflow as tf
     import tf_keras
 
@@ -236,35 +236,6 @@ def test_the_logit_offset_is_training_s_alone() -> None:
     assert history[4]["validation/loss"] == pytest.approx(binary.log_loss(validation.labels, logits))
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
-def test_losses_of_any_logit_are_finite_and_so_are_their_gradients(gamma: float) -> None:
-    """Against the formula in float64, compiled as training compiles it."""
-    import tensorflow as tf
-
-    from kesikaran.training import hyperparameters
-    from kesikaran.training.losses import row_losses
-
-    z = np.array([-1000.0, -80, -3, 0, 3, 80, 1000] * 2)
-    y = np.repeat([0.0, 1], 7)
-    plain = hyperparameters.Hyperparameters(*(tf.zeros((1, 1, 1, 1)) for _ in hyperparameters.Hyperparameters._fields))
-    numbers = plain._replace(
-        weight_of_0=plain.l2 + 1, weight_of_1=plain.l2 + 3, focal_gamma=plain.l2 + gamma, logit_offset=plain.l2 + 0.5
-    )
-
-    @tf.function(jit_compile=True)
-    def both(logits: Any, labels: Any) -> Any:
-        losses = row_losses(logits, labels, numbers, True)
-        return losses, tf.gradients(losses, logits)[0]
-
-    columns = (tf.constant(each[None, None, :, None], tf.float32) for each in (z, y))
-    found, slopes = (each.numpy().ravel() for each in both(*columns))
-    signed, weight = np.where(y == 1, 1, -1) * (z + 0.5), np.where(y == 1, 3, 1)
-    log_p, log_rest = -np.logaddexp(0, -signed), -np.logaddexp(0, signed)
-    np.testing.assert_allclose(found, weight * np.exp(gamma * log_rest) * -log_p, rtol=1e-5, atol=1e-30)
-    slope = np.exp(gamma * log_rest) * (gamma * np.exp(log_p) * log_p - np.exp(log_rest))
-    np.testing.assert_allclose(slopes, weight * np.where(y == 1, 1, -1) * slope, rtol=1e-5, atol=1e-30)
-
-
 def test_a_head_that_fails_harms_no_other() -> None:
     from kesikaran.training import head_trainer
     from kesikaran.training.task import FitResult
@@ -296,14 +267,6 @@ def test_a_later_job_compiles_nothing() -> None:
     for lr in (0.1, 0.2):
         head_trainer.fit([task(optimizer=OptimizerConfig(SGD, lr), epochs=3)[0]], sample(400, 1), sample(200, 2))
     assert head_epoch.program(SGD, 32, False, False).experimental_get_tracing_count() == 1
-
-
-def test_streams() -> None:
-    from kesikaran.training import head_stack
-
-    assert head_stack.streams(["a", "b", "a", "b"]).tolist() == [[0, 2], [1, 3]]
-    assert head_stack.streams(["a", "a"]).tolist() == [[0, 1]]
-    assert head_stack.streams(["a", "b", "a"]).tolist() == [[0], [1], [2]]
 
 
 def test_draws_are_a_permutation_by_seed_and_epoch() -> None:

@@ -88,16 +88,6 @@ def test_the_best_weights_come_back_when_the_epochs_run_out() -> None:
     assert fitted.epoch == int(np.argmin(values)) < 11
 
 
-@pytest.mark.parametrize("monitor", list(Monitor))
-def test_of_equally_good_epochs_the_earliest_is_the_best(monitor: Monitor) -> None:
-    """At a rate that moves no weight every epoch is as good as the first."""
-    from kesikaran.training.task import FitResult
-
-    _, fitted, history = fit(optimizer=OptimizerConfig(OptimizerName.sgd, lr=1e-30), patience=2, monitor=monitor)
-    assert len({epoch[f"validation/{monitor.name}"] for epoch in history}) == 1
-    assert fitted == FitResult(epoch=0, epochs=3)
-
-
 def test_without_patience_the_last_epoch_stays() -> None:
     _, fitted, history = fit(HeadConfig([64]), epochs=12, patience=None)
     assert (fitted.epoch, fitted.epochs, len(history)) == (11, 12, 12)
@@ -109,14 +99,13 @@ def test_a_batch_larger_than_the_data_is_all_of_them() -> None:
     assert larger == whole
 
 
-def test_learning_rates_by_schedule() -> None:
-    _, _, constant = fit(optimizer=OptimizerConfig(OptimizerName.sgd, lr=0.1), epochs=4)
-    assert [epoch["learning_rate"] for epoch in constant] == pytest.approx([0.1] * 4)
+def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step() -> None:
+    from kesikaran.training import optimizers
+
     cosine = OptimizerConfig(OptimizerName.sgd, lr=0.1, schedule=Schedule.cosine)
-    _, _, falling = fit(optimizer=cosine, epochs=4)
-    # Of each epoch's last step: 13 steps an epoch, the first at the full rate
-    expected = [0.1 * (1 + np.cos(np.pi * (13 * epoch - 1) / 52)) / 2 for epoch in (1, 2, 3, 4)]
-    assert [epoch["learning_rate"] for epoch in falling] == pytest.approx(expected, abs=1e-7)
+    _, _, history = fit(optimizer=cosine, epochs=4)
+    expected = [optimizers.learning_rates(cosine, epoch, 4, 13)[-1] for epoch in range(4)]
+    assert [epoch["learning_rate"] for epoch in history] == pytest.approx(expected)
 
 
 def test_class_weights_move_the_rarer_class_forward() -> None:
@@ -129,21 +118,6 @@ def test_class_weights_move_the_rarer_class_forward() -> None:
     features = sample(200, 2).features
     moved = np.mean(head_trainer.predict(weighted, features) - head_trainer.predict(plain, features))
     assert moved == pytest.approx(np.log(weights[1] / weights[0]), abs=0.25)
-
-
-def test_what_the_head_is_made_of() -> None:
-    from kesikaran.models.head import build_head
-
-    kinds = [type(layer).__name__ for layer in build_head(5, HeadConfig([7, 3], dropout=0.4, l2=0.01), 0).layers]
-    assert kinds == ["Dropout", "Dense", "Dropout", "Dense", "Dropout", "Dense"]
-    head = build_head(5, HeadConfig([7, 3], dropout=0.4, l2=0.01), 0)
-    assert [tuple(weight.shape) for weight in head.weights] == [(5, 7), (7,), (7, 3), (3,), (3, 1), (1,)]
-    kernels = [weight.numpy() for weight in head.weights[::2]]
-    assert float(sum(head.losses)) == pytest.approx(0.01 * sum(float((k**2).sum()) for k in kernels), rel=1e-5)
-    assert {layer.rate for layer in head.layers if hasattr(layer, "rate")} == {0.4}
-    linear = build_head(5, HeadConfig(), 0)
-    assert [type(layer).__name__ for layer in linear.layers] == ["Dense"]
-    assert linear.losses == []
 
 
 def test_l2_shrinks_and_dropout_regularizes() -> None:
@@ -168,48 +142,3 @@ def test_predict_takes_any_number_of_rows() -> None:
     assert (logits.shape, logits.dtype) == ((10_000,), np.float32)
     kernel, bias = net.get_weights()
     np.testing.assert_allclose(logits, features @ kernel[:, 0] + bias, atol=1e-5)
-
-
-class Watched(np.ndarray):
-    """A matrix that notes how many bytes of it are copied at once."""
-
-    copied: list[int]
-
-    def __getitem__(self, rows: Any) -> Any:
-        part = np.asarray(self)[rows]
-        self.copied.append(part.nbytes)
-        return part
-
-
-@pytest.mark.parametrize("head", [HeadConfig(l2=0.01), HeadConfig([5, 4], dropout=0.3)], ids=["linear", "hidden"])
-def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two orders at once, 13 steps an epoch, the last of them of 16 rows, in chunks of 2 steps; the rows lie elsewhere
-    in a larger matrix. Every loss, every weight; compiled once, and never more than a chunk copied."""
-    from kesikaran.training import head_epoch, head_stack, head_trainer
-    from kesikaran.training.task import FeatureRows
-
-    both = sample(400, 1), sample(200, 2)
-    order = np.random.default_rng(0).permutation(700)
-    matrix = np.zeros((700, 6), np.float32).view(Watched)
-    matrix.copied = []
-    labels = np.zeros(700, int)
-    rows = order[:400], order[400:600]
-    for mine, one in zip(rows, both, strict=True):
-        matrix[mine], labels[mine] = one.features, one.labels
-    outcomes = []
-    monkeypatch.setattr(head_stack, "_CHUNK_BYTES", 4000)
-    for held_bytes, chosen in ((2**20, both), (14_399, [FeatureRows(matrix, labels).take(mine) for mine in rows])):
-        monkeypatch.setattr(head_stack, "_RESIDENT_BYTES", held_bytes)
-        head_epoch.program.cache_clear()
-        cosine = OptimizerConfig(OptimizerName.adam, lr=0.05, schedule=Schedule.cosine)
-        tasks = [task(head, cosine, Loss(2.0, 0.7, 1.5), seed, epochs=4) for seed in (0, 7)]
-        fitted = head_trainer.fit([one for one, _ in tasks], *chosen)
-        assert head_epoch.program(cosine.name, 32, head.dropout > 0, True).experimental_get_tracing_count() == 1
-        outcomes.append((fitted, tasks))
-    (expected, held), (found, streamed) = outcomes
-    assert found == expected
-    for (one, history), (other, its) in zip(held, streamed, strict=True):
-        assert [epoch == pytest.approx(mine, rel=1e-5) for epoch, mine in zip(its, history, strict=True)] == [True] * 4
-        for weight, same in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
-            np.testing.assert_allclose(same, weight, rtol=1e-5, atol=1e-6)
-    assert max(matrix.copied) <= 4000
