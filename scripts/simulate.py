@@ -1,4 +1,4 @@
-"""How far the intervals and the comparisons hold what they promise: `python scripts/simulate.py`."""
+"""Simulations of how often intervals hold the truth and comparisons err: `python scripts/simulate.py`."""
 
 import argparse
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kesikaran.core import terminal
-from kesikaran.metrics import intervals, paired, predictions, prevalence, scores
+from kesikaran.metrics import intervals, paired, prevalence, scores
 from kesikaran.metrics.predictions import Predictions
 
 _POPULATION = 1_000_000
@@ -16,9 +16,13 @@ _POPULATION = 1_000_000
 
 @dataclass(frozen=True)
 class World:
-    """Two labels whose images score as normal variables of variance 1, `distance` apart; the logit is the true log odds
-    times `stretch` (1: calibrated). Images of a group of `group` share `alike` of their variance, and the label unless
-    `mixed`. The scores of two models have the correlation `twins`, given the label."""
+    """A population of images of two labels.
+
+    The scores of a label are normal with variance 1, and the means of the two labels are `distance` apart. The logit is
+    the true log-odds times `stretch` (1: calibrated). zeros, ones: the images of each label in a sample. Images of a
+    group of size `group` share the part `alike` of their variance, and their label unless `mixed`. The scores of two
+    models have the correlation `twins`, given the label.
+    """
 
     zeros: int
     ones: int
@@ -38,10 +42,9 @@ class World:
         return f"{self.zeros} / {self.ones}{apart}{stretched}{twins}{kind}"
 
 
-def draw(
-    world: World, random: np.random.Generator, models: int = 1, better: float = 0.0
-) -> list[predictions.Predictions]:
-    """The outcomes of several models on the same images; each is `better` further apart than the last."""
+def draw(world: World, random: np.random.Generator, models: int = 1, better: float = 0.0) -> list[Predictions]:
+    """The predictions of several models on the same images. The distance of each is larger by `better` than that of the
+    one before it."""
     n = world.zeros + world.ones
     labels = (np.arange(n) >= world.zeros).astype(int)
     groups = np.arange(n) // world.group
@@ -52,13 +55,13 @@ def draw(
         alone, together = random.normal(size=n), random.normal(size=n)[groups]
         return np.sqrt(1 - world.alike) * alone + np.sqrt(world.alike) * together
 
-    common, outcomes = noise(), []
+    common, predictions = noise(), []
     for model in range(models):
         distance = world.distance + model * better
         seen = np.sqrt(world.twins) * common + np.sqrt(1 - world.twins) * noise() + distance * (labels - 0.5)
         logits = world.stretch * (distance * seen + np.log(world.ones / world.zeros))
-        outcomes.append(Predictions.from_logits(labels, logits, groups if world.group > 1 else None))
-    return outcomes
+        predictions.append(Predictions.from_logits(labels, logits, groups if world.group > 1 else None))
+    return predictions
 
 
 def truth(world: World) -> dict[str, float]:
@@ -70,14 +73,14 @@ def truth(world: World) -> dict[str, float]:
 
 
 def coverage(world: World, samples: int, step: Callable[[], object], seed: int = 1) -> pd.DataFrame:
-    """Rows: metrics. Columns: the share of 95 % intervals that hold the truth, lie above it, lie below it."""
+    """Rows: metrics. Columns: the share of 95 % intervals that hold the truth, are above it, are below it."""
     random, known = np.random.default_rng(seed), truth(world)
     known |= _in_use_truth(known)
     counts: dict[str, np.ndarray] = {}
     for _ in range(samples):
-        (outcome,) = draw(world, random)
-        found = intervals.intervals(outcome)
-        at = prevalence.at(outcome, 0.01)
+        (predictions,) = draw(world, random)
+        found = intervals.intervals(predictions)
+        at = prevalence.at(predictions, 0.01)
         found |= {"precision at 1 %": at.precision, "alerts at 1 %": at.alerts, "missed at 1 %": at.missed}
         for name, one in found.items():
             true = known[name]

@@ -1,8 +1,8 @@
-"""Predictions of all folds to one out-of-fold table, its numbers, and settings against each other on them.
+"""Cross-validation: the out-of-fold predictions of all folds, their metrics, and the comparison of settings on them.
 
-Intervals and p-values here hold for the models that were trained: what other images of the same kind would change. What
-another training set would change is not in them, for the folds share most of their training images, and no estimate of
-it from one cross-validation is free of bias (Bengio and Grandvalet 2004).
+Intervals and p-values hold for the trained models on other images of the same kind. They do not cover what another
+training set would change: the folds share most of their training images, and no estimate of it from one
+cross-validation is free of bias (Bengio and Grandvalet 2004).
 """
 
 import itertools
@@ -13,34 +13,36 @@ import pandas as pd
 
 from kesikaran.analysis.wording import significance_level
 from kesikaran.config.metric_names import ACROSS_SETTINGS, METRICS, OVER_FOLDS
+from kesikaran.config.schema import CALIBRATION_BINS, CONFIDENCE
 from kesikaran.metrics import binary, influence, intervals, paired, scores
 from kesikaran.metrics.influence import Influence, Units
 from kesikaran.metrics.intervals import Interval
+from kesikaran.metrics.paired import Difference
 from kesikaran.metrics.predictions import Predictions
 
 
 def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]:
-    """What differs from the first setting, in words.
+    """Sentences on which settings differ from the first.
 
     Args:
-        pairs: as `crossval.compare` gives them.
+        pairs: the table of `compare`.
     """
     first = pairs["a"].iloc[0]
-    held = pairs[pairs["a"] == first]
-    least = significance_level(confidence)
+    with_first = pairs[pairs["a"] == first]
+    level = significance_level(confidence)
     lines = [
         f"Against {first}, on {images:,} images out of fold, image by image, "
-        f"Holm over {held['p_value'].count()} comparisons at {least:.0%}:"
+        f"Holm over {with_first['p_value'].count()} comparisons at {level:.0%}:"
     ]
-    for metric, rows in held.groupby("metric", sort=False):
-        real = rows[rows["p_holm_first"] <= least]
-        noise = rows.loc[rows["p_holm_first"] > least, "b"]
+    for metric, rows in with_first.groupby("metric", sort=False):
+        real = rows[rows["p_holm_first"] <= level]
+        noise = rows.loc[rows["p_holm_first"] > level, "b"]
         undefined = rows.loc[rows["p_holm_first"].isna(), "b"]
-        each = [
+        differences = [
             f"{row['b']} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]" for _, row in real.iterrows()
         ]
         lines.append(f"  {METRICS[str(metric)].words}")
-        found = {"real": each, "within noise": list(noise), "undefined": list(undefined)}
+        found = {"real": differences, "within noise": list(noise), "undefined": list(undefined)}
         lines += [f"    {word}: {', '.join(names)}" for word, names in found.items() if names]
     lines.append(
         "Intervals and p-values hold for these trained models on other images of the kind. What another seed or "
@@ -51,14 +53,14 @@ def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]
 
 
 def pool(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
-    """Each image's prediction by the one model that was tested on it.
+    """The out-of-fold table: the prediction of each image by the one model that was tested on it.
 
     Args:
-        folds: fold -> the run's predictions of every image: columns object_id, split, label, logit, probability, and
-            what else `scores.of_predictions` reads.
+        folds: fold -> the predictions of its run for every image: columns object_id, split, label, logit, probability,
+            and the optional columns of `Predictions.from_table`.
 
     Returns:
-        The columns but split, and fold, sorted by object id: every image once.
+        The same columns without split and with fold, sorted by object id, every image once.
 
     Raises:
         ValueError: the test splits do not cover every image exactly once.
@@ -75,31 +77,32 @@ def pool(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
     return pooled
 
 
-def describe(pooled: pd.DataFrame, confidence: float = 0.95, calibration_bins: int = 10) -> dict[str, float]:
-    """The numbers of a pooled table.
+def describe(
+    pooled: pd.DataFrame, confidence: float = CONFIDENCE, calibration_bins: int = CALIBRATION_BINS
+) -> dict[str, float]:
+    """The metrics of a pooled table.
 
     Returns:
         `oof/METRIC`, `oof/METRIC_low` and `_high` over all images at once, `oof/METRIC_fold_mean` and
         `oof/METRIC_fold_std` (n - 1) over the folds, and the counts `oof/n` and `oof/tn fp fn tp`. Folds share most of
-        their training images, so the spread is no standard error of the mean. The pooled ROC AUC also ranks logits of
-        different models against each other: where they are calibrated apart it lies below the folds' mean. What is
-        undefined is left out.
+        their training images, so the spread is not a standard error of the mean. The pooled ROC AUC also ranks logits
+        of different models against each other: where these are calibrated differently, it lies below the mean over the
+        folds. Undefined metrics are left out.
     """
-    outcome = Predictions.from_table(pooled)
-    whole = scores.score(outcome, calibration_bins)
-    each = [scores.score(outcome.take(rows)) for rows in _rows(pooled).values()]
-    spread = pd.DataFrame(each)
+    predictions = Predictions.from_table(pooled)
+    whole = scores.score(predictions, calibration_bins)
+    by_fold = pd.DataFrame([scores.score(predictions.take(rows), calibration_bins) for rows in _rows(pooled).values()])
     result = {f"oof/{name}": float(value) for name, value in whole.items()}
-    for name, found in intervals.intervals(outcome, confidence, calibration_bins).items():
+    for name, found in intervals.intervals(predictions, confidence, calibration_bins).items():
         result |= {f"oof/{name}_low": found.low, f"oof/{name}_high": found.high}
     for name in OVER_FOLDS:
-        result[f"oof/{name}_fold_mean"] = float(spread[name].mean(skipna=False))
-        result[f"oof/{name}_fold_std"] = float(spread[name].std(ddof=1, skipna=False))
+        result[f"oof/{name}_fold_mean"] = float(by_fold[name].mean(skipna=False))
+        result[f"oof/{name}_fold_std"] = float(by_fold[name].std(ddof=1, skipna=False))
     return {name: value for name, value in result.items() if not np.isnan(value)}
 
 
 def table(result: dict[str, float]) -> pd.DataFrame:
-    """`describe`'s metrics as rows, with the columns pooled, low, high, fold_mean and fold_std; NaN: undefined."""
+    """The metrics of `describe` as rows, with the columns pooled, low, high, fold_mean and fold_std; NaN: undefined."""
     ends = {"pooled": "", "low": "_low", "high": "_high", "fold_mean": "_fold_mean", "fold_std": "_fold_std"}
     rows = {
         name: {column: result.get(f"oof/{name}{end}", np.nan) for column, end in ends.items()} for name in OVER_FOLDS
@@ -107,30 +110,31 @@ def table(result: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def values(pooled: pd.DataFrame, confidence: float = 0.95) -> dict[str, Interval]:
-    """The metrics `ACROSS_SETTINGS` of a pooled table with their intervals; a metric that ranks is the mean of its
+def values(pooled: pd.DataFrame, confidence: float = CONFIDENCE) -> dict[str, Interval]:
+    """The metrics `ACROSS_SETTINGS` of a pooled table with their intervals. A metric that ranks is the mean of its
     values on the folds."""
-    outcome = Predictions.from_table(pooled)
-    parts, among = influence.of(outcome, ACROSS_SETTINGS), influence.sampling_units(outcome)
-    within, folds = _fold_means(pooled, outcome), _units(pooled)
+    predictions = Predictions.from_table(pooled)
+    parts, units = influence.of(predictions, ACROSS_SETTINGS), influence.sampling_units(predictions)
+    fold_means, units_by_fold = _fold_means(pooled, predictions), _units_by_fold(pooled)
     return {
-        name: intervals.interval(
-            name, within.get(name, parts[name]), outcome, folds if name in within else among, confidence
-        )
+        name: intervals.interval(name, fold_means[name], predictions, units_by_fold, confidence)
+        if name in fold_means
+        else intervals.interval(name, parts[name], predictions, units, confidence)
         for name in ACROSS_SETTINGS
     }
 
 
-def compare(settings: Mapping[str, pd.DataFrame], confidence: float = 0.95) -> pd.DataFrame:
-    """Every two settings of one cross-validation, image by image, each image by the model that had not seen it.
+def compare(settings: Mapping[str, pd.DataFrame], confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """Every two settings of one cross-validation, image by image. Each image is predicted by the model that was not
+    trained on it.
 
-    The tests are those of `paired.compare`. The ROC AUC compared is the mean of the folds' areas: a pooled one would
-    rank the logits of different models against each other. Within a fold its variance is DeLong's, and folds have no
-    image in common, so their variances add up.
+    The tests are those of `paired.compare`. The ROC AUC that is compared is the mean of the areas of the folds, because
+    a pooled one would rank the logits of different models against each other. Within a fold its variance is DeLong's.
+    Folds have no image in common, so their variances add up.
 
     Args:
-        settings: name -> what `pool` gave, of the same images in the same folds. The first is what the others are
-            held against.
+        settings: name -> the table of `pool`, of the same images in the same folds. The first is the reference of the
+            others.
 
     Returns:
         A row for each metric of `ACROSS_SETTINGS` and two settings: metric, a, b, value_a, value_b, difference (b - a),
@@ -138,36 +142,40 @@ def compare(settings: Mapping[str, pd.DataFrame], confidence: float = 0.95) -> p
         those rows). NaN where a metric is undefined.
 
     Raises:
-        ValueError: they are not of the same images in the same folds.
+        ValueError: the settings are not of the same images in the same folds.
     """
     first, *others = settings.values()
     for rows in others:
         if not first[["object_id", "fold"]].equals(rows[["object_id", "fold"]]):
             raise ValueError("the settings were not tested on the same images in the same folds")
-    among = _units(first)
-    outcomes = {name: Predictions.from_table(rows) for name, rows in settings.items()}
-    within = {name: _fold_means(rows, outcomes[name]) for name, rows in settings.items()}
-    found = []
+    units = _units_by_fold(first)
+    predictions = {name: Predictions.from_table(rows) for name, rows in settings.items()}
+    fold_means = {name: _fold_means(rows, predictions[name]) for name, rows in settings.items()}
+    pairs = []
     for a, b in itertools.combinations(settings, 2):
-        pair = paired.compare(outcomes[a], outcomes[b], confidence, metrics=ACROSS_SETTINGS)
-        for name, mean in within[a].items():
-            pair[name] = paired.by_influence(mean, within[b][name], among, confidence, METRICS[name].test, by="fold")
-        for name, one in pair.items():
-            limits = {"difference": one.difference, "low": one.low, "high": one.high}
-            told = {"metric": name, "a": a, "b": b, "value_a": one.a, "value_b": one.b, **limits}
-            found.append({**told, "p_value": one.p_value, "test": one.test})
-    result = pd.DataFrame(found)
-    held = result["a"] == next(iter(settings))
+        differences = paired.compare(predictions[a], predictions[b], confidence, metrics=ACROSS_SETTINGS)
+        for name, mean in fold_means[a].items():
+            test = METRICS[name].test
+            differences[name] = paired.by_influence(mean, fold_means[b][name], units, confidence, test, by="fold")
+        pairs += [_row(name, a, b, found) for name, found in differences.items()]
+    result = pd.DataFrame(pairs)
+    with_first = result["a"] == next(iter(settings))
     result["p_holm"] = paired.holm(result["p_value"].to_numpy())
-    result.loc[held, "p_holm_first"] = paired.holm(result.loc[held, "p_value"].to_numpy())
+    result.loc[with_first, "p_holm_first"] = paired.holm(result.loc[with_first, "p_value"].to_numpy())
     return result
 
 
-def _fold_means(pooled: pd.DataFrame, outcome: Predictions) -> dict[str, Influence]:
+def _row(metric: str, a: str, b: str, found: Difference) -> dict[str, object]:
+    limits = {"difference": found.difference, "low": found.low, "high": found.high}
+    values = {"value_a": found.a, "value_b": found.b, **limits}
+    return {"metric": metric, "a": a, "b": b, **values, "p_value": found.p_value, "test": found.test}
+
+
+def _fold_means(pooled: pd.DataFrame, predictions: Predictions) -> dict[str, Influence]:
     """The metrics that rank, each as the mean of its values on the folds."""
     folds = _rows(pooled)
     ranked = [name for name in ACROSS_SETTINGS if METRICS[name].ranks]
-    parts = {fold: influence.of(outcome.take(rows), ranked) for fold, rows in folds.items()}
+    parts = {fold: influence.of(predictions.take(rows), ranked) for fold, rows in folds.items()}
     result = {}
     for name in ranked:
         each = np.empty(len(pooled))
@@ -178,28 +186,28 @@ def _fold_means(pooled: pd.DataFrame, outcome: Predictions) -> dict[str, Influen
     return result
 
 
-def _units(pooled: pd.DataFrame) -> Units:
-    """What is independent of what, the folds as strata."""
-    among = influence.sampling_units(Predictions.from_table(pooled))
-    fold = np.empty(among.count, int)
-    fold[among.unit] = pooled["fold"].to_numpy()
-    stratum = among.stratum
-    # As Units has it: 0 and below label 0 only, 2 and above label 1 only.
-    return Units(among.unit, np.where(stratum == 0, -fold, np.where(stratum == 2, 2 + fold, 1)), among.grouped)
+def _units_by_fold(pooled: pd.DataFrame) -> Units:
+    """The sampling units with the folds as strata, where all images of a group lie in one fold."""
+    units = influence.sampling_units(Predictions.from_table(pooled))
+    fold = np.empty(units.count, int)
+    fold[units.unit] = pooled["fold"].to_numpy()
+    # A stratum of 0 or below means label 0 only, one of 2 or above label 1 only, as `Units` describes.
+    stratum = np.where(units.stratum == 0, -fold, np.where(units.stratum == 2, 2 + fold, 1))
+    return Units(units.unit, stratum, units.grouped)
 
 
 def _rows(pooled: pd.DataFrame) -> dict[int, np.ndarray]:
-    """fold -> its rows."""
+    """fold -> the row numbers of its images."""
     return {fold: np.flatnonzero(pooled["fold"] == fold) for fold in sorted(set(pooled["fold"]))}
 
 
 def doubts(pooled: pd.DataFrame) -> pd.DataFrame:
-    """Every image with the cross-entropy (`loss`, in nats) of its label under the model that had not seen it.
+    """Every image with the cross-entropy (`loss`, in nats) of its label under the model that was not trained on it.
 
-    The highest loss first: where the model contradicts the label most firmly, the label is worth a second look
-    (Northcutt, Jiang and Chuang 2021 rank by the same out-of-fold confidence). A wrong label is one reason of a
-    high loss, a hard image another; nothing is removed.
+    The highest loss comes first. There the model contradicts the label most, and the label is worth a second look
+    (Northcutt, Jiang and Chuang 2021 rank by the same out-of-fold confidence). A wrong label is one reason for a high
+    loss, a hard image another; nothing is removed.
     """
-    outcome = Predictions.from_table(pooled)
-    loss = binary.losses(outcome.labels, outcome.logits)
+    predictions = Predictions.from_table(pooled)
+    loss = binary.losses(predictions.labels, predictions.logits)
     return pooled.assign(loss=loss).sort_values(["loss", "object_id"], ascending=[False, True], ignore_index=True)

@@ -1,4 +1,4 @@
-"""The leak gauge: what a test split may owe to images like its own among those that were trained on."""
+"""The leak gauge: how much a test split may profit from similar images in train."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,17 @@ import pandas as pd
 
 from kesikaran.metrics import binary
 
-# Labels of neighbours that agree more often than chance by this many standard errors, and by this much, tell
-# that the order means something. A random order exceeds the first once in three million.
+# The order of the images carries information where the labels of neighbours agree more often than by chance, by this
+# many standard errors and by this share. A random order exceeds the first bound once in three million.
 _STANDARD_ERRORS, _DIFFERENCE = 5.0, 0.05
-_PAIRS = 2**30  # of a training and a test image: half a minute on two cores
-_ROWS = 4096  # at a time: 21 MB of 1,280 features, 67 MB of similarities
+_PAIRS = 2**30  # of a training and a test image at most: half a minute on two cores
+_ROWS = 4096  # in a block: 21 MB of 1,280 features, 67 MB of similarities
 
 
 @dataclass(frozen=True)
 class Order:
-    """How often neighbours along a column share their label, and how often two images drawn at random do."""
+    """agreement: how often neighbours along the column share their label. chance: how often two random images do.
+    informative: whether the agreement is beyond chance."""
 
     column: str
     agreement: float
@@ -25,10 +26,10 @@ class Order:
 
 
 def order(table: pd.DataFrame) -> Order | None:
-    """The column along which neighbours agree most, of those that line all images up.
+    """The column along which the labels of neighbours agree most, or None where no column puts all images in order.
 
-    Those are the numeric columns without a repeated value: the row in the label file, a frame number, a time.
-    The chance of agreement is the sum of the squared shares of the labels.
+    A column puts the images in order where it is numeric and repeats no value: the row in the label file, a frame
+    number, a time. The chance of agreement is the sum of the squared shares of the labels.
 
     Args:
         table: column `label` (0 or 1), and any others.
@@ -38,10 +39,10 @@ def order(table: pd.DataFrame) -> Order | None:
     chance = share**2 + (1 - share) ** 2
     found = []
     for column in table.columns.drop("label"):
-        place = pd.to_numeric(table[column], errors="coerce")
-        if place.isna().any() or place.duplicated().any():
+        position = pd.to_numeric(table[column], errors="coerce")
+        if position.isna().any() or position.duplicated().any():
             continue
-        along = labels[np.argsort(place.to_numpy(), kind="stable")]
+        along = labels[np.argsort(position.to_numpy(), kind="stable")]
         agreement = float(np.mean(along[1:] == along[:-1]))
         error = np.sqrt(chance * (1 - chance) / (len(labels) - 1))
         informative = agreement - chance > max(_STANDARD_ERRORS * error, _DIFFERENCE)
@@ -50,23 +51,23 @@ def order(table: pd.DataFrame) -> Order | None:
 
 
 def sample(test: np.ndarray, trained: int) -> np.ndarray:
-    """Those of `test` (int [n]) that the gauge looks at beside `trained` training images, in their order.
+    """The test images that the gauge compares with `trained` training images, in the order of `test` (int [n]).
 
-    All of them, or where that is too much to compute as many as are not, drawn at random, always the same. Drawing
-    from the training images would be no way out: it would lose the nearest one.
+    They are all of `test`, or a random sample of it where all would take too long. The sample is the same each time.
+    Training images are not sampled, because the nearest one could be lost.
     """
     most = max(_PAIRS // trained, 1)
     return test if len(test) <= most else np.sort(np.random.default_rng(0).choice(test, most, replace=False))
 
 
 def nearest(features: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Each test image's cosine similarity to its nearest training image, float32 [n_test] in [-1, 1].
+    """The cosine similarity of each test image to its nearest training image, float32 [n_test] in [-1, 1].
 
-    Features are centred on the training mean, so that 0 is what unrelated images have: the backbone's
-    features are all positive, and without it every pair looks alike.
+    Features are centred on the training mean, so that unrelated images have a similarity of 0. The features of the
+    backbone are all positive, so that without centring every pair has a high similarity.
 
     Args:
-        features: float32 [n, width]; no more than some blocks of its rows are copied.
+        features: float32 [n, width]. Only blocks of its rows are copied, never the whole.
         train, test: row numbers, int [n_train] and [n_test].
     """
     centre = sum(features[rows].sum(axis=0, dtype=np.float64) for rows in _blocks(train)) / len(train)
@@ -78,9 +79,9 @@ def nearest(features: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.nda
         return np.divide(moved, length, out=np.zeros_like(moved), where=length > 0)
 
     found = []
-    for some in _blocks(test):
-        against = unit(some).T
-        found.append(np.max([(unit(rows) @ against).max(axis=0) for rows in _blocks(train)], axis=0))
+    for block in _blocks(test):
+        transposed = unit(block).T
+        found.append(np.max([(unit(rows) @ transposed).max(axis=0) for rows in _blocks(train)], axis=0))
     return np.clip(np.concatenate(found), -1, 1)
 
 
@@ -89,7 +90,7 @@ def _blocks(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def halves(similarity: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """ROC AUC on the nearer and the farther half of the test images, where a half has both classes.
+    """The ROC AUC on the nearer and on the farther half of the test images, where both halves have both labels.
 
     Args:
         similarity, labels, logits: [n], of the test images.

@@ -1,4 +1,4 @@
-"""Two runs against each other, image by image: what differs, and whether chance explains the difference."""
+"""The comparison of two runs on the same images: what differs, and whether chance explains the difference."""
 
 import dataclasses
 import math
@@ -22,9 +22,12 @@ FORMAT = 1  # of the JSON
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs on the same n images, `ones` of them of label 1. groups: how many groups the images came in, None where
-    each stands alone. differences: b - a. The four counts are of images. params: setting -> its value in a and in b,
-    of those that differ."""
+    """Two runs on the same n images, of which `ones` have label 1.
+
+    groups: the number of groups of images, None where each image is independent. differences: metric -> b - a.
+    both_right, only_a_right, only_b_right, both_wrong: counts of images. params: setting -> its value in a and in b,
+    for the settings that differ.
+    """
 
     split: str
     n: int
@@ -46,41 +49,45 @@ class Pair:
 
 
 def compare(a: RunPredictions, b: RunPredictions, split: str) -> Pair:
-    """Two runs, with the confidence and the calibration bins of a.
+    """Compare two runs, with the confidence and the calibration bins of a.
 
     Raises:
-        InputError: see `outcomes`.
+        InputError: see `run_predictions.aligned`.
     """
     config = run_predictions.evaluation(a)
-    one, two = run_predictions.aligned([a, b], split)
-    found = paired.compare(one, two, config.confidence, config.calibration_bins)
-    right_a, right_b = (outcome.predicted == outcome.labels for outcome in (one, two))
-    groups = None if one.groups is None else len(np.unique(one.groups))
-    keys = [key for key in a.params | b.params if not key.startswith("tracking.")]
+    predictions_a, predictions_b = run_predictions.aligned([a, b], split)
+    found = paired.compare(predictions_a, predictions_b, config.confidence, config.calibration_bins)
+    right_a, right_b = (each.predicted == each.labels for each in (predictions_a, predictions_b))
+    n, groups = len(predictions_a.labels), run_predictions.group_count(predictions_a)
     return Pair(
         split=split,
-        n=len(one.labels),
-        ones=int(one.labels.sum()),
+        n=n,
+        ones=int(predictions_a.labels.sum()),
         groups=groups,
         confidence=config.confidence,
         calibration_bins=config.calibration_bins,
         primary_metric=PRIMARY,
-        a=_judged(a, one, config),
-        b=_judged(b, two, config),
+        a=_run_metrics(a, predictions_a, config),
+        b=_run_metrics(b, predictions_b, config),
         differences=found,
         both_right=int((right_a & right_b).sum()),
         only_a_right=int((right_a & ~right_b).sum()),
         only_b_right=int((~right_a & right_b).sum()),
         both_wrong=int((~right_a & ~right_b).sum()),
-        params={k: (a.params.get(k), b.params.get(k)) for k in keys if a.params.get(k) != b.params.get(k)},
-        conclusion=_conclusion(found[PRIMARY], split, len(one.labels), config.confidence),
+        params=_differing_params(a.params, b.params),
+        conclusion=_conclusion(found[PRIMARY], split, n, config.confidence),
         remarks=_remarks([a, b], found, groups, split),
     )
 
 
-def _judged(run: RunPredictions, outcome: Predictions, config: EvaluationConfig) -> RunMetrics:
-    metrics = intervals.intervals(outcome, config.confidence, config.calibration_bins)
-    return RunMetrics(run.run_id, run.name, run.fingerprints, binary.confusion(outcome), metrics)
+def _run_metrics(run: RunPredictions, predictions: Predictions, config: EvaluationConfig) -> RunMetrics:
+    metrics = intervals.intervals(predictions, config.confidence, config.calibration_bins)
+    return RunMetrics(run.run_id, run.name, run.fingerprints, binary.confusion(predictions), metrics)
+
+
+def _differing_params(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    keys = [key for key in a | b if not key.startswith("tracking.")]
+    return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
 
 
 def _conclusion(found: Difference, split: str, n: int, confidence: float) -> str:
@@ -104,25 +111,25 @@ def _remarks(
         "corrected for their number.",
         "Intervals and p-values allow for the images, not for what another training seed would change.",
     ]
-    undefined = [name for name, one in found.items() if math.isnan(one.a) or math.isnan(one.b)]
+    undefined = [name for name, each in found.items() if math.isnan(each.a) or math.isnan(each.b)]
     if undefined:
         remarks.append(f"Undefined on these images for one run at least: {', '.join(undefined)}.")
     return remarks + run_predictions.evaluation_remarks(several) + run_predictions.image_remarks(several, groups, split)
 
 
 def changed(a: RunPredictions, b: RunPredictions) -> dict[str, pd.DataFrame]:
-    """The images that are right in one run only, or in none, of runs on the same images.
+    """The images that one run alone, or neither run, predicts rightly. Both runs have the same images.
 
     Returns:
         `fixed` (A wrong, B right), `broken` (A right, B wrong) and `both_wrong` -> columns object_id, label,
-        probability_a, probability_b (of label 1). The surest first: by the probability that B gives to the label that
-        it decided for, in `both_wrong` by the smaller of A's and B's.
+        probability_a, probability_b (of label 1). The rows are sorted by the probability that B gives to its predicted
+        label, in `both_wrong` by the smaller of A's and B's, the highest first.
     """
     right, sure = [], []
-    for one in (a, b):
-        outcome, probability = Predictions.from_table(one.rows), one.rows["probability"].to_numpy()
-        right.append(outcome.predicted == outcome.labels)
-        sure.append(np.where(outcome.predicted == 1, probability, 1 - probability))
+    for run in (a, b):
+        predictions, probability = Predictions.from_table(run.rows), run.rows["probability"].to_numpy()
+        right.append(predictions.predicted == predictions.labels)
+        sure.append(np.where(predictions.predicted == 1, probability, 1 - probability))
     table = a.rows[["object_id", "label"]].assign(
         probability_a=a.rows["probability"], probability_b=b.rows["probability"].to_numpy()
     )
@@ -140,7 +147,7 @@ def changed(a: RunPredictions, b: RunPredictions) -> dict[str, pd.DataFrame]:
 
 
 def as_json(found: Any) -> dict[str, Any]:
-    """All of a dataclass, with `format` and `kind`; NaN becomes None."""
+    """A dataclass as a JSON object, with `format` and `kind`. NaN and infinity become None."""
     return {"format": FORMAT, "kind": type(found).__name__.lower()} | _plain(dataclasses.asdict(found))
 
 

@@ -1,4 +1,4 @@
-"""All jobs of a sweep against each other: which is best, and from how many others it cannot be told."""
+"""The ranking of the jobs of a sweep: which is the best, and from which others it is not distinguishable."""
 
 import itertools
 import math
@@ -20,8 +20,12 @@ from kesikaran.metrics.predictions import Predictions
 
 @dataclass(frozen=True)
 class Candidate:
-    """A job of a sweep. validation: the metric that picks the best. against_best: job - best in the primary metric, and
-    `p_adjusted` its p-value after Holm's correction over the other jobs; None and NaN for the best itself."""
+    """A job of a sweep.
+
+    validation: the metric by which the best is chosen. primary: the primary metric. against_best: job - best in the
+    primary metric; None for the best itself. p_adjusted: its p-value after Holm's correction over the other jobs; NaN
+    for the best itself, and where no test is possible.
+    """
 
     run_id: str
     name: str
@@ -33,8 +37,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SweepComparison:
-    """All jobs of a sweep on the same images. candidates: the best by validation first. p_adjusted: [k][k], of every
-    pair of candidates after Holm's correction over all pairs, NaN on the diagonal."""
+    """All jobs of a sweep on the same images.
+
+    candidates: the k jobs, the best by validation first. not_distinguishable: the run ids of the jobs whose p-value
+    against the best is above the level, or is NaN. p_adjusted: [k][k], of every pair of candidates after Holm's
+    correction over all pairs, NaN on the diagonal and where no test is possible.
+    """
 
     sweep_id: str
     split: str
@@ -59,91 +67,112 @@ def compare_all(
     split: str,
     step: Callable[[], object],
 ) -> SweepComparison:
-    """All pairs of a sweep's jobs, two or more, with the confidence of the best.
+    """Compare all pairs of two or more jobs, with the confidence of the best.
 
     Args:
-        jobs: each with the validation metric `metric`, which names the
-            best: picked on these images it would look better than it is.
-        left_out: jobs that did not finish.
-        step: called after each pair; of k jobs there are k (k - 1) / 2, of 10 to 100 ms each.
+        jobs: each with its validation metric `metric`, by which the best is chosen: chosen on these images it would
+            look better than it is.
+        left_out: the number of jobs that did not finish. step: called after each pair, which takes 10 to 100 ms.
 
     Raises:
-        InputError: see `comparison.outcomes`.
+        InputError: see `run_predictions.aligned`.
     """
     jobs = sorted(jobs, key=lambda job: -job[1] if METRICS[metric].higher_is_better else job[1])
     several = [job for job, _ in jobs]
     config = run_predictions.evaluation(several[0])
-    made = run_predictions.aligned(several, split)
-    pairs = list(itertools.combinations(range(len(made)), 2))
-    how = config.confidence, config.calibration_bins, (PRIMARY,)
-    found = []
-    for i, j in pairs:
-        found.append(paired.compare(made[i], made[j], *how)[PRIMARY])
-        step()
-    matrix = np.full((len(made), len(made)), math.nan)
-    for (i, j), p_value in zip(pairs, paired.holm([one.p_value for one in found]), strict=True):
-        matrix[i, j] = matrix[j, i] = p_value
-    candidates = _candidates(jobs, made, found[: len(made) - 1], config)  # the pairs with the best come first
-    groups = None if made[0].groups is None else len(np.unique(made[0].groups))
-    alike = [
-        one.run_id for one in candidates[1:] if not one.p_adjusted <= wording.significance_level(config.confidence)
-    ]
-    remarks = [
-        f"The best was named by validation {metric}, not by these images. Its p-values are corrected for "
-        f"{len(made) - 1} comparisons (Holm), those of all pairs for {len(pairs)}.",
-        "P-values allow for the images, not for what another training seed would change.",
-        *([f"{left_out} jobs did not finish and are left out."] if left_out else []),
-        *run_predictions.evaluation_remarks(several),
-        *run_predictions.image_remarks(several, groups, split),
-    ]
+    predictions = run_predictions.aligned(several, split)
+    differences = _differences(predictions, config, step)
+    candidates = _candidates(jobs, predictions, differences, config)
+    alike = _not_distinguishable(candidates, config.confidence)
+    groups = run_predictions.group_count(predictions[0])
     return SweepComparison(
         sweep_id=sweep_id,
         split=split,
-        n=len(made[0].labels),
-        ones=int(made[0].labels.sum()),
+        n=len(predictions[0].labels),
+        ones=int(predictions[0].labels.sum()),
         groups=groups,
         confidence=config.confidence,
         primary_metric=PRIMARY,
         validation_metric=metric,
         candidates=candidates,
         not_distinguishable=alike,
-        p_adjusted=matrix.tolist(),
+        p_adjusted=_p_matrix(differences, len(jobs)),
         conclusion=_conclusion(candidates, alike, metric),
-        remarks=remarks,
+        remarks=_remarks(several, metric, left_out, groups, split),
     )
+
+
+def _differences(
+    predictions: list[Predictions], config: EvaluationConfig, step: Callable[[], object]
+) -> dict[tuple[int, int], Difference]:
+    """(i, j) -> job j - job i in the primary metric, for i < j."""
+    result = {}
+    for i, j in itertools.combinations(range(len(predictions)), 2):
+        found = paired.compare(
+            predictions[i], predictions[j], config.confidence, config.calibration_bins, metrics=(PRIMARY,)
+        )
+        result[i, j] = found[PRIMARY]
+        step()
+    return result
+
+
+def _p_matrix(differences: dict[tuple[int, int], Difference], count: int) -> list[list[float]]:
+    """The p-values of all pairs after Holm's correction over all of them, [count][count]."""
+    matrix = np.full((count, count), math.nan)
+    adjusted = paired.holm([found.p_value for found in differences.values()])
+    for (i, j), p_value in zip(differences, adjusted, strict=True):
+        matrix[i, j] = matrix[j, i] = p_value
+    rows: list[list[float]] = matrix.tolist()
+    return rows
 
 
 def _candidates(
     jobs: Sequence[tuple[RunPredictions, float]],
-    made: list[Predictions],
-    others: list[Difference],
+    predictions: list[Predictions],
+    differences: dict[tuple[int, int], Difference],
     config: EvaluationConfig,
 ) -> list[Candidate]:
-    """others: each job but the first less the first."""
-    adjusted = [math.nan, *paired.holm([one.p_value for one in others]).tolist()]
+    against_best = [found for (i, _), found in differences.items() if i == 0]
+    adjusted = [math.nan, *paired.holm([found.p_value for found in against_best]).tolist()]
+    result = []
+    for number, (job, validation) in enumerate(jobs):
+        metrics = intervals.intervals(predictions[number], config.confidence, config.calibration_bins)
+        difference = against_best[number - 1] if number else None
+        result.append(Candidate(job.run_id, job.name, validation, metrics[PRIMARY], difference, adjusted[number]))
+    return result
+
+
+def _not_distinguishable(candidates: list[Candidate], confidence: float) -> list[str]:
+    """The run ids of the jobs that no test tells from the best. A job whose p-value is undefined (NaN), because no test
+    is possible, is one of them."""
+    level = wording.significance_level(confidence)
+    return [each.run_id for each in candidates[1:] if not each.p_adjusted <= level]
+
+
+def _remarks(
+    several: Sequence[RunPredictions], metric: str, left_out: int, groups: int | None, split: str
+) -> list[str]:
+    count = len(several)
     return [
-        Candidate(
-            job.run_id,
-            job.name,
-            validation,
-            intervals.intervals(outcome, config.confidence, config.calibration_bins)[PRIMARY],
-            difference,
-            p_value,
-        )
-        for (job, validation), outcome, difference, p_value in zip(jobs, made, [None, *others], adjusted, strict=True)
+        f"The best was named by validation {metric}, not by these images. Its p-values are corrected for "
+        f"{count - 1} comparisons (Holm), those of all pairs for {count * (count - 1) // 2}.",
+        "P-values allow for the images, not for what another training seed would change.",
+        *([f"{left_out} jobs did not finish and are left out."] if left_out else []),
+        *run_predictions.evaluation_remarks(several),
+        *run_predictions.image_remarks(several, groups, split),
     ]
 
 
 def _conclusion(candidates: list[Candidate], alike: list[str], metric: str) -> str:
-    """The honest line."""
+    """One sentence: from which jobs the best is not distinguishable, and how many are worse and how many better."""
     best, others = candidates[0], candidates[1:]
     named = f"The best of {len(candidates)} by validation {metric}, {printable(best.name)},"
-    differences = [one.against_best.difference for one in others if one.against_best and one.run_id not in alike]
+    differences = [each.against_best.difference for each in others if each.against_best and each.run_id not in alike]
     counts = {"worse": sum(d < 0 for d in differences), "better": sum(d > 0 for d in differences)}
     rest = ", ".join(f"{count} {'is' if count == 1 else 'are'} {which}" for which, count in counts.items() if count)
     if not alike:
         return f"{named} is distinguishable in {PRIMARY} from all others: {rest}."
-    names = ", ".join(printable(one.name) for one in others if one.run_id in alike)
+    names = ", ".join(printable(each.name) for each in others if each.run_id in alike)
     count = f"{len(alike)} {'other' if len(alike) == 1 else 'others'}"
     return (
         f"{named} is not distinguishable in {PRIMARY} from {count}: {names}.{f' Of the rest {rest}.' if rest else ''}"

@@ -1,4 +1,4 @@
-"""The predictions of a run on one split, lined up with those of other runs."""
+"""The predictions of runs on one split, aligned so that the runs can be compared image by image."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ FINGERPRINTS = ("split_fingerprint", "data_digest")
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """What a run said of the images of one split.
+    """The predictions of a run on the images of one split.
 
-    fingerprints: its tags of FINGERPRINTS, "unknown" where it has none. params: its settings, as `config.flatten` gives
-    them. rows: sorted by object_id, each image once; columns as in `predictions.parquet`.
+    fingerprints: its tags of FINGERPRINTS, "unknown" where it has none. params: its settings by their dotted names.
+    rows: sorted by object_id, each image once, with the columns of `predictions.parquet`.
     """
 
     run_id: str
@@ -38,7 +38,7 @@ class RunPredictions:
 
 @dataclass(frozen=True)
 class RunMetrics:
-    """A run by itself: counts of images, and every metric with its interval."""
+    """One run of a comparison: its counts of images, and every metric with its interval."""
 
     run_id: str
     name: str
@@ -50,11 +50,11 @@ class RunMetrics:
 def run_predictions(
     run_id: str, name: str, tags: dict[str, str], params: dict[str, str], rows: pd.DataFrame, split: str
 ) -> RunPredictions:
-    """A run's part in a comparison.
+    """The predictions of a run on one split.
 
     Args:
-        params: as `config.flatten` gives them. rows: its predictions. split: train, validation or test; oof takes all
-            rows.
+        params: its settings by their dotted names. rows: its predictions on all splits. split: train, validation or
+            test; oof takes all rows.
 
     Raises:
         InputError: no image is in the split, or one is there twice.
@@ -71,25 +71,32 @@ def run_predictions(
 
 
 def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
-    """The outcomes of runs on the same images, row by row, with the same groups. Where one run kept images together
-    and another did not, its groups hold for both: they are no independent evidence for either.
+    """The predictions of the runs on the same images, row by row, with the same groups.
+
+    Where one run kept images together and another did not, the groups of the one hold for both, because these images
+    are not independent for either.
 
     Raises:
-        InputError: they are not the same images, do not have the same labels, or were kept together differently.
+        InputError: the images, their labels or their groups are not the same.
     """
     first = several[0]
     for other in several[1:]:
         _check_same(first, other, split)
-    made = [Predictions.from_table(one.rows) for one in several]
-    grouped = [(one, outcome.groups) for one, outcome in zip(several, made, strict=True) if outcome.groups is not None]
+    predictions = [Predictions.from_table(run.rows) for run in several]
+    grouped = [(run, each) for run, each in zip(several, predictions, strict=True) if each.groups is not None]
     if not grouped:
-        return made
-    owner, groups = grouped[0]
-    unit = influence.sampling_units(dataclasses.replace(made[0], groups=groups)).unit
-    for one, others in grouped[1:]:
-        if not np.array_equal(influence.sampling_units(dataclasses.replace(made[0], groups=others)).unit, unit):
-            raise InputError(f"{owner.title} and {one.title} keep different images together: their groups differ")
-    return [dataclasses.replace(outcome, groups=groups) for outcome in made]
+        return predictions
+    owner, first_grouped = grouped[0]
+    units = influence.sampling_units(first_grouped)
+    for run, each in grouped[1:]:
+        if not np.array_equal(influence.sampling_units(each).unit, units.unit):
+            raise InputError(f"{owner.title} and {run.title} keep different images together: their groups differ")
+    return [dataclasses.replace(each, groups=first_grouped.groups) for each in predictions]
+
+
+def group_count(predictions: Predictions) -> int | None:
+    """The number of groups of images, None where each image is independent."""
+    return None if predictions.groups is None else len(np.unique(predictions.groups))
 
 
 def _check_same(a: RunPredictions, b: RunPredictions, split: str) -> None:
@@ -114,7 +121,7 @@ def _check_same(a: RunPredictions, b: RunPredictions, split: str) -> None:
 
 
 def evaluation(run: RunPredictions) -> EvaluationConfig:
-    """With which confidence and calibration bins a run was scored; of a version before them, the defaults."""
+    """The confidence and the calibration bins of a run; the defaults where the run has no such settings."""
     default = EvaluationConfig()
     return EvaluationConfig(
         confidence=float(run.params.get("evaluation.confidence", default.confidence)),
@@ -123,10 +130,10 @@ def evaluation(run: RunPredictions) -> EvaluationConfig:
 
 
 def evaluation_remarks(several: Sequence[RunPredictions]) -> list[str]:
-    """What is to be remarked where runs were scored otherwise than the first, as which all are scored here."""
+    """A remark where the confidence or the calibration bins of a run are not those of the first run, which are used."""
     first, *others = several
     config = evaluation(first)
-    differ = [one.title for one in others if evaluation(one) != config]
+    differ = [run.title for run in others if evaluation(run) != config]
     if not differ:
         return []
     return [
@@ -136,19 +143,19 @@ def evaluation_remarks(several: Sequence[RunPredictions]) -> list[str]:
 
 
 def image_remarks(several: Sequence[RunPredictions], groups: int | None, split: str) -> list[str]:
-    """What is to be remarked of the images that runs were compared on."""
+    """Remarks on the images on which the runs are compared."""
     remarks = []
     if groups is not None:
         remarks.append(f"Images that came together are no independent evidence: the units are {groups:,} groups.")
-    kept = {one.title: _together(one.params) for one in several if "group" not in one.rows}
-    untold = [f"{title} with {how}" for title, how in kept.items() if how]
+    settings = {run.title: _grouping_setting(run.params) for run in several if "group" not in run.rows}
+    untold = [f"{title} with {setting}" for title, setting in settings.items() if setting]
     if untold:
         alone = "every image counts as independent, so intervals can be too short and p-values too small"
         remarks.append(
             f"Which images were kept together is not told by {', '.join(untold)}, of an older version: "
             f"{alone if groups is None else 'the groups are those of another run'}; train again to have it told."
         )
-    differ = [key for key in FINGERPRINTS if len({one.fingerprints[key] for one in several}) > 1]
+    differ = [key for key in FINGERPRINTS if len({run.fingerprints[key] for run in several}) > 1]
     if differ:
         remarks.append(
             f"The {split} images are the same, but not the other images: {' and '.join(differ)} differ, so the "
@@ -157,8 +164,8 @@ def image_remarks(several: Sequence[RunPredictions], groups: int | None, split: 
     return remarks
 
 
-def _together(params: dict[str, str]) -> str | None:
-    """The setting by which a run's split keeps images together; None where each stands alone."""
+def _grouping_setting(params: dict[str, str]) -> str | None:
+    """The setting by which the split of a run keeps images together; None where each image is independent."""
     if (group := params.get("split.group", "None")) != "None":
         return f"split.group={printable(group)}"
     return "split=blocks" if params.get("split.rule") == Rule.blocks.name else None

@@ -1,4 +1,4 @@
-"""How far metrics move with the seed, beside how far they move with the images."""
+"""The spread of metrics over seeds, beside their standard error over images."""
 
 import math
 
@@ -17,16 +17,19 @@ def of_seeds(jobs: pd.DataFrame) -> bool:
 
 
 def seed_spread(jobs: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """How far test metrics move with the seed, beside how far they would with other test images.
+    """The spread of test metrics over the seeds, beside the standard error that other test images would cause.
 
     Args:
-        jobs: finished ones that differ in their seed only.
+        jobs: finished jobs that differ in their seed only.
 
     Returns:
-        A row a metric that every job has: mean; std, the standard deviation over the seeds (n - 1), and its interval
-        std_low, std_high (of normal metrics: chi-squared); standard_error, that of the images, which is the mean width
-        of the jobs' intervals over twice the normal quantile; and larger: seeds or images where the interval of std
-        leaves standard_error out, else neither.
+        A row for each metric that every job has, with the columns
+
+        - mean,
+        - std: the standard deviation over the seeds (n - 1),
+        - std_low, std_high: its interval, by chi-squared, which takes the metric for normal,
+        - standard_error: that of the images, the mean width of the intervals over twice the normal quantile,
+        - larger: seeds or images where standard_error is outside the interval of std, else neither.
     """
     quantile = float(norm.ppf((1 + confidence) / 2))
     freedom = len(jobs) - 1
@@ -39,27 +42,27 @@ def seed_spread(jobs: pd.DataFrame, confidence: float) -> pd.DataFrame:
         values, low, high = (jobs[column].to_numpy(float) for column in columns)
         std = float(np.std(values, ddof=1))
         error = float(np.mean(high - low)) / (2 * quantile)
-        least, most = (std * math.sqrt(freedom / tail) for tail in tails)
-        larger = "images" if error > most else "seeds" if error < least else "neither"
-        spread = {"std": std, "std_low": least, "std_high": most}
+        std_low, std_high = (std * math.sqrt(freedom / tail) for tail in tails)
+        larger = "images" if error > std_high else "seeds" if error < std_low else "neither"
+        spread = {"std": std, "std_low": std_low, "std_high": std_high}
         rows[name] = {"mean": float(np.mean(values)), **spread, "standard_error": error, "larger": larger}
     return pd.DataFrame(rows).T.rename_axis("metric")
 
 
 def seed_sentences(spread: pd.DataFrame, seeds: int) -> list[str]:
-    """Which of the two spreads is the larger, metric by metric."""
+    """Sentences on which of the two is the larger, metric by metric."""
     lines = []
-    said = {
+    beginnings = {
         "images": "The images are the larger doubt (their standard error against the standard deviation of the seeds):",
         "seeds": f"The seeds are the larger doubt, and one run says too little: average over several, or compare over "
         f"seeds. By {seeds} of them:",
         "neither": f"Which is larger {seeds} seeds do not tell:",
     }
-    for which, words in said.items():
+    for which, beginning in beginnings.items():
         rows = spread[spread["larger"] == which]
-        each = [
+        metrics = [
             f"{METRICS[str(name)].words} {row['standard_error']:.4f} against {row['std']:.4f}"
             for name, row in rows.iterrows()
         ]
-        lines += [f"{words} {', '.join(each)}."] if each else []
+        lines += [f"{beginning} {', '.join(metrics)}."] if metrics else []
     return lines

@@ -1,4 +1,4 @@
-"""What the jobs of a sweep show together: the best of them, and those as good."""
+"""The summary of a sweep: its table, the best job, and the jobs that are not distinguishable from it."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ FOLD = "split.fold"
 
 
 def swept(jobs: pd.DataFrame) -> list[str]:
-    """The names of what differs between the jobs, of what the sweep varies."""
+    """The names of the settings that the sweep varies and that differ between the jobs."""
     names = [c for c in jobs.columns if c.startswith("overrides.")]
     return [c.removeprefix("overrides.") for c in names if jobs[c].nunique(dropna=False) > 1]
 
 
 def summary(jobs: pd.DataFrame) -> pd.DataFrame:
-    """A row a job: what differed between the jobs, the validation metrics, the test metrics with their limits."""
+    """A row for each job: the settings that differ, and the validation and test metrics with their limits."""
     names = [f"{s}/{m}{end}" for s in ("validation", "test") for m in IN_SWEEP_TABLE for end in ("", "_low", "_high")]
     overrides = [f"overrides.{name}" for name in swept(jobs)]
     columns = ["run_id", "status", *overrides, *(f"metrics.{n}" for n in names if f"metrics.{n}" in jobs.columns)]
@@ -26,15 +26,18 @@ def summary(jobs: pd.DataFrame) -> pd.DataFrame:
 
 
 def splits(jobs: pd.DataFrame) -> int:
-    """On how many different splits the jobs were scored that have the same `split.fold`: the folds of a
-    cross-validation differ and are meant to. A job that ended before it had a split does not count."""
+    """The largest number of different splits among jobs with the same `split.fold`.
+
+    The folds of a cross-validation are meant to have different splits. A job that ended before it had a split does not
+    count.
+    """
     if f"params.{FOLD}" not in jobs:  # no job, or none that came as far as its params
         return 0
     return int(jobs.groupby(f"params.{FOLD}")["split_fingerprint"].nunique().max())
 
 
 def over_folds(jobs: pd.DataFrame) -> bool:
-    """Whether the jobs differ in their fold, so that they are no rivals."""
+    """Whether the jobs are of different folds. Their metrics are then on different images, and none is the best."""
     return f"params.{FOLD}" in jobs and jobs[f"params.{FOLD}"].nunique() > 1
 
 
@@ -42,8 +45,8 @@ def over_folds(jobs: pd.DataFrame) -> bool:
 class Best:
     """The job with the best validation metric.
 
-    row: its index among the jobs. metric: the sweep's objective. rivals: the indices of the other
-    finished jobs on the same split.
+    row: its index among the jobs. metric: the objective of the sweep. rivals: the indices of the other finished jobs on
+    the same split.
     """
 
     row: int
@@ -52,8 +55,8 @@ class Best:
 
 
 def best(jobs: pd.DataFrame) -> Best | None:
-    """By `fit.monitor` of the jobs, on validation; the first where several are equal. None where no job finished, or
-    where the jobs are folds."""
+    """The best job by the validation metric of `fit.monitor`, the first where several are equal. None where no job
+    finished, or where the jobs are of different folds."""
     finished = jobs[jobs["status"] == "FINISHED"]
     if finished.empty or over_folds(jobs):
         return None
@@ -69,10 +72,10 @@ def best(jobs: pd.DataFrame) -> Best | None:
 
 
 def against_best(found: Best, p_values: pd.Series, confidence: float) -> pd.Series:
-    """A word a job for the closing table: best, ~ where the difference is within noise, else the p-value.
+    """A word for each job in the printed table: best, ~ where the difference is within noise, else the p-value.
 
     Args:
-        p_values: of every job against the best, Holm's; NaN where it was not compared ("-").
+        p_values: Holm's, of every job against the best; NaN, which is printed as -, where a job was not compared.
     """
 
     def word(row: int) -> str:
@@ -85,7 +88,7 @@ def against_best(found: Best, p_values: pd.Series, confidence: float) -> pd.Seri
 
 
 def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: int, confidence: float) -> str:
-    """What the comparison with the best came to, on `images` test images."""
+    """One sentence on how many jobs are not distinguishable from the best on `images` test images."""
     compared = p_values.loc[found.rivals].dropna()
     alike = int((compared > significance_level(confidence)).sum())
     finished = int((jobs["status"] == "FINISHED").sum())
@@ -94,16 +97,16 @@ def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: 
     name = f"{metric} ({setting(jobs, found.row)}, run {run_id[:8]})"
     if not len(compared):
         return f"The best of {finished} by validation {name} was not compared: no other job has its test images."
-    said = (
+    verdict = (
         f"is not distinguishable from {alike} other{'' if alike == 1 else 's'}" if alike else "differs from every other"
     )
     return (
-        f"The best of {finished} by validation {name} {said} on the {images:,} test images: {metric}, "
+        f"The best of {finished} by validation {name} {verdict} on the {images:,} test images: {metric}, "
         f"image by image, Holm over {len(compared)} comparisons at {significance_level(confidence):.0%}."
     )
 
 
 def setting(jobs: pd.DataFrame, row: int, without: tuple[str, ...] = ()) -> str:
-    """What a job has of what the sweep varies: `optimizer.lr=0.01 head.l2=0`."""
+    """The values of a job for the settings that the sweep varies: `optimizer.lr=0.01 head.l2=0`."""
     given = jobs.loc[row].to_dict()
     return " ".join(f"{name}={given[f'overrides.{name}']}" for name in swept(jobs) if name not in without)

@@ -16,6 +16,7 @@ class Kind(Enum):
 
     proportion = auto()  # a share of images that are right or wrong
     area = auto()  # between 0 and 1, and no share of images
+    average_precision = auto()  # an area that is a mean over the images of label 1 alone
     loss = auto()  # the mean of what each image costs, 0 or more
     calibration = auto()  # made of bins of images, without influences of single images
 
@@ -54,7 +55,7 @@ METRICS = {
         Metric("specificity", "specificity", Kind.proportion, PairedTest.mcnemar),
         Metric("f1", "F1", Kind.area, PairedTest.influence_t),
         Metric("roc_auc", "ROC AUC", Kind.area, PairedTest.delong, ranks=True),
-        Metric("pr_auc", "PR AUC", Kind.area, PairedTest.influence_t, ranks=True),
+        Metric("pr_auc", "PR AUC", Kind.average_precision, PairedTest.influence_t, ranks=True),
         Metric("log_loss", "log loss", Kind.loss, PairedTest.influence_t, higher_is_better=False, most=math.inf),
         Metric("brier", "Brier score", Kind.loss, PairedTest.influence_t, higher_is_better=False),
         Metric("calibration_error", "calibration error", Kind.calibration, PairedTest.intervals, False),
@@ -75,6 +76,9 @@ IN_SWEEP_TABLE = ("log_loss", "roc_auc", "accuracy")
 
 ACROSS_SETTINGS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss")
 """In what the settings of one cross-validation are compared."""
+
+OF_DECISIONS = ("accuracy", "balanced_accuracy")
+"""In what another decision on the logits of a run is compared with the decision of the run."""
 
 OVER_FOLDS = tuple(name for name in METRICS if name not in ("specificity", "calibration_error"))
 """Of what a cross-validation tells the spread over its folds."""

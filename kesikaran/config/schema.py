@@ -5,6 +5,9 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+CONFIDENCE = 0.95
+CALIBRATION_BINS = 10
+
 
 class DataSource(Enum):
     elpv = "elpv"
@@ -190,8 +193,8 @@ class GateConfig:
 
 @dataclass
 class EvaluationConfig:
-    confidence: float = 0.95  # of every interval
-    calibration_bins: int = 10  # of calibration_error, with as many images each
+    confidence: float = CONFIDENCE  # of every interval
+    calibration_bins: int = CALIBRATION_BINS  # of calibration_error, with as many images each
     # Shares of label 1 where the classifier may be used: precision, alerts and misses are told for each.
     prevalences: list[float] = field(default_factory=lambda: [0.5, 0.1, 0.01, 0.001])
 

@@ -28,16 +28,17 @@ class Confusion:
         return [[self.tn, self.fp], [self.fn, self.tp]]
 
 
-def confusion(outcome: Predictions) -> Confusion:
-    counts = metrics.confusion_matrix(outcome.labels, outcome.predicted, labels=[0, 1])
+def confusion(predictions: Predictions) -> Confusion:
+    """The counts of the predicted labels against the true ones."""
+    counts = metrics.confusion_matrix(predictions.labels, predictions.predicted, labels=[0, 1])
     result = Confusion(*(int(n) for n in counts.ravel()))
-    if result.total != len(outcome.labels):
-        raise AssertionError(f"the confusion matrix holds {result.total} of {len(outcome.labels)} images")
+    if result.total != len(predictions.labels):
+        raise AssertionError(f"the confusion matrix holds {result.total} of {len(predictions.labels)} images")
     return result
 
 
 def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Each image's cross-entropy in nats, from logits so that no probability is clipped.
+    """The cross-entropy of each image, in nats. It is computed from logits, so that no probability is clipped.
 
     Returns:
         float64, of the shape of `logits`: [n], or [m, n] for m classifiers.
@@ -58,15 +59,15 @@ def log_losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def roc_auc(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Area under the ROC curve; ties count half, NaN where a label is missing."""
+    """The area under the ROC curve, in [0, 1]. Ties count half. NaN where a label is missing."""
     return float(roc_aucs(labels, logits[None])[0])
 
 
 def roc_aucs(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """The `roc_auc` of each of m classifiers, float64 [m]. logits: float [m, n].
 
-    By ranks (Hanley and McNeil 1982): it is asked for every epoch of every head, and scikit-learn's takes as long as
-    an epoch."""
+    Computed from ranks (Hanley and McNeil 1982), because training needs it after every epoch of every head and
+    scikit-learn's function takes as long as an epoch."""
     is_one = labels == 1
     ones, zeros = int(is_one.sum()), int((~is_one).sum())
     if not ones or not zeros:

@@ -1,6 +1,6 @@
-"""From logits to labels, after training: the correction of a prior shift, the threshold, the temperature.
+"""The decision from logits to labels after training: the correction of a prior shift, the threshold, the temperature.
 
-Only labels of train and validation, and validation's logits, are read. The test split chooses nothing.
+Only the labels of train and validation and the logits of validation are read. The test split chooses nothing.
 """
 
 import math
@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from kesikaran.config.schema import DecisionConfig, DecisionRule, TunedMetric
 from kesikaran.core.errors import InputError
 
-TEMPERATURES = (0.05, 20.0)  # the range in which one is looked for: labels that the logits part perfectly have no best
+TEMPERATURES = (0.05, 20.0)  # the bounds of the search: labels that the logits separate perfectly have no best one
 _CORRECTS_THE_PRIOR = (DecisionRule.prior_shift, DecisionRule.cost)
 
 
@@ -33,13 +33,13 @@ def decide(
     """The decision that a rule makes.
 
     - plain: shift 0, threshold 0.
-    - prior_shift: shift = `prior_shift`, to `decision.prevalence` or the share of label 1 in validation, which the
-      split's rule has made; threshold 0.
+    - prior_shift: shift = `prior_shift` to `decision.prevalence`, or else to the share of label 1 in validation, which
+      the rule of the split has made; threshold 0.
     - tuned: shift 0, threshold = `tuned_threshold`.
-    - cost: the shift of prior_shift, threshold = ln(cost of a false positive / cost of a false negative), above which
+    - cost: the shift of prior_shift, threshold = ln(cost of a false positive / cost of a false negative). Above it
       label 1 has the lower expected cost (Elkan 2001, equation 2).
 
-    The temperature is fitted under validation's own share, also where another one is asked for.
+    The temperature is always fitted under the share of label 1 in validation, whatever `decision.prevalence` is.
 
     Args:
         train_labels: int [m] of 0 and 1, both present. validation_labels: int [n]. validation_logits: float [n].
@@ -66,31 +66,40 @@ def decide(
 
 
 def need_labels(config: DecisionConfig, validation_labels: np.ndarray) -> None:
-    """Raises InputError where the rule needs both labels in validation and one is missing; validation_labels: int [n]
-    of 0 and 1. It needs no logits, so that it can be asked before there are any."""
+    """Check that validation has the labels that the rule needs. No logits are needed, so that a run is refused before
+    its training.
+
+    Args:
+        validation_labels: int [n] of 0 and 1.
+
+    Raises:
+        InputError: the rule needs both labels in validation, and one is missing.
+    """
     rule, corrects = config.rule, config.rule in _CORRECTS_THE_PRIOR
     share = float(np.mean(validation_labels))
-    reads = rule is DecisionRule.tuned or config.temperature or (corrects and config.prevalence is None)
-    if reads and share in (0, 1):
-        needs = "decision.temperature=true" if config.temperature else f"decision={rule.name}"
+    needs_both = rule is DecisionRule.tuned or config.temperature or (corrects and config.prevalence is None)
+    if needs_both and share in (0, 1):
+        setting = "decision.temperature=true" if config.temperature else f"decision={rule.name}"
         way_out = "; or give decision.prevalence" if corrects and not config.temperature else ""
-        raise InputError(f"{needs} needs both labels in validation, which has only label {share:.0f}{way_out}")
+        raise InputError(f"{setting} needs both labels in validation, which has only label {share:.0f}{way_out}")
 
 
 def prior_shift(train_labels: np.ndarray, prevalence: float) -> float:
-    """What turns log-odds learned under one share of label 1 into those under `prevalence`, in nats.
+    """What to add to log-odds learned under the share of label 1 in training, for use under `prevalence`, in nats.
 
-    logit(prevalence) - logit(share in training): Bayes' rule, where the images of each label are the same in both
-    places and only the labels' shares differ (Elkan 2001, theorem 2; Saerens, Latinne and Decaestecker 2002).
+    It is logit(prevalence) - logit(share in training). This is Bayes' rule where the images of each label are alike in
+    both places and only the shares of the labels differ (Elkan 2001, theorem 2; Saerens, Latinne and Decaestecker
+    2002).
     """
     return float(logit(prevalence) - logit(np.mean(train_labels)))
 
 
 def fitted_temperature(labels: np.ndarray, logits: np.ndarray, shift: float = 0.0) -> float:
-    """The T, within `config.TEMPERATURES`, with the lowest log loss of logits / T + shift (Guo et al. 2017).
+    """The T within `TEMPERATURES` with the lowest log loss of logits / T + shift (Guo et al. 2017).
 
-    The loss is convex in 1 / T, so the root of its derivative is its minimum. Where the logits part the labels
-    perfectly it falls as far as T does, where they are worse than none it falls as far as T rises: T is then the bound.
+    The loss is convex in 1 / T, so the root of its derivative is its minimum. Where the logits separate the labels
+    perfectly, the loss falls with T without end, and T is the lower bound. Where the logits are worse than none, the
+    loss falls with rising T, and T is the upper bound.
     """
     scores = np.asarray(logits, np.float64)
 
@@ -110,41 +119,43 @@ def tuned_threshold(
 ) -> float:
     """The threshold that is best on these images, as log-odds.
 
-    Tried are the midpoints between neighbouring different log-odds, and one nat beyond the lowest and the highest. Of
-    the equally best ones it is the nearest to 0, where plain has it; of two as near, the lower. With a
-    `max_false_positive_rate` it is the lowest whose share of label 0 predicted 1 is within it: the highest recall.
+    The candidates are the midpoints between neighbouring different log-odds, one nat below the lowest and one nat above
+    the highest. Of equally good candidates the nearest to 0, which is the threshold of plain, is taken, and of two that
+    are equally near the lower. With a `max_false_positive_rate` the lowest candidate that keeps it is taken, which has
+    the highest recall.
 
     Args:
         labels: int [n] of 0 and 1, both present. log_odds: float64 [n].
     """
     values, place = np.unique(log_odds, return_inverse=True)
-    tried = np.concatenate([[values[0] - 1], (values[:-1] + values[1:]) / 2, [values[-1] + 1]])
+    candidates = np.concatenate([[values[0] - 1], (values[:-1] + values[1:]) / 2, [values[-1] + 1]])
     ones, zeros = int(np.sum(labels == 1)), int(np.sum(labels == 0))
-    # Threshold k leaves the k lowest values below it.
+    # The k lowest values are below threshold k.
     fn = np.concatenate([[0], np.cumsum(np.bincount(place[labels == 1], minlength=len(values)))])
     tn = np.concatenate([[0], np.cumsum(np.bincount(place[labels == 0], minlength=len(values)))])
     tp, fp = ones - fn, zeros - tn
     if max_false_positive_rate is not None:
-        return float(tried[np.argmax(fp / zeros <= max_false_positive_rate)])
+        return float(candidates[np.argmax(fp / zeros <= max_false_positive_rate)])
     reached = {
         TunedMetric.balanced_accuracy: (tp / ones + tn / zeros) / 2,
         TunedMetric.accuracy: (tp + tn) / (ones + zeros),
         TunedMetric.f1: 2 * tp / (2 * tp + fp + fn),
     }[metric]
-    best = tried[np.isclose(reached, reached.max(), rtol=0, atol=1e-12)]
+    best = candidates[np.isclose(reached, reached.max(), rtol=0, atol=1e-12)]
     return float(best[np.argmin(np.abs(best))])
 
 
-def apply(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
-    """`predictions`, which has a column logit, with log_odds (float64), probability of label 1 and predicted (0 or 1)
-    as the decision has them."""
-    log_odds = predictions["logit"].to_numpy(np.float64) / decision.temperature + decision.shift
+def apply(decision: Decision, rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows`, which have a column logit, with the columns log_odds (float64), probability (of label 1) and predicted
+    (0 or 1) by the decision."""
+    log_odds = rows["logit"].to_numpy(np.float64) / decision.temperature + decision.shift
     predicted = (log_odds >= decision.threshold).astype(int)
-    return predictions.assign(log_odds=log_odds, probability=expit(log_odds), predicted=predicted)
+    return rows.assign(log_odds=log_odds, probability=expit(log_odds), predicted=predicted)
 
 
 def fold(decision: Decision, weights: list[np.ndarray]) -> list[np.ndarray]:
-    """The weights of a head, the last two a kernel and a bias, whose logits are the decision's log-odds."""
+    """The weights of a head whose logits are the log-odds of the decision. The last two of `weights` are the kernel and
+    the bias of its last layer."""
     *earlier, kernel, bias = weights
     return [*earlier, kernel / decision.temperature, bias / decision.temperature + decision.shift]
 
@@ -152,7 +163,7 @@ def fold(decision: Decision, weights: list[np.ndarray]) -> list[np.ndarray]:
 def sentence(
     config: DecisionConfig, decision: Decision, train_labels: np.ndarray, validation_labels: np.ndarray
 ) -> str | None:
-    """What was decided, and from what; None where nothing was."""
+    """What was decided, and from what; None where the decision is plain without a temperature."""
     rule, parts = config.rule, []
     if rule in _CORRECTS_THE_PRIOR:
         there = "decision.prevalence is" if config.prevalence else "validation has"

@@ -1,9 +1,10 @@
-"""How far each image moves each metric: what intervals and paired comparisons are made of.
+"""The influence of each image on each metric, from which intervals and paired comparisons are computed.
 
 The influence of image i is the derivative of the metric by the weight of i (Hampel 1974, the infinitesimal jackknife
-of Efron 1982). The influences sum to 0, and the sum of their squares estimates the metric's variance: for a mean that
-is the usual formula, for the ROC AUC it is DeLong, DeLong and Clarke-Pearson's (1988). Images of one group are added up
-before they are squared, which is the cluster-robust variance (Obuchowski 1997 for the ROC AUC).
+of Efron 1982). The influences sum to 0, and the sum of their squares estimates the variance of the metric. For a mean
+this is the usual formula, for the ROC AUC it is that of DeLong, DeLong and Clarke-Pearson (1988). The influences of the
+images of one group are added up before they are squared, which gives the cluster-robust variance (Obuchowski 1997 for
+the ROC AUC).
 """
 
 import math
@@ -14,13 +15,15 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from kesikaran.config.metric_names import METRICS, Kind
 from kesikaran.metrics import binary
 from kesikaran.metrics.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class Influence:
-    """value: the metric. each: float64 [n], sum 0. of: bool [n], the images that it is a share of, or all of them."""
+    """value: the metric. each: the influence of each image, float64 [n], sum 0. of: bool [n], the images whose share
+    the metric is, or all images."""
 
     value: float
     each: np.ndarray
@@ -29,11 +32,11 @@ class Influence:
 
 @dataclass(frozen=True)
 class Units:
-    """What is independent of what: images, or groups of them.
+    """The sampling units, which are independent of each other: images, or groups of images.
 
-    unit: int [n], the unit of each image, 0 to count - 1. stratum: int [count]: 0 holds images of label 0 only, 2 of
-    label 1 only, 1 both. grouped: units are groups, so that their number and not that of the images decides how far
-    a variance can be trusted.
+    unit: int [n], the unit of each image, 0 to count - 1. stratum: int [count]. 0 and below: the units hold images of
+    label 0 only. 1: both labels. 2 and above: label 1 only. grouped: the units are groups, so that the number of groups
+    and not the number of images decides how far a variance can be trusted.
     """
 
     unit: np.ndarray
@@ -45,86 +48,91 @@ class Units:
         return len(self.stratum)
 
 
-def sampling_units(outcome: Predictions) -> Units:
-    if outcome.groups is None:
-        return Units(np.arange(len(outcome.labels)), 2 * outcome.labels)
-    _, unit = np.unique(outcome.groups, return_inverse=True)
-    ones = np.bincount(unit, outcome.labels)
+def sampling_units(predictions: Predictions) -> Units:
+    """The groups of the predictions, or the images where there are no groups."""
+    if predictions.groups is None:
+        return Units(np.arange(len(predictions.labels)), 2 * predictions.labels)
+    _, unit = np.unique(predictions.groups, return_inverse=True)
+    ones = np.bincount(unit, predictions.labels)
     return Units(unit, (ones > 0).astype(int) + (ones == np.bincount(unit)), grouped=True)
 
 
-def variance(each: np.ndarray, among: Units, of: np.ndarray | None = None) -> tuple[float, float]:
+def variance(each: np.ndarray, units: Units, of: np.ndarray | None = None) -> tuple[float, float]:
     """(the variance of a metric, its degrees of freedom) from the influences.
 
-    The counts of the strata are taken as given. Degrees of freedom after Satterthwaite (1946).
+    The numbers of units in the strata are taken as fixed. The degrees of freedom are those of Satterthwaite (1946).
 
     Args:
-        of: bool [n]; units that hold none of these images are left out, and the others are one stratum.
+        each: the influence of each image, float64 [n].
+        of: bool [n]. Units without any of these images are left out, and the others are one stratum.
     """
-    sums = np.bincount(among.unit, each, among.count)
-    stratum = among.stratum
+    sums = np.bincount(units.unit, each, units.count)
+    stratum = units.stratum
     if of is not None:
-        held = np.bincount(among.unit, of, among.count) > 0
-        sums, stratum = sums[held], np.zeros(int(held.sum()), int)
+        with_images = np.bincount(units.unit, of, units.count) > 0
+        sums, stratum = sums[with_images], np.zeros(int(with_images.sum()), int)
     total, squares = 0.0, 0.0
     for name in np.unique(stratum):
         inside = sums[stratum == name]
         k = len(inside)
-        # A stratum of one has no spread of its own: its influence stands for it, with one degree of freedom.
+        # One unit alone has no spread. Its squared influence is taken in place of it, with one degree of freedom.
         part = float(np.sum((inside - inside.mean()) ** 2)) * k / (k - 1) if k > 1 else float(inside[0] ** 2)
         total += part
         squares += part**2 / max(k - 1, 1)
     return total, total**2 / squares if squares else float(max(len(sums) - 1, 1))
 
 
-def of(outcome: Predictions, names: Collection[str] | None = None) -> dict[str, Influence]:
-    """The metrics `names` (None: all) but the calibration error, which is made of bins and not of images; value and
-    influences are NaN where a metric is undefined.
+def of(predictions: Predictions, names: Collection[str] | None = None) -> dict[str, Influence]:
+    """The metrics `names`, or all, in the order of the catalogue, but those of the kind `calibration`, which are made
+    of bins and not of images. Value and influences are NaN where a metric is undefined.
 
     Undefined are recall and pr_auc without an image of label 1, specificity without one of label 0, balanced_accuracy
-    and roc_auc without either, precision where nothing is predicted 1, f1 where moreover nothing is 1.
+    and roc_auc without either, precision where nothing is predicted 1, f1 where in addition no image has label 1.
     """
-    wanted = [name for name in _INFLUENCES if names is None or name in names]
-    return {name: _INFLUENCES[name](outcome) for name in wanted}
+    return {
+        name: _INFLUENCES[name](predictions)
+        for name, metric in METRICS.items()
+        if metric.kind is not Kind.calibration and (names is None or name in names)
+    }
 
 
-def _everywhere(outcome: Predictions) -> np.ndarray:
-    return np.ones(len(outcome.labels), bool)
+def _everywhere(predictions: Predictions) -> np.ndarray:
+    return np.ones(len(predictions.labels), bool)
 
 
-def _accuracy(outcome: Predictions) -> Influence:
-    return _ratio(outcome.labels == outcome.predicted, _everywhere(outcome))
+def _accuracy(predictions: Predictions) -> Influence:
+    return _ratio(predictions.labels == predictions.predicted, _everywhere(predictions))
 
 
-def _balanced_accuracy(outcome: Predictions) -> Influence:
-    recall, specificity = _recall(outcome), _specificity(outcome)
+def _balanced_accuracy(predictions: Predictions) -> Influence:
+    recall, specificity = _recall(predictions), _specificity(predictions)
     half = (recall.value + specificity.value) / 2
-    return Influence(half, (recall.each + specificity.each) / 2, _everywhere(outcome))
+    return Influence(half, (recall.each + specificity.each) / 2, _everywhere(predictions))
 
 
-def _precision(outcome: Predictions) -> Influence:
-    return _ratio((outcome.labels == 1) & (outcome.predicted == 1), outcome.predicted == 1)
+def _precision(predictions: Predictions) -> Influence:
+    return _ratio((predictions.labels == 1) & (predictions.predicted == 1), predictions.predicted == 1)
 
 
-def _recall(outcome: Predictions) -> Influence:
-    return _ratio((outcome.labels == 1) & (outcome.predicted == 1), outcome.labels == 1)
+def _recall(predictions: Predictions) -> Influence:
+    return _ratio((predictions.labels == 1) & (predictions.predicted == 1), predictions.labels == 1)
 
 
-def _specificity(outcome: Predictions) -> Influence:
-    return _ratio((outcome.labels == 0) & (outcome.predicted == 0), outcome.labels == 0)
+def _specificity(predictions: Predictions) -> Influence:
+    return _ratio((predictions.labels == 0) & (predictions.predicted == 0), predictions.labels == 0)
 
 
-def _f1(outcome: Predictions) -> Influence:
-    is_one, predicted_one = outcome.labels == 1, outcome.predicted == 1
+def _f1(predictions: Predictions) -> Influence:
+    is_one, predicted_one = predictions.labels == 1, predictions.predicted == 1
     return _ratio(2.0 * (is_one & predicted_one), is_one.astype(float) + predicted_one)
 
 
-def _log_loss(outcome: Predictions) -> Influence:
-    return _ratio(binary.losses(outcome.labels, outcome.logits), _everywhere(outcome))
+def _log_loss(predictions: Predictions) -> Influence:
+    return _ratio(binary.losses(predictions.labels, predictions.logits), _everywhere(predictions))
 
 
-def _brier(outcome: Predictions) -> Influence:
-    return _ratio((expit(outcome.logits.astype(np.float64)) - outcome.labels) ** 2, _everywhere(outcome))
+def _brier(predictions: Predictions) -> Influence:
+    return _ratio((expit(predictions.logits.astype(np.float64)) - predictions.labels) ** 2, _everywhere(predictions))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> Influence:
@@ -134,10 +142,13 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> Influence:
     return Influence(value, each, whole > 0)
 
 
-def _roc_auc(outcome: Predictions) -> Influence:
-    """An image's influence is the share of the other label's images that it beats (ties: half), less the area, over
-    its label's count. By midranks (Sun and Xu 2014)."""
-    is_one, logits, everywhere = outcome.labels == 1, outcome.logits, _everywhere(outcome)
+def _roc_auc(predictions: Predictions) -> Influence:
+    """The influence of an image is (b - area) / m.
+
+    b is the share of the images of the other label that the image is on the right side of, where ties count half. m is
+    the number of images of its own label. Computed from midranks (Sun and Xu 2014).
+    """
+    is_one, logits, everywhere = predictions.labels == 1, predictions.logits, _everywhere(predictions)
     ones, zeros = int(is_one.sum()), int((~is_one).sum())
     if not ones or not zeros:
         return Influence(math.nan, np.full(len(is_one), math.nan), everywhere)
@@ -149,10 +160,11 @@ def _roc_auc(outcome: Predictions) -> Influence:
     return Influence(value, (beaten - value) / np.where(is_one, ones, zeros), everywhere)
 
 
-def _pr_auc(outcome: Predictions) -> Influence:
-    """The average precision is the mean over images of label 1 of the precision at their logit: an image counts by
-    its own precision, and by what it does to the precision at its logit and at every lower one."""
-    is_one, logits, everywhere = outcome.labels == 1, outcome.logits, _everywhere(outcome)
+def _pr_auc(predictions: Predictions) -> Influence:
+    """The average precision, which is the mean over the images of label 1 of the precision at their logit. An image
+    moves it by the precision at its own logit, and by its effect on the precision at its logit and at every lower
+    one."""
+    is_one, logits, everywhere = predictions.labels == 1, predictions.logits, _everywhere(predictions)
     ones = int(is_one.sum())
     if not ones:
         return Influence(math.nan, np.full(len(is_one), math.nan), everywhere)

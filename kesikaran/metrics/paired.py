@@ -9,7 +9,8 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 from statsmodels.stats.multitest import multipletests
 
-from kesikaran.config.metric_names import METRICS, PairedTest
+from kesikaran.config.metric_names import METRICS, Kind, PairedTest
+from kesikaran.config.schema import CALIBRATION_BINS, CONFIDENCE
 from kesikaran.metrics import calibration, influence, intervals
 from kesikaran.metrics.influence import Influence, Units
 from kesikaran.metrics.intervals import Interval
@@ -18,7 +19,7 @@ from kesikaran.metrics.predictions import Predictions
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of two outcomes, `difference` = b - a with its two-sided interval, and the p-value of "no difference"
+    """A metric of two classifiers, `difference` = b - a with its two-sided interval, and the p-value of "no difference"
     with the name of its test. NaNs where the metric is undefined for one of them."""
 
     a: float
@@ -33,52 +34,59 @@ class Difference:
 def compare(
     a: Predictions,
     b: Predictions,
-    confidence: float = 0.95,
-    calibration_bins: int = 10,
+    confidence: float = CONFIDENCE,
+    calibration_bins: int = CALIBRATION_BINS,
     metrics: Collection[str] | None = None,
 ) -> dict[str, Difference]:
-    """Every metric of `scores.score` but the counts, or those of `metrics`, of two outcomes of the same images, row by
-    row. calibration_error takes longer than all the others.
+    """Every metric of the catalogue, or those of `metrics`, of two predictions of the same images, row by row.
 
-    Nothing is drawn at random. Intervals and p-values allow for the images, not for what another training seed or
-    another training set would change.
+    Nothing is drawn at random. calibration_error takes longer than all the others. Intervals and p-values allow for
+    other images, not for what another training seed or another training set would change.
 
     - accuracy, recall, specificity: McNemar's exact test, which is conservative: at 5 % it rejects a true "no
       difference" in less than 5 % of samples. The interval is Newcombe's (1998) method 10, so the two may disagree
       at the edge.
     - roc_auc: DeLong, DeLong and Clarke-Pearson (1988), with ties as midranks.
-    - the others: Student's t on the difference of each image's influences (`influence`), which is the paired t-test
-      for log_loss and brier.
+    - the others: Student's t on the differences of the influences of each image (`influence`), which is the paired
+      t-test for log_loss and brier.
     - calibration_error: the interval comes from both intervals taken as independent, which makes it wide (MOVER, Zou
-      and Donner 2008), and the p-value is the smallest level at which it leaves out 0.
+      and Donner 2008). The p-value is the smallest level at which the interval does not hold 0.
 
     With 30 images the intervals of precision, roc_auc and pr_auc are short: they hold a true difference 84 to 88 times
     in 100 (scripts/simulate.py), while the tests stay below their level.
 
-    With groups whole groups are the units everywhere: the t-test on their summed influences stands for McNemar's and
-    DeLong's (Obuchowski 1997), and `test` says so.
+    With groups the sampling units are groups for every metric. The t-test on their summed influences then replaces
+    McNemar's and DeLong's tests (Obuchowski 1997), and `test` names it.
 
     Raises:
         ValueError: labels or groups of the two are not the same, row by row.
     """
-    if len(a.labels) != len(b.labels) or not np.array_equal(a.labels, b.labels):
-        raise ValueError(f"outcomes of {len(a.labels)} and {len(b.labels)} images do not have the same labels by row")
-    if not np.array_equal(influence.sampling_units(a).unit, influence.sampling_units(b).unit):
-        raise ValueError("the two outcomes do not have the same groups by row")
-    among = influence.sampling_units(a)
-    parts_b = influence.of(b, metrics)
+    units = _common_units(a, b)
+    parts_a, parts_b = influence.of(a, metrics), influence.of(b, metrics)
     result = {}
-    for name, part_a in influence.of(a, metrics).items():
-        part_b, test = parts_b[name], METRICS[name].test
-        if test is PairedTest.mcnemar and not (math.isnan(part_a.value) or math.isnan(part_b.value)):
-            limits_a = intervals.interval(name, part_a, a, among, confidence)
-            limits_b = intervals.interval(name, part_b, b, among, confidence)
-            result[name] = _proportion(part_a, part_b, (limits_a, limits_b), among)
+    for name, metric in METRICS.items():
+        if metrics is not None and name not in metrics:
+            continue
+        if metric.kind is Kind.calibration:
+            result[name] = _calibration(a, b, confidence, calibration_bins)
+        elif metric.test is PairedTest.mcnemar:
+            limits = [intervals.proportion(*of, units, confidence) for of in ((parts_a[name], a), (parts_b[name], b))]
+            result[name] = _proportion(parts_a[name], parts_b[name], limits, units)
         else:
-            result[name] = by_influence(part_a, part_b, among, confidence, test)
-    if metrics is None or "calibration_error" in metrics:
-        result["calibration_error"] = _calibration(a, b, confidence, calibration_bins)
+            result[name] = by_influence(parts_a[name], parts_b[name], units, confidence, metric.test)
     return result
+
+
+def _common_units(a: Predictions, b: Predictions) -> Units:
+    """The sampling units of both, or ValueError where the labels or the units of the two differ."""
+    if len(a.labels) != len(b.labels) or not np.array_equal(a.labels, b.labels):
+        raise ValueError(
+            f"predictions of {len(a.labels)} and {len(b.labels)} images do not have the same labels by row"
+        )
+    units = influence.sampling_units(a)
+    if not np.array_equal(units.unit, influence.sampling_units(b).unit):
+        raise ValueError("the two predictions do not have the same groups by row")
+    return units
 
 
 def _undefined(a: float, b: float, difference: float = math.nan) -> Difference:
@@ -86,46 +94,48 @@ def _undefined(a: float, b: float, difference: float = math.nan) -> Difference:
 
 
 def by_influence(
-    a: Influence, b: Influence, among: Units, confidence: float, test: PairedTest, by: str = ""
+    a: Influence, b: Influence, units: Units, confidence: float, test: PairedTest, by: str = ""
 ) -> Difference:
-    """The t-test on the difference of each unit's influences. DeLong's test takes infinite degrees of freedom, where
-    the units are images.
+    """The t-test on the differences of the influences, summed over each sampling unit. DeLong's test takes infinite
+    degrees of freedom where the units are images.
 
     Args:
-        by: what the influences were averaged over, for the name of the test; groups are named by themselves.
+        by: what the metric was averaged over, for the name of the test. Groups add their own word to the name.
     """
     if math.isnan(a.value) or math.isnan(b.value):
         return _undefined(a.value, b.value)
-    over = [word for word in (by, "group" if among.grouped else "") if word]
+    over = [word for word in (by, "group" if units.grouped else "") if word]
     name = test.value + (f", by {' and '.join(over)}" if over else "")
     each, difference = b.each - a.each, b.value - a.value
-    spread, freedom = influence.variance(each, among)
-    if among.count == 1:
+    spread, freedom = influence.variance(each, units)
+    if units.count == 1:
         return _undefined(a.value, b.value, difference)
-    # Sums of equal terms in another order differ by a rounding error.
+    # Sums of the same terms in another order differ by a rounding error, which is taken for 0.
     error = math.sqrt(spread) if spread > (1e-12 * max(abs(a.value), abs(b.value))) ** 2 else 0.0
     if not error:
         same = math.isclose(a.value, b.value, rel_tol=1e-12, abs_tol=1e-12)
         difference = 0.0 if same else difference
-        # Every unit moves it by the same: no test that swaps the two can give less.
-        p_value = 1.0 if same else 2.0 ** (1 - among.count)
+        # Every unit adds the same difference. Of the 2^count ways to swap a and b unit by unit, two differ as much.
+        p_value = 1.0 if same else 2.0 ** (1 - units.count)
         return Difference(a.value, b.value, difference, difference, difference, p_value, name)
-    if test is PairedTest.delong and not among.grouped:
+    if test is PairedTest.delong and not units.grouped:
         freedom = math.inf
-    wide = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    half_width = float(t.ppf((1 + confidence) / 2, freedom)) * error
     p_value = float(2 * t.sf(abs(difference) / error, freedom))
-    return Difference(a.value, b.value, difference, difference - wide, difference + wide, p_value, name)
+    return Difference(a.value, b.value, difference, difference - half_width, difference + half_width, p_value, name)
 
 
-def _proportion(a: Influence, b: Influence, limits: tuple[Interval, Interval], among: Units) -> Difference:
-    """Of shares of the same images."""
+def _proportion(a: Influence, b: Influence, limits: list[Interval], units: Units) -> Difference:
+    """The difference of two shares of the same images, by McNemar's test or, with groups, by the t-test."""
+    if math.isnan(a.value) or math.isnan(b.value):
+        return _undefined(a.value, b.value)
     n = int(a.of.sum())
-    spreads = [influence.variance(each, among, a.of)[0] for each in (a.each, b.each, b.each - a.each)]
+    spreads = [influence.variance(each, units, a.of)[0] for each in (a.each, b.each, b.each - a.each)]
     root = math.sqrt(spreads[0] * spreads[1])
     correlation = (spreads[0] + spreads[1] - spreads[2]) / (2 * root) if root else 0.0
-    if among.grouped:
-        found = by_influence(a, b, among, 0.95, PairedTest.influence_t)
-        p_value, test = found.p_value, "t of group sums"
+    if units.grouped:
+        tested = by_influence(a, b, units, CONFIDENCE, PairedTest.influence_t)  # its p-value alone, not its interval
+        p_value, test = tested.p_value, "t of group sums"
     else:
         change = np.rint((b.each - a.each + (b.value - a.value) / n) * n)[a.of]
         gained, lost = int((change > 0).sum()), int((change < 0).sum())
@@ -134,12 +144,12 @@ def _proportion(a: Influence, b: Influence, limits: tuple[Interval, Interval], a
         if correlation > 0:
             share = math.sqrt(a.value * (1 - a.value) * b.value * (1 - b.value))
             correlation = max(0.0, correlation - 1 / (2 * n * share))
-    low, high = _mover(limits[0], limits[1], correlation)
+    low, high = _mover(*limits, correlation)
     return Difference(a.value, b.value, b.value - a.value, low, high, p_value, test)
 
 
 def _mover(a: Interval, b: Interval, correlation: float) -> tuple[float, float]:
-    """The limits of b - a from those of each (Newcombe 1998, Zou and Donner 2008)."""
+    """The limits of b - a from the limits of a and of b (Newcombe 1998, Zou and Donner 2008)."""
 
     def root(x: float, y: float) -> float:
         return math.sqrt(max(0.0, x**2 + y**2 - 2 * correlation * x * y))
@@ -150,10 +160,10 @@ def _mover(a: Interval, b: Interval, correlation: float) -> tuple[float, float]:
 
 
 def _calibration(a: Predictions, b: Predictions, confidence: float, bins: int) -> Difference:
-    found = [calibration.calibration_bins(one, bins) for one in (a, b)]
+    bins_a, bins_b = calibration.calibration_bins(a, bins), calibration.calibration_bins(b, bins)
 
     def limits(level: float) -> tuple[Interval, Interval, float, float]:
-        first, second = (intervals.calibration_interval(one, level) for one in found)
+        first, second = (intervals.calibration_interval(each, level) for each in (bins_a, bins_b))
         return first, second, *_mover(first, second, 0.0)
 
     first, second, low, high = limits(confidence)
@@ -165,7 +175,7 @@ def _calibration(a: Predictions, b: Predictions, confidence: float, bins: int) -
         return Difference(first.value, second.value, 0.0, low, high, 1.0, test)
 
     def edge(level: float) -> float:
-        """Above 0 while the interval leaves 0 out."""
+        """The limit that is nearer to 0, turned so that it is above 0 where the interval does not hold 0."""
         _, _, below, above = limits(level)
         return below if difference > 0 else -above
 
@@ -180,7 +190,8 @@ def _calibration(a: Predictions, b: Predictions, confidence: float, bins: int) -
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's (1979) adjusted p-values, float64 [k], for k tests that may depend on each other; NaNs stay out of it."""
+    """Holm's (1979) adjusted p-values, float64 [k], for k tests that may depend on each other. A NaN stays NaN and does
+    not count as a test."""
     given = np.asarray(p_values, dtype=np.float64)
     adjusted, known = np.full(len(given), math.nan), ~np.isnan(given)
     if known.any():
@@ -189,15 +200,19 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def against_best(
-    outcomes: Sequence[Predictions], best: int, metric: str, confidence: float = 0.95, calibration_bins: int = 10
+    predictions: Sequence[Predictions],
+    best: int,
+    metric: str,
+    confidence: float = CONFIDENCE,
+    calibration_bins: int = CALIBRATION_BINS,
 ) -> np.ndarray:
-    """Holm's adjusted p-value of each outcome against outcome `best`, float64 [k]; NaN for `best` itself.
+    """Holm's adjusted p-value of each classifier against the classifier `best`, float64 [k]; NaN for `best` itself.
 
-    Outcomes above 1 - confidence are not distinguishable from the best. The caller names the best by a validation
-    metric: picked on these images it would look better than it is.
+    Classifiers with a p-value above 1 - confidence are not distinguishable from the best. The caller names the best by
+    a validation metric: chosen on these images it would look better than it is.
     """
-    p_values = [
-        math.nan if i == best else compare(outcomes[best], one, confidence, calibration_bins, (metric,))[metric].p_value
-        for i, one in enumerate(outcomes)
-    ]
-    return holm(p_values)
+
+    def p_value(other: Predictions) -> float:
+        return compare(predictions[best], other, confidence, calibration_bins, (metric,))[metric].p_value
+
+    return holm([math.nan if i == best else p_value(other) for i, other in enumerate(predictions)])

@@ -1,4 +1,4 @@
-"""What a classifier predicted of images: the one table that every metric reads."""
+"""The predictions of a classifier, from which every metric is computed."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,14 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier predicted of n images. Label 1 is positive.
+    """The predictions of a classifier on n images. Label 1 is positive.
 
     labels: int [n] of 0 and 1. logits: float [n], finite; probability of label 1 = 1 / (1 + exp(-logit)).
-    predicted: int [n] of 0 and 1. groups: [n], equal for images that came together and are no independent evidence;
-    None: every image stands alone.
+    predicted: int [n] of 0 and 1. groups: [n], equal for images that came together and are not independent; None:
+    every image is independent.
+
+    Raises:
+        ValueError: a logit is not finite.
     """
 
     labels: np.ndarray
@@ -31,8 +34,8 @@ class Predictions:
 
     @classmethod
     def from_table(cls, rows: pd.DataFrame) -> "Predictions":
-        """The predictions in rows of `predictions.parquet`: columns label and logit; log_odds, predicted and group
-        where the table has them."""
+        """The predictions in rows of `predictions.parquet`, with the columns label and logit, and log_odds, predicted
+        and group where the table has them."""
         logits = rows["log_odds" if "log_odds" in rows else "logit"].to_numpy(np.float64)
         groups = rows["group"].to_numpy() if "group" in rows else None
         labels = rows["label"].to_numpy()
@@ -41,6 +44,6 @@ class Predictions:
         return cls(labels, logits, rows["predicted"].to_numpy(), groups)
 
     def take(self, rows: np.ndarray) -> "Predictions":
-        """The chosen images: their numbers, int [k], or bool [n]."""
+        """The predictions of some images. rows: their row numbers, int [k], or bool [n]."""
         groups = None if self.groups is None else self.groups[rows]
         return Predictions(self.labels[rows], self.logits[rows], self.predicted[rows], groups)

@@ -2,16 +2,23 @@
 
 import dataclasses
 
+from kesikaran.config.metric_names import METRICS, Kind
+from kesikaran.config.schema import CALIBRATION_BINS
 from kesikaran.metrics import binary, calibration, influence
 from kesikaran.metrics.predictions import Predictions
 
 
-def score(outcome: Predictions, calibration_bins: int = 10) -> dict[str, float]:
-    """Every metric of the catalogue for n >= 1 images, and the counts n tn fp fn tp.
+def score(predictions: Predictions, calibration_bins: int = CALIBRATION_BINS) -> dict[str, float]:
+    """Every metric of the catalogue for n >= 1 images, in its order, and the counts n tn fp fn tp.
 
     NaN where a metric is undefined: see `influence.of` and `calibration.calibration_error`.
     """
-    counts = binary.confusion(outcome)
-    values = {name: part.value for name, part in influence.of(outcome).items()}
-    values["calibration_error"] = calibration.calibration_error(outcome, calibration_bins)
+    counts = binary.confusion(predictions)
+    parts = influence.of(predictions)
+    values = {
+        name: calibration.calibration_error(predictions, calibration_bins)
+        if metric.kind is Kind.calibration
+        else parts[name].value
+        for name, metric in METRICS.items()
+    }
     return values | {"n": counts.total} | dataclasses.asdict(counts)

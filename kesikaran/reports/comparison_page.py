@@ -1,4 +1,4 @@
-"""A comparison as one HTML page."""
+"""The HTML pages of a comparison: of two runs, and of a sweep."""
 
 import pandas as pd
 
@@ -14,12 +14,13 @@ from kesikaran.reports.thumbnails import Thumbnail
 
 
 def pair(
-    found: Pair, outcomes: list[Predictions], changed: dict[str, pd.DataFrame], pictures: dict[str, list[Thumbnail]]
+    found: Pair, predictions: list[Predictions], changed: dict[str, pd.DataFrame], pictures: dict[str, list[Thumbnail]]
 ) -> str:
     """The page of two runs, as HTML.
 
     Args:
-        outcomes: of A and of B. changed: see `comparison.changed`. pictures: of the first rows of each of its tables.
+        predictions: of A and of B. changed: the tables of `pairwise.changed`. pictures: the thumbnails of the first
+            rows of each table.
     """
     percent = f"{100 * found.confidence:g} %"
     return document.render(
@@ -30,7 +31,7 @@ def pair(
         p_in_words=p_in_words,
         decisions_a=_with_shares(found.a.confusion),
         decisions_b=_with_shares(found.b.confusion),
-        figures=_figures(found, outcomes, percent),
+        figures=_figures(found, predictions, percent),
         images={
             name: (len(rows), list(zip(rows.itertuples(), pictures[name], strict=False)))
             for name, rows in changed.items()
@@ -39,29 +40,29 @@ def pair(
 
 
 def sweep(found: SweepComparison) -> str:
-    """The page of a sweep, as HTML: its jobs, the best by validation first, and every pair of them."""
+    """The page of a sweep, as HTML: its jobs, the best by validation first, and the p-values of all pairs."""
     return document.render("sweep.html", found=found, level=significance_level(found.confidence), p_in_words=p_in_words)
 
 
 def _with_shares(counts: Confusion) -> list[list[tuple[int, float]]]:
-    """[true label][decision]: images, and their share of the label's."""
+    """[true label][predicted label] -> (count of images, their share of the images of the true label)."""
     return [[(count, count / max(sum(row), 1)) for count in row] for row in counts.matrix()]
 
 
-def _figures(found: Pair, outcomes: list[Predictions], percent: str) -> list[tuple[str, str]]:
-    """Each as SVG, with what it shows in words."""
-    named = dict(zip("AB", outcomes, strict=True))
+def _figures(found: Pair, predictions: list[Predictions], percent: str) -> list[tuple[str, str]]:
+    """(figure as SVG, what it shows in words) of each figure. ROC and precision against recall need both labels."""
+    by_run = dict(zip("AB", predictions, strict=True))
     drawn = []
     for title, curve, draw, metric in (
         ("ROC", curves.roc, figures.roc_bands, "roc_auc"),
         ("Precision and recall", curves.precision_recall, figures.precision_recall_bands, "pr_auc"),
     ):
-        made = {label: line for label, one in named.items() if (line := curve(one, found.confidence)) is not None}
-        if made:  # both labels are there
+        lines = {run: line for run, each in by_run.items() if (line := curve(each, found.confidence)) is not None}
+        if lines:
             areas = {"A": found.a.metrics[metric].value, "B": found.b.metrics[metric].value}
             text = f"{title} of A and B with pointwise {percent} bands"
-            drawn.append((figures.svg(draw(made, areas, found.ones / found.n)), text))
-    bins = {label: curves.reliability(one, found.calibration_bins, found.confidence) for label, one in named.items()}
+            drawn.append((figures.svg(draw(lines, areas, found.ones / found.n)), text))
+    bins = {run: curves.reliability(each, found.calibration_bins, found.confidence) for run, each in by_run.items()}
     text = f"Reliability of A and B: bins of equal counts with {percent} intervals; on the dotted line the "
     drawn.append((figures.svg(figures.reliability_diagram(bins)), text + "probabilities are what happens"))
     return drawn

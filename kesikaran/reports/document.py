@@ -9,7 +9,7 @@ import jinja2
 from kesikaran.core import files, paths
 from kesikaran.core.errors import InputError
 
-# A name that a template asks for and that is not there is an error, not an empty place in the page.
+# A template that names a missing value is an error and does not leave an empty place in the page.
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
@@ -18,7 +18,7 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-# Python's own format(), because Jinja's filter `format` knows the older % alone.
+# The filter `form` is Python's format(). Jinja's own filter `format` has the % syntax only.
 _TEMPLATES.filters |= {"form": format, "in_full": repr}
 _TEMPLATES.tests["nan"] = math.isnan
 
@@ -27,8 +27,8 @@ def render(template: str, **values: Any) -> str:
     """A page as HTML.
 
     Args:
-        template: a file of `templates/` that extends `base.html`. values: what it names. Their text is escaped, and is
-            never a template itself.
+        template: a file of `templates/` that extends `base.html`. values: the values that it names. Their text is
+            escaped, and is never taken for a template itself.
 
     Raises:
         jinja2.UndefinedError: the template names a value that is not given.
@@ -37,10 +37,13 @@ def render(template: str, **values: Any) -> str:
 
 
 def check(out: Path, option: str) -> None:
-    """Whether a page, which may hold pictures, may be written to `out`, which the command line calls `option`.
+    """Check that a page, which may hold pictures, may be written to `out`.
+
+    Args:
+        option: the option of the command line that gives `out`.
 
     Raises:
-        InputError: it is in the repository, no `.html` file, or a folder.
+        InputError: `out` is in the repository, does not end in `.html`, or is a folder.
     """
     root = paths.checkout()
     if root and out.resolve().is_relative_to(root.resolve()):
@@ -52,7 +55,7 @@ def check(out: Path, option: str) -> None:
 
 
 def write(page: str, out: Path, option: str) -> None:
-    """Write a page of `render` whole or not at all; see `check`.
+    """Write a page whole or not at all. The arguments are those of `check`.
 
     Raises:
         InputError: `out` is not writable.

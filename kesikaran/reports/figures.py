@@ -1,4 +1,7 @@
-"""Scores to matplotlib figures, about 300 px wide: MLflow's compare page clips what is wider than its panes."""
+"""Matplotlib figures of metrics and curves.
+
+They are about 300 px wide, because the compare page of MLflow clips figures that are wider than its panes.
+"""
 
 import io
 from typing import Any
@@ -13,8 +16,11 @@ from kesikaran.metrics.binary import Confusion
 from kesikaran.metrics.curves import Curve, Reliability
 from kesikaran.metrics.predictions import Predictions
 
-_INK = "#010203"  # a colour that `svg` replaces by that of the page's text
-_STYLES = (("#0072B2", "--", "s"), ("#D55E00", "-", "o"))  # of Okabe and Ito's palette, told apart by everyone
+_INK = "#010203"  # a colour that `svg` replaces by the text colour of the page
+_STYLES = (
+    ("#0072B2", "--", "s"),
+    ("#D55E00", "-", "o"),
+)  # of the palette of Okabe and Ito, for colour-blind readers too
 
 
 def confusion_matrix(counts: Confusion, split: str) -> Figure:
@@ -36,12 +42,12 @@ def confusion_matrix(counts: Confusion, split: str) -> Figure:
 
 
 def roc_curves(by_split: dict[str, Predictions]) -> Figure:
-    """A curve for each split that has both classes."""
+    """A curve for each split that has both labels."""
     figure, axes = _square(3.2)
-    for split, outcome in by_split.items():
-        if outcome.labels.any() and not outcome.labels.all():
-            fpr, tpr, _ = metrics.roc_curve(outcome.labels, outcome.logits)
-            axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(outcome.labels):,}")
+    for split, predictions in by_split.items():
+        if predictions.labels.any() and not predictions.labels.all():
+            fpr, tpr, _ = metrics.roc_curve(predictions.labels, predictions.logits)
+            axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(predictions.labels):,}")
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
     axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC", aspect="equal")
     axes.legend(fontsize=7)
@@ -51,21 +57,21 @@ def roc_curves(by_split: dict[str, Predictions]) -> Figure:
 def precision_recall_curves(by_split: dict[str, Predictions]) -> Figure:
     """A curve for each split that has an image of label 1. Dotted: the precision of chance, the share of label 1."""
     figure, axes = _square(3.2)
-    for split, outcome in by_split.items():
-        if not outcome.labels.any():
+    for split, predictions in by_split.items():
+        if not predictions.labels.any():
             continue
-        precision, recall, _ = metrics.precision_recall_curve(outcome.labels, outcome.logits)
-        area = metrics.average_precision_score(outcome.labels, outcome.logits)
-        text = f"{split}, AP {area:.3f}, n = {len(outcome.labels):,}"
+        precision, recall, _ = metrics.precision_recall_curve(predictions.labels, predictions.logits)
+        area = metrics.average_precision_score(predictions.labels, predictions.logits)
+        text = f"{split}, AP {area:.3f}, n = {len(predictions.labels):,}"
         (line,) = axes.step(recall, precision, where="post", label=text)
-        axes.axhline(float(np.mean(outcome.labels)), color=line.get_color(), linestyle=":", linewidth=1)
+        axes.axhline(float(np.mean(predictions.labels)), color=line.get_color(), linestyle=":", linewidth=1)
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.legend(fontsize=7, loc="lower left")
     return figure
 
 
 def roc_bands(curves: dict[str, Curve], areas: dict[str, float], _ones: float) -> Figure:
-    """Two runs: label -> curve with band, and the area to name beside it."""
+    """The ROC curves of two runs with their bands. areas: the area that the legend names beside each."""
     figure, axes = _square(3.6)
     _bands(axes, curves, {label: f"{label}, AUC {area:.3f}" for label, area in areas.items()}, "default")
     axes.plot([0, 1], [0, 1], color=_INK, linestyle=":", linewidth=1)
@@ -73,7 +79,7 @@ def roc_bands(curves: dict[str, Curve], areas: dict[str, float], _ones: float) -
 
 
 def precision_recall_bands(curves: dict[str, Curve], areas: dict[str, float], ones: float) -> Figure:
-    """As `roc_bands`. Dotted: the precision of chance, the share `ones` of label 1."""
+    """Precision against recall, as `roc_bands`. Dotted: the precision of chance, the share `ones` of label 1."""
     figure, axes = _square(3.6)
     _bands(axes, curves, {label: f"{label}, AP {area:.3f}" for label, area in areas.items()}, "steps-pre")
     axes.axhline(ones, color=_INK, linestyle=":", linewidth=1)
@@ -81,7 +87,7 @@ def precision_recall_bands(curves: dict[str, Curve], areas: dict[str, float], on
 
 
 def reliability_diagram(diagrams: dict[str, Reliability]) -> Figure:
-    """Two runs: the share of label 1 in each bin with its interval, against the probability that was said."""
+    """The share of label 1 in each bin with its interval, against the predicted probability, for two runs."""
     figure, axes = _square(3.6)
     axes.plot([0, 1], [0, 1], color=_INK, linestyle=":", linewidth=1)
     for (label, found), (colour, line, marker) in zip(diagrams.items(), _STYLES, strict=False):
@@ -94,7 +100,7 @@ def reliability_diagram(diagrams: dict[str, Reliability]) -> Figure:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element without a background, its text in the colour and the font of the page."""
+    """The figure as an `<svg>` element without a background, with its text in the colour and the font of the page."""
     sink = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kesikaran"}):
         figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -121,6 +127,6 @@ def _finished(figure: Figure, axes: Axes, x: str, y: str, legend: Any) -> Figure
 
 
 def _square(inches: float) -> tuple[Figure, Axes]:
-    # Their labels are known, so the margins are: a layout engine would draw each of them twice to find the same.
+    # The axis labels are known, so fixed margins fit. A layout engine would draw each figure twice to find the same.
     figure = Figure(figsize=(inches, inches), dpi=100)
     return figure, figure.add_axes((0.18, 0.155, 0.765, 0.765))

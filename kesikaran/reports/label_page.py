@@ -1,4 +1,4 @@
-"""The images whose labels the model doubts most, as one HTML file: for the person who looks at them again."""
+"""The HTML page of the images whose labels the model doubts most, for a person who checks them."""
 
 from pathlib import Path
 
@@ -10,17 +10,19 @@ from kesikaran.reports import document, thumbnails
 def write(
     doubts: pd.DataFrame, top: int, images: Path, max_megapixels: float, out: Path, title: str, blur: bool
 ) -> dict[str, int]:
-    """Write the `top` first rows of `doubts` to `out`, one HTML file that needs no other and no network.
+    """Write the first `top` rows of `doubts` to `out`, one HTML file that needs no other file and no network.
 
     Args:
-        doubts: as `crossval.doubts` gives them: columns object_id, label, probability, loss, the most doubted first.
-        images, max_megapixels, blur: see `thumbnails.make`. A row without a picture is shown all the same.
+        doubts: the table of `cross_validation.doubts`: columns object_id, label, probability, loss, the highest loss
+            first.
+        images, max_megapixels, blur: see `thumbnails.make`. A row without a picture is shown with the reason.
 
     Returns:
-        Kind of reason -> rows without a picture.
+        Kind of reason -> number of rows without a picture.
 
     Raises:
-        InputError: a name that is no object id; `out` is in the repository, no `.html` file, or not writable.
+        InputError: a name is not an object id, or `out` is in the repository, does not end in `.html`, or is not
+            writable.
     """
     document.check(out, "--out")
     rows = doubts.head(top)

@@ -1,4 +1,4 @@
-"""What a run says of leaks: near neighbours across the split, siblings, near-duplicates."""
+"""The report of leaks of a run: near neighbours across the split, siblings, near-duplicates."""
 
 import numpy as np
 import pandas as pd
@@ -12,24 +12,24 @@ from kesikaran.tracking.runs import Run
 def log_leakage(
     run: Run, table: pd.DataFrame, features: np.ndarray, logits: np.ndarray, rule: SplitConfig
 ) -> list[str]:
-    """Log the leak gauge; returns what is to be said of it.
+    """Log the leak gauge and return the sentences about it.
 
     Args:
-        table, features, logits: columns label, split and the label file's further ones; float32 [n, width];
-            float32 [n]; row by row of the same image.
-        rule: how it was split.
+        table: columns object_id, label, split and the further columns of the label file. features: float32 [n, width].
+            logits: float32 [n]. Row i of all three is of the same image.
+        rule: the settings of the split.
     """
     train, test = (split.rows(table, side) for side in ("train", "test"))
-    looked_at = leakage.sample(test, len(train))
-    similarity = leakage.nearest(features, train, looked_at)
-    halves = leakage.halves(similarity, table["label"].to_numpy()[looked_at], logits[looked_at])
+    sample = leakage.sample(test, len(train))
+    similarity = leakage.nearest(features, train, sample)
+    halves = leakage.halves(similarity, table["label"].to_numpy()[sample], logits[sample])
     median = float(np.median(similarity))
     metrics = {"leak/nearest_cosine": median} | {f"leak/roc_auc_{half}": area for half, area in halves.items()}
-    drawn = f" ({len(looked_at):,} of {len(test):,}, drawn at random)" if len(looked_at) < len(test) else ""
-    said = f"Leak gauge: the nearest training image of a test image{drawn} has cosine {median:.2f} in the median"
+    drawn = f" ({len(sample):,} of {len(test):,}, drawn at random)" if len(sample) < len(test) else ""
+    sentence = f"Leak gauge: the nearest training image of a test image{drawn} has cosine {median:.2f} in the median"
     if halves:
-        said += f"; ROC AUC {halves['near']:.3f} on the nearer half, {halves['far']:.3f} on the farther"
-    lines = [said + "."]
+        sentence += f"; ROC AUC {halves['near']:.3f} on the nearer half, {halves['far']:.3f} on the farther"
+    lines = [sentence + "."]
     order = leakage.order(table.drop(columns=["object_id", "split"]))
     if order is not None:
         metrics |= {"leak/order_agreement": order.agreement, "leak/order_chance": order.chance}
@@ -44,10 +44,11 @@ def log_leakage(
 
 
 def log_near_duplicates(run: Run, table: pd.DataFrame) -> list[str]:
-    """Log the clusters of near-duplicates that cross splits or labels; returns what is to be said of them.
+    """Log the clusters of near-duplicates that cross splits or labels, and return the sentences about them.
 
     Args:
-        table: columns object_id, label, split, near_duplicate; the last is missing where nobody looked.
+        table: columns object_id, label, split, near_duplicate; the last is missing where no near-duplicates were
+            searched for.
     """
     if near_duplicates.COLUMN not in table.columns:
         return [

@@ -1,4 +1,4 @@
-"""What a run says: metrics, matrices, curves and predictions to the tracker, one table to the terminal."""
+"""The report of a run: metrics, matrices, curves and predictions go to MLflow, one table to the terminal."""
 
 import dataclasses
 import math
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kesikaran.analysis.wording import in_words
+from kesikaran.config.metric_names import OF_DECISIONS
 from kesikaran.config.schema import (
     BackboneConfig,
     DecisionConfig,
@@ -17,7 +18,7 @@ from kesikaran.config.schema import (
     Precision,
 )
 from kesikaran.data import split, split_rules
-from kesikaran.metrics import binary, decisions, intervals, paired, predictions, prevalence
+from kesikaran.metrics import binary, decisions, intervals, paired, prevalence
 from kesikaran.metrics.decisions import Decision
 from kesikaran.metrics.gate import judge
 from kesikaran.metrics.intervals import Interval
@@ -26,15 +27,21 @@ from kesikaran.reports import figures
 from kesikaran.tracking import run_store
 from kesikaran.tracking.runs import Run
 
-_IN_USE = {"precision": ".3f", "alerts": ",.0f", "missed": ",.1f"}  # of `prevalence.InUse`, and how to show them
+# field of `AtPrevalence` -> its column in prevalences.csv, its column in the printed table, the format there
+_AT_PREVALENCE = {
+    "precision": ("precision", "precision", ".3f"),
+    "alerts": ("alerts_per_10000", "alerts in 10,000", ",.0f"),
+    "missed": ("missed_per_10000", "missed in 10,000", ",.1f"),
+}
 
 
 def log_engine_deviation(run: Run, config: BackboneConfig, deviation: float | None) -> None:
-    """Log and say how far another engine's features are from TensorFlow's, which the exported model computes with."""
+    """Log and print how far the features of another engine are from those of TensorFlow, the engine of the exported
+    model."""
     if deviation is None:
         return
     run.metrics({"features/largest_deviation": deviation})
-    # In bfloat16 eleven of 700 ELPV labels, and a probability by up to 0.13.
+    # Measured on 700 images of ELPV: bfloat16 changed eleven predicted labels, and probabilities by up to 0.13.
     differs = config.precision is Precision.bfloat16
     print(
         f"{config.engine.name} in {config.precision.name}: its features differ from TensorFlow's by up to "
@@ -52,53 +59,53 @@ def log_inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
 def log_decision(
     run: Run, config: DecisionConfig, decided: Decision, train_labels: np.ndarray, validation_labels: np.ndarray
 ) -> None:
-    """Log what was decided, and say it where it is not plain."""
+    """Log the decision, and print it where it is not plain."""
     run.metrics({f"decision/{name}": value for name, value in dataclasses.asdict(decided).items()})
-    if said := decisions.sentence(config, decided, train_labels, validation_labels):
-        print(said)
+    if sentence := decisions.sentence(config, decided, train_labels, validation_labels):
+        print(sentence)
 
 
 @dataclass(frozen=True)
 class SplitMetrics:
-    """What a split's predictions are worth: counts of images, and the metrics of `scores.score` with intervals."""
+    """The counts of images of a split, and every metric of the catalogue with its interval."""
 
     counts: binary.Confusion
     metrics: dict[str, Interval]
 
 
-def log_predictions(run: Run, predictions: pd.DataFrame, config: EvaluationConfig) -> dict[str, SplitMetrics]:
-    """Score every split and log all that a finished run leaves, the model apart.
+def log_predictions(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> dict[str, SplitMetrics]:
+    """Compute the metrics of every split, and log them with the predictions, the matrices and the curves.
 
-    A metric that is undefined, as ROC AUC is where a split has one class, is not logged.
+    An undefined metric, such as the ROC AUC of a split with one label, is not logged.
 
     Args:
-        predictions: columns object_id, split, label, logit, log_odds, probability, predicted; group where images
-            came in groups. It becomes `predictions.parquet`.
+        table: the predictions, which become `predictions.parquet`. Columns object_id, split, label, logit, log_odds,
+            probability, predicted, and group where images came in groups.
 
     Returns:
-        split -> what came out.
+        split -> its metrics.
     """
-    run.parquet(predictions, "predictions.parquet")
-    results, outcomes = {}, {}
+    run.parquet(table, "predictions.parquet")
+    results, predictions = {}, {}
     metrics: dict[str, float] = {}
     for name in split_rules.SPLITS:
-        outcomes[name] = Predictions.from_table(predictions[predictions["split"] == name])
-        results[name] = split_metrics(outcomes[name], config)
-        metrics |= metric_names_of(results[name], name)
+        predictions[name] = Predictions.from_table(table[table["split"] == name])
+        results[name] = split_metrics(predictions[name], config)
+        metrics |= logged_metrics(results[name], name)
         log_confusion_matrix(run, results[name].counts, name)
-    run.figure(figures.roc_curves(outcomes), "roc_curve.png")
-    run.figure(figures.precision_recall_curves(outcomes), "precision_recall_curve.png")
+    run.figure(figures.roc_curves(predictions), "roc_curve.png")
+    run.figure(figures.precision_recall_curves(predictions), "precision_recall_curve.png")
     run.metrics(metrics)
     return results
 
 
-def split_metrics(outcome: predictions.Predictions, config: EvaluationConfig) -> SplitMetrics:
-    found = intervals.intervals(outcome, config.confidence, config.calibration_bins)
-    return SplitMetrics(binary.confusion(outcome), found)
+def split_metrics(predictions: Predictions, config: EvaluationConfig) -> SplitMetrics:
+    metrics = intervals.intervals(predictions, config.confidence, config.calibration_bins)
+    return SplitMetrics(binary.confusion(predictions), metrics)
 
 
-def metric_names_of(result: SplitMetrics, side: str) -> dict[str, float]:
-    """MLflow's metrics of a split: `test/accuracy`, `test/accuracy_low`, `test/accuracy_high`, ..., `test/n`."""
+def logged_metrics(result: SplitMetrics, side: str) -> dict[str, float]:
+    """The metrics of a split by their names in MLflow: `test/accuracy`, `test/accuracy_low`, ..., `test/n`."""
     found = {f"{side}/{count}": float(value) for count, value in dataclasses.asdict(result.counts).items()}
     found[f"{side}/n"] = result.counts.total
     for name, interval in result.metrics.items():
@@ -107,40 +114,39 @@ def metric_names_of(result: SplitMetrics, side: str) -> dict[str, float]:
 
 
 def _ends(interval: Interval) -> dict[str, float]:
-    """What is put behind a metric's name for the value and for each limit."""
+    """The suffixes of the name of a metric, for its value and for each limit."""
     return {"": interval.value, "_low": interval.low, "_high": interval.high}
 
 
-def log_prevalences(run: Run, predictions: pd.DataFrame, config: EvaluationConfig) -> list[str]:
-    """Log as `prevalences.csv` what the test split says of a use with another share of label 1; returns what is to be
-    said of it.
+def log_prevalences(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> list[str]:
+    """Log as `prevalences.csv` what the test split predicts for a use with other shares of label 1, and return the
+    sentences about it.
 
     Args:
-        predictions: as `write` takes them.
+        table: the predictions, as in `log_predictions`.
     """
     if not config.prevalences:
         return []
-    outcome = Predictions.from_table(predictions[predictions["split"] == "test"])
-    found = {share: prevalence.at(outcome, share, config.confidence) for share in config.prevalences}
+    predictions = Predictions.from_table(table[table["split"] == "test"])
+    found = {share: prevalence.at(predictions, share, config.confidence) for share in config.prevalences}
     rows = {
         share: {
-            f"{name}{'' if name == 'precision' else '_per_10000'}{end}": value
-            for name in _IN_USE
-            for end, value in _ends(getattr(use, name)).items()
+            f"{column}{end}": value
+            for name, (column, _, _) in _AT_PREVALENCE.items()
+            for end, value in _ends(getattr(at_share, name)).items()
         }
-        for share, use in found.items()
+        for share, at_share in found.items()
     }
     run.text(pd.DataFrame(rows).T.to_csv(index_label="prevalence"), "prevalences.csv")
     shown = {
         f"{share:g}": {
-            f"{name}{'' if name == 'precision' else ' in 10,000'}": in_words(getattr(use, name), form)
-            for name, form in _IN_USE.items()
+            column: in_words(getattr(at_share, name), form) for name, (_, column, form) in _AT_PREVALENCE.items()
         }
-        for share, use in found.items()
+        for share, at_share in found.items()
     }
-    table = pd.DataFrame(shown).T.rename_axis("share of label 1")
-    lines = [f"Where it is used, by the test split:\n\n{table.to_string()}\n"]
-    zeros = int((outcome.labels == 0).sum())
+    printed = pd.DataFrame(shown).T.rename_axis("share of label 1").to_string()
+    lines = [f"Where it is used, by the test split:\n\n{printed}\n"]
+    zeros = int((predictions.labels == 0).sum())
     if zeros:
         rate = prevalence.smallest_certifiable_rate(zeros, config.confidence)
         lines.append(
@@ -151,19 +157,17 @@ def log_prevalences(run: Run, predictions: pd.DataFrame, config: EvaluationConfi
 
 
 def change(before: pd.DataFrame, after: pd.DataFrame, config: EvaluationConfig) -> list[str]:
-    """What another decision of the same logits does to the test split, image by image, to be said.
+    """Sentences on what another decision on the same logits changes in the test split, image by image.
 
     Args:
-        before, after: as `write` takes them, row by row the same images.
+        before, after: the predictions, as in `log_predictions`, of the same images row by row.
     """
     test = (before["split"] == "test").to_numpy()
     first, second = (Predictions.from_table(rows[test]) for rows in (before, after))
-    names = ("accuracy", "balanced_accuracy")
-    found = paired.compare(first, second, config.confidence, config.calibration_bins, names)
+    found = paired.compare(first, second, config.confidence, config.calibration_bins, OF_DECISIONS)
     turned = int((first.predicted != second.predicted).sum())
     lines = [f"Against the run's own decision, on the test split: {turned:,} of {len(first.labels):,} labels differ."]
-    for name in names:
-        d = found[name]
+    for name, d in found.items():
         if not math.isnan(d.difference):
             by = f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}], p = {d.p_value:.2g} ({d.test})"
             lines.append(f"  {name} {d.a:.3f} -> {d.b:.3f}, by {by}")
@@ -179,7 +183,7 @@ def log_confusion_matrix(run: Run, counts: binary.Confusion, name: str) -> None:
 
 
 def print_summary(results: dict[str, SplitMetrics], config: EvaluationConfig, remarks: list[str], run: Run) -> None:
-    """The closing table, what is to be remarked, and where to look."""
+    """Print the table of metrics, the remarks, and where to look at the run."""
     columns = {
         name: {"n": f"{result.counts.total:,}"} | {metric: in_words(i) for metric, i in result.metrics.items()}
         for name, result in results.items()
@@ -198,10 +202,10 @@ def print_summary(results: dict[str, SplitMetrics], config: EvaluationConfig, re
 
 
 def judge_gate(run: Run, config: GateConfig, results: dict[str, SplitMetrics]) -> bool:
-    """Judge, tag and say whether the run gets through its gate; True where there is none."""
+    """Whether the run passes its gate, True where there is none. The verdict is logged as tags and printed."""
     if config.metric is None or config.min is None:
         return True
-    metrics = {name: value for side, result in results.items() for name, value in metric_names_of(result, side).items()}
+    metrics = {name: value for side, result in results.items() for name, value in logged_metrics(result, side).items()}
     verdict = judge(config.metric, config.min, metrics)
     tags = verdict.tags()
     run.tags(tags)

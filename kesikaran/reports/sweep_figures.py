@@ -1,4 +1,4 @@
-"""What a sweep says, to matplotlib figures."""
+"""Matplotlib figures of a sweep."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,17 @@ from matplotlib.figure import Figure
 from kesikaran.metrics.intervals import Interval
 
 _ALIKE, _WORSE, _BEST = "#1f77b4", "#b0b0b0", "#d62728"
-_DECADE = 10.0  # a setting that spans as much is drawn by its logarithm
-_TICKS = 8  # values of a setting that each have a tick
+_DECADE = 10.0  # a setting whose values span this factor is drawn by its logarithm
+_TICKS = 8  # the most values of a setting that all have a tick
 
 
 @dataclass(frozen=True)
 class Trials:
     """The jobs of a sweep, each array [jobs].
 
-    settings: name -> the values as they were given. value, low, high: the metric by which the best is chosen, with its
-    interval. best, alike: bool, which job is the best and which are not distinguishable from it.
+    settings: name -> the values as they were given. metric: the name of the metric by which the best is chosen. value,
+    low, high: that metric with its interval. best, alike: bool, which job is the best, and which jobs are not
+    distinguishable from it.
     """
 
     settings: dict[str, list[str]]
@@ -33,8 +34,8 @@ class Trials:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Where the values of a setting lie on its axis, 0 to 1: positions [jobs], and ticks with their labels. ordered:
-    they are numbers."""
+    """The axis of a setting. ordered: its values are numbers. positions: of the jobs, [jobs] in 0 to 1. ticks, labels:
+    the positions of the ticks and their labels."""
 
     ordered: bool
     positions: np.ndarray
@@ -43,7 +44,8 @@ class _Scale:
 
 
 def _scale(values: list[str]) -> _Scale:
-    """Numbers by size, or by logarithm where they span a decade; with a 0 among such, and words, evenly spaced."""
+    """The axis of `values`. Numbers lie by their size, or by their logarithm where they span a decade. Words are evenly
+    spaced, and so are numbers that span a decade and hold a 0."""
     distinct, ordered = list(dict.fromkeys(values)), True
     try:
         number = {value: float(value) for value in distinct}
@@ -65,15 +67,15 @@ def _scale(values: list[str]) -> _Scale:
 
 
 def _short(text: str, length: int = 18) -> str:
-    """The end of a long value: of a path, the name."""
+    """The end of a long value, which is the file name of a path."""
     return text if len(text) <= length else "…" + text[1 - length :]
 
 
 def sweep(trials: Trials) -> Figure:
-    """The metric against each setting, a panel a setting, that with the largest effect first.
+    """The metric against each setting, with a panel for each setting and the largest effect first.
 
-    A dot is a job with its interval. A dash is the mean of the jobs that share a value; how far apart the highest and
-    the lowest of them are stands in the title.
+    A dot is a job with its interval. A dash is the mean of the jobs that share a value. The title of a panel has the
+    difference between its highest and its lowest mean.
     """
     scales = {name: _scale(values) for name, values in trials.settings.items()}
     means = {name: _means(trials.settings[name], trials.value) for name in scales}
@@ -116,7 +118,7 @@ def _means(values: list[str], metric: np.ndarray) -> dict[str, float]:
 
 
 def _offsets(values: list[str], metric: np.ndarray, room: float) -> np.ndarray:
-    """Jobs that share a value side by side within `room`, by their metric."""
+    """Offsets that put jobs with the same value side by side within `room`, in the order of their metric."""
     given, result = np.array(values), np.zeros(len(values))
     for value in set(values):
         rows = np.flatnonzero(given == value)
@@ -141,10 +143,11 @@ def _dots(axes: Axes, x: np.ndarray, trials: Trials) -> None:
 
 
 def parallel_coordinates(trials: Trials) -> Figure:
-    """A line a job through its settings to its metric: the best, those not distinguishable from it, the others."""
+    """A line for each job through its settings to its metric, coloured by whether it is the best, not distinguishable
+    from the best, or another job."""
     better = np.sort(trials.value)[:: -1 if trials.lower_is_better else 1]
     rank = np.searchsorted(np.sort(trials.value), trials.value)
-    aside = (rank - (len(rank) - 1) / 2) / len(rank) * 0.08  # jobs that share a value
+    aside = (rank - (len(rank) - 1) / 2) / len(rank) * 0.08  # keeps lines of jobs that share a value apart
     scales = [_scale(values) for values in trials.settings.values()]
     span = better.max() - better.min() or 1.0
     height = (trials.value - better.min()) / span
@@ -162,13 +165,7 @@ def parallel_coordinates(trials: Trials) -> Figure:
     for label, rows, colour, width in kinds:
         for number, line in enumerate(lines[rows]):
             axes.plot(range(count), line, color=colour, linewidth=width, label="" if number else label)
-    for place, scale in enumerate(scales):
-        axes.axvline(place, color="black", linewidth=0.8, zorder=0)
-        for tick, text in zip(scale.ticks, scale.labels, strict=True):
-            axes.annotate(
-                text, (place, tick), (-4, 0), textcoords="offset points", fontsize=8, ha="right", va="center",
-                bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.8, "linewidth": 0},
-            )  # fmt: skip
+    _setting_axes(axes, scales)
     axes.axvline(count - 1, color="black", linewidth=0.8, zorder=0)
     for tick in np.linspace(0, 1, 5):
         value = better.min() + span * (1 - tick if trials.lower_is_better else tick)
@@ -181,11 +178,23 @@ def parallel_coordinates(trials: Trials) -> Figure:
     return figure
 
 
-def settings(values: dict[str, dict[str, Interval]], real: dict[str, set[str]]) -> Figure:
-    """Metrics of the settings of a cross-validation with their intervals, a panel a metric.
+def _setting_axes(axes: Axes, scales: list[_Scale]) -> None:
+    """A vertical axis for each setting, with its ticks."""
+    for place, scale in enumerate(scales):
+        axes.axvline(place, color="black", linewidth=0.8, zorder=0)
+        for tick, text in zip(scale.ticks, scale.labels, strict=True):
+            axes.annotate(
+                text, (place, tick), (-4, 0), textcoords="offset points", fontsize=8, ha="right", va="center",
+                bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.8, "linewidth": 0},
+            )  # fmt: skip
 
-    values: setting -> metric -> interval. The first is what the others are held against. real: metric -> the settings
-    that differ from it.
+
+def settings(values: dict[str, dict[str, Interval]], real: dict[str, set[str]]) -> Figure:
+    """The metrics of the settings of a cross-validation with their intervals, in a panel for each metric.
+
+    Args:
+        values: setting -> metric -> interval. The first setting is the reference.
+        real: metric -> the settings that differ from the first.
     """
     names, metrics_shown = list(values), list(next(iter(values.values())))
     count = len(metrics_shown)

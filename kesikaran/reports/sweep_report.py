@@ -1,27 +1,27 @@
-"""What a finished sweep says: tables and figures to its parent run, sentences to the terminal."""
+"""The report of a finished sweep: tables and figures go to its parent run, sentences to the terminal."""
 
 import pandas as pd
 
 from kesikaran.analysis import cross_validation, seed_study, sweep_summary
 from kesikaran.analysis.wording import in_words, significance_level
 from kesikaran.config.metric_names import ACROSS_SETTINGS, IN_SWEEP_TABLE, METRICS, OBJECTIVE
-from kesikaran.metrics import binary, paired, predictions
+from kesikaran.metrics import binary, paired
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
 from kesikaran.reports import run_report, sweep_figures
 from kesikaran.tracking import artifacts, run_store
 from kesikaran.tracking.runs import Run
 
-_EACH_RUN = 8  # characters of a run id: enough for kesikaran.compare to find it
+_RUN_ID_LENGTH = 8  # the first characters of a run id, which are enough for kesikaran.compare
 
 
 def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> None:
-    """Everything there is to say of a sweep.
+    """Log and print the report of a sweep.
 
     Args:
-        run: the sweep's parent.
-        jobs: as `records.sweep_jobs` gives them.
-        whole: nothing broke it off.
+        run: the parent of the sweep.
+        jobs: the table of `tracking.queries.sweep_jobs`.
+        whole: whether the sweep came to its end.
     """
     unfinished = int((jobs["status"] != "FINISHED").sum())
     print(f"\nSweep {run.run_id}: {len(jobs)} jobs, {unfinished} not finished\n")
@@ -52,22 +52,22 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> None:
 
 
 def _against(jobs: pd.DataFrame, best: sweep_summary.Best) -> tuple[pd.Series, int]:
-    """(Holm's p-value of each job against the best on the test images, NaN where there is none; how many images)."""
+    """(Holm's p-value of each job against the best on the test images, NaN where there is none; number of images)."""
     rows = [best.row, *best.rivals]
-    tested = [_tested(str(jobs.loc[row, "run_id"])) for row in rows]
+    predictions = [_test_predictions(str(jobs.loc[row, "run_id"])) for row in rows]
     confidence, bins = _evaluation(jobs)
-    p_values = paired.against_best(tested, 0, best.metric, confidence, bins)
-    return pd.Series(p_values, index=rows).reindex(jobs.index), len(tested[0].labels)
+    p_values = paired.against_best(predictions, 0, best.metric, confidence, bins)
+    return pd.Series(p_values, index=rows).reindex(jobs.index), len(predictions[0].labels)
 
 
-def _tested(run_id: str) -> predictions.Predictions:
-    """What a job said of its test images, by their names."""
+def _test_predictions(run_id: str) -> Predictions:
+    """The predictions of a job on its test images, sorted by object id."""
     rows = artifacts.predictions(run_id)
     return Predictions.from_table(rows[rows["split"] == "test"].sort_values("object_id"))
 
 
 def _evaluation(jobs: pd.DataFrame) -> tuple[float, int]:
-    """(confidence, bins of the calibration error), of the first job that came as far as its params."""
+    """(confidence, bins of the calibration error) of the first job that logged its params."""
     confidence, bins = (
         jobs[f"params.evaluation.{name}"].dropna().iloc[0] for name in ("confidence", "calibration_bins")
     )
@@ -75,8 +75,8 @@ def _evaluation(jobs: pd.DataFrame) -> tuple[float, int]:
 
 
 def _shown(table: pd.DataFrame, metric: str | None, words: pd.Series | None) -> pd.DataFrame:
-    """The summary for the terminal: two lines of head, and intervals beside the test metrics."""
-    columns: dict[tuple[str, str], object] = {("", "run"): table["run_id"].str[:_EACH_RUN]}
+    """The summary for the terminal, with two header lines and intervals beside the test metrics."""
+    columns: dict[tuple[str, str], object] = {("", "run"): table["run_id"].str[:_RUN_ID_LENGTH]}
     if (table["status"] != "FINISHED").any():
         columns["", "status"] = table["status"]
     for name in table.columns[2:]:
@@ -121,7 +121,7 @@ def log_figures(run: Run, jobs: pd.DataFrame, best: sweep_summary.Best, words: p
 
 
 def log_seed_spread(run: Run, jobs: pd.DataFrame) -> None:
-    """The spread of a setting's seeds beside the doubt from its test images."""
+    """Log and print the spread over seeds beside the standard error over test images."""
     spread = seed_study.seed_spread(jobs, _evaluation(jobs)[0])
     run.text(spread.to_csv(), "seeds.csv")
     run.metrics(
@@ -147,24 +147,22 @@ def log_seed_spread(run: Run, jobs: pd.DataFrame) -> None:
 
 
 def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
-    """Where a finished sweep went over all folds: pool their test splits, log and print what comes out.
+    """Pool the test splits of a sweep over all folds, and log and print the results.
+
+    For one setting its metrics, confusion matrix and label doubts are logged. For several settings there is a row for
+    each in `cross_validation.csv`, one for each pair in `cross_validation_pairs.csv`, and `cross_validation.png`.
 
     Args:
-        run: the sweep's parent. One setting: its metrics, confusion matrix and label doubts are logged there.
-            Several: a row each in `cross_validation.csv`, each pair in `cross_validation_pairs.csv`, and
-            `cross_validation.png`.
-        jobs: as `records.sweep_jobs` gives them, all FINISHED.
+        run: the parent of the sweep.
+        jobs: the table of `tracking.queries.sweep_jobs`, all FINISHED.
     """
     varied = [name for name in sweep_summary.swept(jobs) if name != sweep_summary.FOLD]
     names = pd.Series({row: sweep_summary.setting(jobs, row, without=(sweep_summary.FOLD,)) for row in jobs.index})
-    if len(varied) == 1:  # its values say enough
+    if len(varied) == 1:  # the values alone identify the settings
         names = names.str.partition("=")[2]
     settings = {}
     for name, group in jobs.groupby(names, sort=False):
-        fold, folds = (
-            group[f"params.{sweep_summary.FOLD}"].astype(int),
-            group[f"params.{sweep_summary.FOLD}s"].astype(int),
-        )
+        fold, folds = (group[f"params.split.{key}"].astype(int) for key in ("fold", "folds"))
         if sorted(fold) != list(range(folds.iloc[0])):
             print("\nNot every fold was run once: nothing is pooled.")
             return
@@ -181,7 +179,7 @@ def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
 
 
 def log_one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) -> None:
-    """Log and print one cross-validation."""
+    """Log and print the cross-validation of one setting."""
     run.parquet(pooled, "oof_predictions.parquet")
     run.text(pd.DataFrame([result]).to_csv(index=False), "cross_validation.csv")
     run.metrics(result)
@@ -195,11 +193,17 @@ def log_one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) ->
 
 
 def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, confidence: float) -> None:
-    """Log and print how settings of one cross-validation compare."""
+    """Log and print the comparison of the settings of one cross-validation.
+
+    Args:
+        settings: name -> its pooled table. of: the names of the settings that vary.
+    """
     pairs = cross_validation.compare(settings, confidence)
     run.text(pairs.to_csv(index=False), "cross_validation_pairs.csv")
     values = {name: cross_validation.values(pooled, confidence) for name, pooled in settings.items()}
-    shown = pd.DataFrame({name: {m: in_words(i) for m, i in each.items()} for name, each in values.items()}).T
+    shown = pd.DataFrame(
+        {name: {metric: in_words(found) for metric, found in metrics.items()} for name, metrics in values.items()}
+    ).T
     images = len(next(iter(settings.values())))
     print(f"\nOut of fold: {images:,} images, each tested once, by a model that has not seen it\n")
     print(shown.rename_axis(of).to_string())

@@ -1,4 +1,4 @@
-"""Small pictures of a data set's images, for a page that holds them itself."""
+"""Thumbnails of the images of a data set, which a page holds in itself."""
 
 import base64
 import io
@@ -20,7 +20,8 @@ _BLUR = 16  # a blurred thumbnail holds every 16th pixel of its longer side
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """path: of the original, where it is or should be. jpeg: None where there is none, and `why`."""
+    """path: the path of the original, or the expected path of a missing one. jpeg: the picture, or None, and then `why`
+    is the reason."""
 
     path: Path
     jpeg: bytes | None
@@ -36,13 +37,13 @@ def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) 
     """The thumbnails of object ids, in their order.
 
     Args:
-        images: the folder of objects, either layout. One that is not in it, or is damaged or not what its name says,
+        images: the folder of objects, in either layout. An image that is missing, damaged or not what its name says
             has no picture.
-        max_megapixels: nor has one with more pixels, which is not decoded.
-        blur: only every 16th pixel goes into the picture, so that the sharp one is not in it.
+        max_megapixels: an image with more pixels is not decoded and has no picture.
+        blur: only every 16th pixel goes into the picture, so that the sharp image cannot be restored from it.
 
     Raises:
-        InputError: a name that is no object id, which could lead out of the folder.
+        InputError: a name is not an object id. It could lead out of the folder.
     """
     names = [str(name) for name in names]
     for name in names:
@@ -55,7 +56,7 @@ def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) 
         warnings.catch_warnings(),
         closing(parallel.ordered(lambda path: _thumbnail(path, max_megapixels, blur), files, _AHEAD)) as results,
     ):
-        warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
+        warnings.simplefilter("ignore")  # Pillow's, about damaged files, which are reported here
         made = []
         for path, result in results:
             made.append(Thumbnail(path, None, result) if isinstance(result, str) else Thumbnail(path, result))
@@ -64,13 +65,13 @@ def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) 
 
 
 def missing(made: Iterable[Thumbnail]) -> dict[str, int]:
-    """Kind of reason -> thumbnails without a picture, the commonest first."""
+    """Kind of reason -> number of thumbnails without a picture, the commonest first."""
     return dict(Counter(thumbnail.why.split(":")[0] for thumbnail in made if thumbnail.why).most_common())
 
 
 def _thumbnail(path: Path, max_megapixels: float, blur: bool) -> bytes | str:
-    """A JPEG of at most 224 px a side, without metadata, or why there is none. Transparency is dropped, an
-    orientation tag not applied: what the model saw."""
+    """A JPEG of at most 224 px a side without metadata, or the reason why there is none. As in the input of the model,
+    transparency is dropped and an orientation tag is not applied."""
     try:
         image, _ = image_file.decode(image_file.read_object(path), max_megapixels)
     except image_file.BadImage as reason:
@@ -81,7 +82,7 @@ def _thumbnail(path: Path, max_megapixels: float, blur: bool) -> bytes | str:
         size = image.size
         image.thumbnail((max(1, max(size) // _BLUR),) * 2)
         image = image.resize(size)
-    image.info.clear()  # a comment would be copied
+    image.info.clear()  # Pillow would copy a comment
     sink = io.BytesIO()
     image.save(sink, "JPEG")
     return sink.getvalue()

@@ -219,9 +219,9 @@ def test_the_study_of_imbalance_is_one_command(
     done = train("experiment=imbalance_study", *made.words, "split.folds=2")
     assert done.code == 0, done.err
     parent, *children = runs()
-    said = [(c.data.params["imbalance.strategy"], c.data.params["decision.rule"]) for c in children[::2]]
+    settings = [(c.data.params["imbalance.strategy"], c.data.params["decision.rule"]) for c in children[::2]]
     trained = ("none", "class_weight", "oversample", "undersample", "focal", "logit_adjusted")
-    assert said == [*((name, "plain") for name in trained), ("none", "prior_shift"), ("none", "tuned")]
+    assert settings == [*((name, "plain") for name in trained), ("none", "prior_shift"), ("none", "tuned")]
     text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/cross_validation_pairs.csv")
     pairs = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
     assert len(pairs) == 8 * 7 / 2 * len(ACROSS_SETTINGS)

@@ -101,9 +101,9 @@ def test_calibration_error_is_its_definition(grouped: bool) -> None:
     order = [int(i) for i in np.argsort(logits)]
     expected = pairwise_error(labels, logits, [order[i : i + 6] for i in range(0, 24, 6)], groups)
     assert expected > 0.1
-    outcome = Predictions.from_logits(labels, logits, groups if grouped else None)
-    assert calibration.calibration_error(outcome, 4) == pytest.approx(expected, abs=1e-12)
-    assert scores.score(outcome, 4)["calibration_error"] == pytest.approx(expected, abs=1e-12)
+    predictions = Predictions.from_logits(labels, logits, groups if grouped else None)
+    assert calibration.calibration_error(predictions, 4) == pytest.approx(expected, abs=1e-12)
+    assert scores.score(predictions, 4)["calibration_error"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_calibration_error_of_tied_logits_does_not_depend_on_the_order_of_images() -> None:
@@ -122,9 +122,9 @@ def test_calibration_error_has_no_bias_that_grows_with_the_bins() -> None:
     squared = {10: [], 50: []}  # type: ignore[var-annotated]
     for _ in range(300):
         logits = random.normal(size=200) * 2
-        outcome = Predictions.from_logits((random.random(200) < 1 / (1 + np.exp(-logits))).astype(int), logits)
+        predictions = Predictions.from_logits((random.random(200) < 1 / (1 + np.exp(-logits))).astype(int), logits)
         for bins, found in squared.items():
-            parts = calibration.calibration_bins(outcome, bins)
+            parts = calibration.calibration_bins(predictions, bins)
             found.append(parts.share @ parts.squared_gap)
     for found in squared.values():
         assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(300)
@@ -156,5 +156,5 @@ def test_calibration_error_needs_two_independent_images(groups: np.ndarray | Non
     ids=str,
 )
 def test_bins_by_hand(logits: np.ndarray, bins: int, expected: list[int]) -> None:
-    outcome = Predictions.from_logits(np.zeros(len(logits), int), logits.astype(float))
-    assert calibration.bin_of(outcome, bins).tolist() == expected
+    predictions = Predictions.from_logits(np.zeros(len(logits), int), logits.astype(float))
+    assert calibration.bin_of(predictions, bins).tolist() == expected

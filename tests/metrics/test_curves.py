@@ -26,14 +26,14 @@ def drawn(seed: int, zeros: int = 40, ones: int = 30, groups: int = 0) -> Predic
 
 
 def test_the_points_are_scikit_learns() -> None:
-    outcome = drawn(0)
-    found = curves.roc(outcome, 0.95)
+    predictions = drawn(0)
+    found = curves.roc(predictions, 0.95)
     assert found
-    expected = np.stack(metrics.roc_curve(outcome.labels, outcome.logits, drop_intermediate=False)[:2], axis=1)
+    expected = np.stack(metrics.roc_curve(predictions.labels, predictions.logits, drop_intermediate=False)[:2], axis=1)
     assert found.points == pytest.approx(expected)
-    line = curves.precision_recall(outcome, 0.95)
+    line = curves.precision_recall(predictions, 0.95)
     assert line
-    precision, recall, _ = metrics.precision_recall_curve(outcome.labels, outcome.logits)
+    precision, recall, _ = metrics.precision_recall_curve(predictions.labels, predictions.logits)
     assert line.points == pytest.approx(np.stack([recall, precision], axis=1)[-2::-1])
     for curve in (found, line):
         assert curve.low.min() >= 0
@@ -47,8 +47,10 @@ def test_a_band_holds_the_truth_as_often_as_it_says() -> None:
     threshold, held, samples = 0.5, 0, 1000
     truth = norm.sf(threshold), norm.sf(threshold - 1)
     for seed in range(samples):
-        outcome = drawn(seed)
-        cut = Predictions(outcome.labels, np.where(outcome.logits >= threshold, 1.0, -1.0), outcome.predicted)
+        predictions = drawn(seed)
+        cut = Predictions(
+            predictions.labels, np.where(predictions.logits >= threshold, 1.0, -1.0), predictions.predicted
+        )
         rates = curves._rates(cut, 0.9)
         assert rates
         held += all(rate.low <= true <= rate.high for rate, true in zip(rates[1], truth, strict=True))
@@ -57,13 +59,13 @@ def test_a_band_holds_the_truth_as_often_as_it_says() -> None:
 
 def test_the_edges_by_hand() -> None:
     """At the fifth threshold: Wilson's limits of both rates at sqrt(0.95), and the precision at the two far corners."""
-    outcome = drawn(0)
-    above = outcome.logits >= np.sort(outcome.logits)[-5]
+    predictions = drawn(0)
+    above = predictions.logits >= np.sort(predictions.logits)[-5]
     (false_low, false_high), (true_low, true_high) = (
         proportion_confint(int(above[of].sum()), int(of.sum()), alpha=1 - math.sqrt(0.95), method="wilson")
-        for of in (outcome.labels == 0, outcome.labels == 1)
+        for of in (predictions.labels == 0, predictions.labels == 1)
     )
-    found, line = curves.roc(outcome, 0.95), curves.precision_recall(outcome, 0.95)
+    found, line = curves.roc(predictions, 0.95), curves.precision_recall(predictions, 0.95)
     assert found
     assert line
     assert found.low[6] == pytest.approx([false_high, true_low])  # after (0, 0) and the threshold that nothing reaches
@@ -73,7 +75,7 @@ def test_the_edges_by_hand() -> None:
 
 
 def test_the_ends_of_the_band_of_precision_by_hand() -> None:
-    """At the lowest threshold all are said to be 1: the lower edge goes on to recall 1 at the precision it has there.
+    """At the lowest threshold all are predicted 1: the lower edge goes on to recall 1 at the precision it has there.
     At the highest none is, and the upper edge begins at recall 0."""
     line = curves.precision_recall(drawn(0), 0.95)
     assert line
@@ -87,8 +89,8 @@ def test_groups_widen_a_band() -> None:
     grouped = drawn(0, 200, 200, groups=20)
     alone = Predictions(grouped.labels, grouped.logits, grouped.predicted)
 
-    def width(outcome: Predictions) -> float:
-        rates = curves._rates(outcome, 0.95)
+    def width(predictions: Predictions) -> float:
+        rates = curves._rates(predictions, 0.95)
         assert rates
         return float(np.mean([true.high - true.low for _, true in rates]))
 
@@ -114,15 +116,15 @@ def test_reliability_by_hand() -> None:
 
 @pytest.mark.parametrize("labels", [[1], [0, 0], [1, 1]])
 def test_one_class_has_no_curve(labels: list[int]) -> None:
-    outcome = Predictions.from_logits(np.array(labels), np.zeros(len(labels)))
-    assert curves.roc(outcome, 0.95) is None
-    assert curves.precision_recall(outcome, 0.95) is None
-    assert not math.isnan(curves.reliability(outcome, 10, 0.95).share[0].low)
+    predictions = Predictions.from_logits(np.array(labels), np.zeros(len(labels)))
+    assert curves.roc(predictions, 0.95) is None
+    assert curves.precision_recall(predictions, 0.95) is None
+    assert not math.isnan(curves.reliability(predictions, 10, 0.95).share[0].low)
 
 
 def test_a_drawing_of_many_images_is_small() -> None:
-    outcome = drawn(0, 50_000, 50_000)
-    found = curves.roc(outcome, 0.95)
+    predictions = drawn(0, 50_000, 50_000)
+    found = curves.roc(predictions, 0.95)
     assert found
     assert len(found.points) == 201
     drawing = figures.svg(figures.roc_bands({"A": found, "B": found}, {"A": 0.5, "B": 0.5}, 0.5))

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from kesikaran.config.schema import DecisionConfig, DecisionRule, TunedMetric
 from kesikaran.core.errors import InputError
-from kesikaran.metrics import binary, decisions, predictions, scores
+from kesikaran.metrics import binary, decisions, scores
 from kesikaran.metrics.decisions import Decision
 from kesikaran.metrics.predictions import Predictions
 
@@ -93,7 +93,7 @@ def test_prior_shift_is_bayes_rule_under_a_known_shift() -> None:
 
 def reached(metric: str, labels: np.ndarray, log_odds: np.ndarray, threshold: float) -> float:
     predicted = (log_odds >= threshold).astype(int)
-    return scores.score(predictions.Predictions(labels, log_odds, predicted))[metric]
+    return scores.score(Predictions(labels, log_odds, predicted))[metric]
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,8 @@ def scored() -> list[tuple[np.ndarray, np.ndarray, pd.DataFrame]]:
         random = np.random.default_rng(seed)
         labels = np.array([0, 1, *random.integers(0, 2, 30)])
         log_odds = np.round(random.normal(size=32) + labels, 1)
-        said = [(log_odds >= x).astype(int) for x in np.arange(-5.05, 6, 0.1)]
-        every = pd.DataFrame([scores.score(predictions.Predictions(labels, log_odds, one)) for one in said])
+        decided = [(log_odds >= x).astype(int) for x in np.arange(-5.05, 6, 0.1)]
+        every = pd.DataFrame([scores.score(Predictions(labels, log_odds, one)) for one in decided])
         found.append((labels, log_odds, every))
     return found
 
@@ -158,9 +158,9 @@ def test_labels_that_the_logits_part_perfectly_end_at_a_bound() -> None:
     assert decisions.fitted_temperature(labels, np.array([-2.0, -1, 1, 2])) == 0.05
     assert decisions.fitted_temperature(labels, np.array([2.0, 1, -1, -2])) == 20
     config = DecisionConfig(DecisionRule.plain, temperature=True)
-    said = decisions.sentence(config, Decision(0.05, 0, 0), TRAIN, labels)
-    assert said is not None
-    assert said.endswith("the temperature is at its bound of 0.05: validation does not determine it.")
+    sentence = decisions.sentence(config, Decision(0.05, 0, 0), TRAIN, labels)
+    assert sentence is not None
+    assert sentence.endswith("the temperature is at its bound of 0.05: validation does not determine it.")
 
 
 def test_the_temperature_is_validations_whatever_the_prevalence() -> None:
@@ -203,8 +203,8 @@ def test_the_temperature_is_validations_whatever_the_prevalence() -> None:
 def test_what_was_decided_is_said(settings: dict[str, Any], says: str | None) -> None:
     rule = DecisionRule[settings.pop("rule")]
     decision = decide(rule.name, **settings)
-    said = decisions.sentence(DecisionConfig(rule, **settings), decision, TRAIN, VALIDATION)
-    assert said == (says and f"Decision: {says}.")
+    sentence = decisions.sentence(DecisionConfig(rule, **settings), decision, TRAIN, VALIDATION)
+    assert sentence == (says and f"Decision: {says}.")
 
 
 @pytest.mark.parametrize(

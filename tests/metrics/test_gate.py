@@ -35,10 +35,10 @@ def test_the_gate_knows_every_metric_that_a_run_logs() -> None:
     import numpy as np
 
     from kesikaran.metrics import intervals
-    from kesikaran.reports.run_report import SplitMetrics, metric_names_of
+    from kesikaran.reports.run_report import SplitMetrics, logged_metrics
 
-    outcome = Predictions.from_logits(np.array([0, 1, 0, 1, 1, 0]), np.array([-1.0, 2.0, 0.5, -0.3, 1.0, -2.0]))
-    found = metric_names_of(SplitMetrics(binary.confusion(outcome), intervals.intervals(outcome)), "test")
+    predictions = Predictions.from_logits(np.array([0, 1, 0, 1, 1, 0]), np.array([-1.0, 2.0, 0.5, -0.3, 1.0, -2.0]))
+    found = logged_metrics(SplitMetrics(binary.confusion(predictions), intervals.intervals(predictions)), "test")
     logged = {name.partition("/")[2].removesuffix("_low").removesuffix("_high") for name in found}
     assert logged - {"n", "tn", "fp", "fn", "tp"} == set(METRICS)
 

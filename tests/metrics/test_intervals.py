@@ -9,17 +9,17 @@ from conftest import simulation
 from scipy.stats import binomtest, ncx2, norm
 from scipy.stats import t as student
 
-from kesikaran.metrics import calibration, influence, intervals, predictions
+from kesikaran.metrics import calibration, influence, intervals
 from kesikaran.metrics.predictions import Predictions
 
 simulate = simulation()
 
 
-def counted(zeros: tuple[int, int], ones: tuple[int, int], groups: np.ndarray | None = None) -> predictions.Predictions:
+def counted(zeros: tuple[int, int], ones: tuple[int, int], groups: np.ndarray | None = None) -> Predictions:
     """(predicted 1, all) of the images of label 0, and of label 1."""
     labels = np.repeat([0, 1], [zeros[1], ones[1]])
-    said = np.concatenate([np.arange(zeros[1]) < zeros[0], np.arange(ones[1]) < ones[0]])
-    return Predictions.from_logits(labels, said - 0.5, groups)
+    predicted = np.concatenate([np.arange(zeros[1]) < zeros[0], np.arange(ones[1]) < ones[0]])
+    return Predictions.from_logits(labels, predicted - 0.5, groups)
 
 
 @pytest.mark.parametrize(
@@ -59,26 +59,26 @@ def test_intervals_that_overlook_groups_do_not_hold_the_truth() -> None:
     world = simulate.World(75, 75, group=5, alike=0.5)
     target, held = simulate.truth(world)["roc_auc"], []
     for _ in range(200):
-        (outcome,) = simulate.draw(world, random)
-        found = intervals.intervals(Predictions.from_logits(outcome.labels, outcome.logits))["roc_auc"]
+        (predictions,) = simulate.draw(world, random)
+        found = intervals.intervals(Predictions.from_logits(predictions.labels, predictions.logits))["roc_auc"]
         held.append(found.low <= target <= found.high)
     assert np.mean(held) < 0.85
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.99])
 def test_a_wider_confidence_is_a_wider_interval(confidence: float) -> None:
-    (outcome,) = simulate.draw(simulate.World(40, 30), np.random.default_rng(0))
-    usual, other = intervals.intervals(outcome), intervals.intervals(outcome, confidence)
+    (predictions,) = simulate.draw(simulate.World(40, 30), np.random.default_rng(0))
+    usual, other = intervals.intervals(predictions), intervals.intervals(predictions, confidence)
     for name, one in usual.items():
         assert other[name].value == one.value
         assert (other[name].high - other[name].low > one.high - one.low) == (confidence > 0.95), name
 
 
 def test_groups_of_one_image_change_the_roc_auc_interval_not_at_all_and_whole_copies_do() -> None:
-    (outcome,) = simulate.draw(simulate.World(40, 30), np.random.default_rng(0))
-    alone = Predictions.from_logits(outcome.labels, outcome.logits, np.arange(70))
-    assert intervals.intervals(alone)["roc_auc"] == intervals.intervals(outcome)["roc_auc"]
-    doubled = [np.repeat(part, 2) for part in (outcome.labels, outcome.logits, np.arange(70))]
+    (predictions,) = simulate.draw(simulate.World(40, 30), np.random.default_rng(0))
+    alone = Predictions.from_logits(predictions.labels, predictions.logits, np.arange(70))
+    assert intervals.intervals(alone)["roc_auc"] == intervals.intervals(predictions)["roc_auc"]
+    doubled = [np.repeat(part, 2) for part in (predictions.labels, predictions.logits, np.arange(70))]
     apart, together = (intervals.intervals(Predictions.from_logits(*doubled[:k])) for k in (2, 3))
     alone_found = intervals.intervals(alone)
     for name in ("accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "log_loss", "brier"):
@@ -135,8 +135,8 @@ def test_ties_say_nothing_and_do_not_claim_to_know_it() -> None:
 
 
 def test_undefined_metrics_are_three_nans_and_the_others_are_finite() -> None:
-    outcome = Predictions.from_logits(np.ones(20, int), np.linspace(-1, 2, 20))
-    for name, found in intervals.intervals(outcome).items():
+    predictions = Predictions.from_logits(np.ones(20, int), np.linspace(-1, 2, 20))
+    for name, found in intervals.intervals(predictions).items():
         assert math.isnan(found.value) == math.isnan(found.low) == math.isnan(found.high), name
         assert math.isnan(found.value) == (name in ("balanced_accuracy", "specificity", "roc_auc")), name
 
@@ -154,15 +154,15 @@ def test_low_value_high_stand_in_this_order(n: int, grouped: bool) -> None:
     random = np.random.default_rng(n)
     for _ in range(50):
         groups = random.integers(0, 3, n) if grouped else None
-        outcome = Predictions.from_logits(random.integers(0, 2, n), np.round(2 * random.normal(size=n)), groups)
-        for name, one in intervals.intervals(outcome).items():
-            assert math.isnan(one.value) or one.low <= one.value <= one.high, (name, outcome)
-            assert math.isnan(one.value) or name == "log_loss" or (one.low >= 0 and one.high <= 1), (name, outcome)
+        predictions = Predictions.from_logits(random.integers(0, 2, n), np.round(2 * random.normal(size=n)), groups)
+        for name, one in intervals.intervals(predictions).items():
+            assert math.isnan(one.value) or one.low <= one.value <= one.high, (name, predictions)
+            assert math.isnan(one.value) or name == "log_loss" or (one.low >= 0 and one.high <= 1), (name, predictions)
 
 
 def test_limits_of_the_calibration_error_are_where_the_seen_one_is_just_credible() -> None:
-    (outcome,) = simulate.draw(simulate.World(500, 500, stretch=2.5), np.random.default_rng(0))
-    found = calibration.calibration_bins(outcome, 10)
+    (predictions,) = simulate.draw(simulate.World(500, 500, stretch=2.5), np.random.default_rng(0))
+    found = calibration.calibration_bins(predictions, 10)
     limits = intervals.calibration_interval(found, 0.9)
     noise = found.share * found.noise
     scale = (noise**2).sum() / noise.sum()
@@ -172,29 +172,29 @@ def test_limits_of_the_calibration_error_are_where_the_seen_one_is_just_credible
 
 
 def test_twenty_thousand_images_take_no_time() -> None:
-    (outcome,) = simulate.draw(simulate.World(10_000, 10_000), np.random.default_rng(0))
+    (predictions,) = simulate.draw(simulate.World(10_000, 10_000), np.random.default_rng(0))
     began = time.process_time()
-    intervals.intervals(outcome)
+    intervals.intervals(predictions)
     assert time.process_time() - began < 2
 
 
 def test_effective_size_is_the_count_over_the_design_effect() -> None:
     """Pairs that are right or wrong together are worth half their images."""
     right = np.repeat(np.arange(40) < 30, 2)
-    outcome = Predictions.from_logits(np.ones(80, int), right - 0.5, np.arange(80) // 2)
-    part = influence.of(outcome)["recall"]
-    size, freedom = intervals.effective_size(part, outcome, influence.sampling_units(outcome))
+    predictions = Predictions.from_logits(np.ones(80, int), right - 0.5, np.arange(80) // 2)
+    part = influence.of(predictions)["recall"]
+    size, freedom = intervals.effective_size(part, predictions, influence.sampling_units(predictions))
     assert (size, freedom) == (pytest.approx(39), pytest.approx(39))
 
 
 def test_groups_that_offset_each_other_are_not_worth_more_than_their_images() -> None:
     """Of 20 pairs 19 have one right and one wrong image: their sums hardly vary."""
     right = np.append(np.tile([1, 0], 19), [1, 1])
-    outcome = Predictions.from_logits(np.ones(40, int), right - 0.5, np.arange(40) // 2)
-    part = influence.of(outcome)["recall"]
-    spread, _ = influence.variance(part.each, influence.sampling_units(outcome), part.of)
+    predictions = Predictions.from_logits(np.ones(40, int), right - 0.5, np.arange(40) // 2)
+    part = influence.of(predictions)["recall"]
+    spread, _ = influence.variance(part.each, influence.sampling_units(predictions), part.of)
     assert part.value * (1 - part.value) / spread > 300
-    assert intervals.effective_size(part, outcome, influence.sampling_units(outcome)) == (40, pytest.approx(19))
+    assert intervals.effective_size(part, predictions, influence.sampling_units(predictions)) == (40, pytest.approx(19))
 
 
 def test_a_calibration_error_without_noise_is_known_exactly() -> None:

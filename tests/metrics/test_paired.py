@@ -9,15 +9,13 @@ from conftest import simulation
 from scipy.stats import binomtest, norm, t, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
 
-from kesikaran.metrics import binary, paired, predictions
+from kesikaran.metrics import binary, paired
 from kesikaran.metrics.predictions import Predictions
 
 simulate = simulation()
 
 
-def crossed(
-    both: int, only_b: int, only_a: int, neither: int
-) -> tuple[predictions.Predictions, predictions.Predictions]:
+def crossed(both: int, only_b: int, only_a: int, neither: int) -> tuple[Predictions, Predictions]:
     """Images of label 1 that a and b get right."""
     counts = [both, only_b, only_a, neither]
     labels = np.ones(sum(counts), int)
@@ -25,8 +23,8 @@ def crossed(
     return Predictions.from_logits(labels, a - 0.5), Predictions.from_logits(labels, b - 0.5)
 
 
-def two(zeros: int = 40, ones: int = 30, better: float = 0.4, group: int = 1) -> list[predictions.Predictions]:
-    drawn: list[predictions.Predictions] = simulate.draw(
+def two(zeros: int = 40, ones: int = 30, better: float = 0.4, group: int = 1) -> list[Predictions]:
+    drawn: list[Predictions] = simulate.draw(
         simulate.World(zeros, ones, group=group, alike=0.5), np.random.default_rng(5), 2, better
     )
     return drawn

@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from kesikaran.metrics import predictions, prevalence
+from kesikaran.metrics import prevalence
 from kesikaran.metrics.predictions import Predictions
 
 
-def counted(wrong: int, zeros: int, hit: int, ones: int, groups: np.ndarray | None = None) -> predictions.Predictions:
-    said = np.concatenate([np.arange(zeros) < wrong, np.arange(ones) < hit])
-    return Predictions.from_logits(np.repeat([0, 1], [zeros, ones]), said - 0.5, groups)
+def counted(wrong: int, zeros: int, hit: int, ones: int, groups: np.ndarray | None = None) -> Predictions:
+    predicted = np.concatenate([np.arange(zeros) < wrong, np.arange(ones) < hit])
+    return Predictions.from_logits(np.repeat([0, 1], [zeros, ones]), predicted - 0.5, groups)
 
 
 def test_at_one_percent_a_good_test_set_is_a_poor_detector() -> None:

@@ -24,31 +24,31 @@ PAGES = ["comparison", "sweep", "label_doubts"]
 
 
 class Page(html.parser.HTMLParser):
-    """tags and attributes: their names. policy: its Content-Security-Policy. said: each text and each attribute's
+    """tags and attributes: their names. policy: its Content-Security-Policy. strings: each text and each attribute's
     value."""
 
     def __init__(self, content: str) -> None:
         super().__init__()
         self.tags, self.attributes = set[str](), set[str]()
-        self.said: list[str] = []
+        self.strings: list[str] = []
         self.policy: str | None = None
         self.feed(content)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
-        self.said += [value or "" for _, value in attrs]
+        self.strings += [value or "" for _, value in attrs]
         if tag == "meta" and dict(attrs).get("http-equiv") == "Content-Security-Policy":
             self.policy = dict(attrs)["content"]
 
     def handle_data(self, data: str) -> None:
-        self.said.append(data)
+        self.strings.append(data)
 
     def times(self, text: str) -> int:
-        return sum(one.count(text) for one in self.said)
+        return sum(one.count(text) for one in self.strings)
 
 
-def said(number: int, name: str, params: dict[str, str]) -> RunPredictions:
+def made_run(number: int, name: str, params: dict[str, str]) -> RunPredictions:
     """A run on 40 images, right in the more the larger its number is."""
     labels = np.arange(40) % 2
     logits = np.where(np.arange(40) < 20 + 5 * number, 1, -1) * np.where(labels == 1, 1.5, -1.5)
@@ -59,7 +59,7 @@ def said(number: int, name: str, params: dict[str, str]) -> RunPredictions:
 
 def made_comparison(text: str, pictures: bool) -> str:
     """The page of two runs with `text` for every name, setting and reason there is."""
-    runs = [said(1, text, {text: text, "evaluation.calibration_bins": "4"}), said(2, text, {})]
+    runs = [made_run(1, text, {text: text, "evaluation.calibration_bins": "4"}), made_run(2, text, {})]
     found = pairwise.compare(runs[0], runs[1], "test")
     changed = pairwise.changed(*runs)
     picture = Thumbnail(Path("/") / text, b"jpeg" if pictures else None, "" if pictures else text)
@@ -69,7 +69,8 @@ def made_comparison(text: str, pictures: bool) -> str:
 
 def made_sweep(text: str) -> str:
     jobs = [
-        (said(number, f"{text}{number}", {"evaluation.calibration_bins": str(number + 2)}), 0.1) for number in (1, 2)
+        (made_run(number, f"{text}{number}", {"evaluation.calibration_bins": str(number + 2)}), 0.1)
+        for number in (1, 2)
     ]
     return comparison_page.sweep(ranking.compare_all(text, jobs, "log_loss", 0, "test", lambda: None))
 
@@ -104,7 +105,7 @@ def test_hostile_text_stays_text(name: str, make: Callable[[str, str], str]) -> 
 
 def test_hostile_text_in_every_place(make: Callable[[str, str], str]) -> None:
     """The places that a name can come to: no page may lack one, or the test above would not see it."""
-    two, sweep, doubts = (Page(make(name, HOSTILE)).said for name in PAGES)
+    two, sweep, doubts = (Page(make(name, HOSTILE)).strings for name in PAGES)
     assert f"A: {HOSTILE} – B: {HOSTILE}" in two
     assert two.count(HOSTILE) >= 2 + 2 + 2, "names, fingerprints, a setting and its value"
     assert any("had others" in text and HOSTILE in text for text in two), "a remark"
@@ -119,8 +120,8 @@ def test_a_hostile_path_of_a_picture() -> None:
     found = Page(made_comparison(HOSTILE, True))
     assert found.tags.isdisjoint({"script"})
     assert "onload" not in found.attributes
-    assert Path(f"/{HOSTILE}").as_uri() in found.said
-    assert "data:image/jpeg;base64,anBlZw==" in found.said
+    assert Path(f"/{HOSTILE}").as_uri() in found.strings
+    assert "data:image/jpeg;base64,anBlZw==" in found.strings
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -37,8 +37,8 @@ def test_every_metric_has_its_interval_in_mlflow_and_in_the_table(train: Train, 
     logged = run.data.metrics
     table = artifacts.predictions(run.info.run_id)
     for side in ("train", "validation", "test"):
-        outcome = Predictions.from_table(table[table["split"] == side])
-        for name, interval in intervals(outcome, 0.9, 10).items():
+        predictions = Predictions.from_table(table[table["split"] == side])
+        for name, interval in intervals(predictions, 0.9, 10).items():
             found = [logged[f"{side}/{name}{end}"] for end in ("", "_low", "_high")]
             assert found == pytest.approx([interval.value, interval.low, interval.high], abs=1e-12)
             assert found[1] <= found[0] <= found[2]
@@ -117,7 +117,7 @@ def test_what_the_split_keeps_together_is_resampled_together(train: Train, made:
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "message"),
     [
         ("evaluation.prevalences=[0.5,1]", "evaluation.prevalences=[0.5, 1.0] is not allowed"),
         ("evaluation.prevalences=[0]", "evaluation.prevalences=[0.0] is not allowed"),
@@ -125,6 +125,6 @@ def test_what_the_split_keeps_together_is_resampled_together(train: Train, made:
         ("evaluation.calibration_bins=0", "evaluation.calibration_bins=0 is not allowed: at least 1"),
     ],
 )
-def test_ranges(train: Train, made: Made, word: str, said: str) -> None:
+def test_ranges(train: Train, made: Made, word: str, message: str) -> None:
     done = train(*made.words, word)
-    assert (done.code, said in done.err, done.err.count("\n")) == (1, True, 1)
+    assert (done.code, message in done.err, done.err.count("\n")) == (1, True, 1)

@@ -1,4 +1,4 @@
-"""A picture that cannot be made is said in its place, and counted."""
+"""The reason for a missing picture stands in its place, and reasons are counted."""
 
 from pathlib import Path
 
