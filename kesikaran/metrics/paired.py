@@ -144,7 +144,7 @@ def _proportion(a: Influence, b: Influence, limits: list[Interval], units: Units
         if correlation > 0:
             share = math.sqrt(a.value * (1 - a.value) * b.value * (1 - b.value))
             correlation = max(0.0, correlation - 1 / (2 * n * share))
-    low, high = _mover(*limits, correlation)
+    low, high = _mover(limits[0], limits[1], correlation)
     return Difference(a.value, b.value, b.value - a.value, low, high, p_value, test)
 
 

@@ -1,14 +1,8 @@
-"""Cross-validation: every image is tested once, and the numbers are of exactly those predictions."""
-
-import io
-import re
-from collections.abc import Callable
-from typing import Any
+"""The out-of-fold table has every image once, and its metrics and comparisons are those of its predictions."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Done, Made
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
@@ -161,74 +155,3 @@ def test_the_most_doubtful_label_comes_first() -> None:
     assert ranked["loss"].iloc[0] == pytest.approx(np.log1p(np.exp(np.abs(ranked["logit"].iloc[0]))))
     assert roc_auc_score(ranked["object_id"].isin([names[i] for i in wrong]), ranked["loss"]) > 0.97
     assert len(ranked) == 500
-
-
-def test_one_command_pools_all_folds(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
-    import mlflow
-
-    done = train("experiment=cv", *made.words, "split.folds=3")
-    assert done.code == 0, done.err
-    parent, *children = runs()
-    assert parent.info.run_name == "sweep: split.fold=range(0,3)"
-    assert [child.info.run_name for child in children] == ["split.fold=0", "split.fold=1", "split.fold=2"]
-    mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/confusion_matrix_oof.png")
-    pooled = pd.read_parquet(mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/oof_predictions.parquet"))
-    assert len(pooled) == pooled["object_id"].nunique() == 240 == parent.data.metrics["oof/n"]
-    tested = [child.data.metrics["test/n"] for child in children]
-    assert pooled["fold"].value_counts().sort_index().tolist() == tested
-    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/label_doubts.csv")
-    doubts = pd.read_csv(io.StringIO(text))
-    assert set(doubts["object_id"]) == set(pooled["object_id"]), "none is left out"
-    right = ((pooled["logit"] >= 0) == pooled["label"]).mean()
-    assert parent.data.metrics["oof/accuracy"] == pytest.approx(right)
-    areas = [child.data.metrics["test/roc_auc"] for child in children]
-    assert parent.data.metrics["oof/roc_auc_fold_mean"] == pytest.approx(np.mean(areas))
-    assert re.search(rf"^roc_auc +{parent.data.metrics['oof/roc_auc']:.3f} ", done.out, re.MULTILINE)
-
-
-def test_settings_are_pooled_apart_and_blocks_are_folds_too(
-    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
-) -> None:
-    import mlflow
-
-    words = ["experiment=cv", *made.words, "split=blocks", "split.block_size=10", "split.folds=2", "seed=0,1"]
-    done = train(*words)
-    assert done.code == 0, done.err
-    parent = runs()[0]
-    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/cross_validation.csv")
-    table = pd.read_csv(io.StringIO(text))
-    assert table["seed"].tolist() == [0, 1]
-    assert "Against 0, on 240 images out of fold" in done.out
-    assert table["oof/n"].tolist() == [240, 240]
-    assert "oof/accuracy" not in parent.data.metrics, "two settings have no one accuracy"
-
-
-def test_some_folds_are_not_pooled(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
-    words = ["-m", *made.words, "split=sha1_fold", "split.folds=4", "split.fold=0,2", "tracking.log_model=false"]
-    done = train(*words)
-    assert done.code == 0, done.err
-    assert "Not every fold was run once: nothing is pooled." in done.out
-    assert not [metric for metric in runs()[0].data.metrics if metric.startswith("oof/")]
-
-
-def test_the_study_of_imbalance_is_one_command(
-    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
-) -> None:
-    import mlflow
-
-    done = train("experiment=imbalance_study", *made.words, "split.folds=2")
-    assert done.code == 0, done.err
-    parent, *children = runs()
-    settings = [(c.data.params["imbalance.strategy"], c.data.params["decision.rule"]) for c in children[::2]]
-    trained = ("none", "class_weight", "oversample", "undersample", "focal", "logit_adjusted")
-    assert settings == [*((name, "plain") for name in trained), ("none", "prior_shift"), ("none", "tuned")]
-    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/cross_validation_pairs.csv")
-    pairs = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
-    assert len(pairs) == 8 * 7 / 2 * len(ACROSS_SETTINGS)
-    assert set(pairs.loc[pairs["p_holm_first"].notna(), "a"]) == {"none"}
-    shifted = pairs.query("a == 'none' and b == 'prior_shift'").set_index("metric")
-    assert shifted.loc["roc_auc", "difference"] == pytest.approx(0, abs=1e-9), "a shift ranks as before"
-    pooled = pd.read_parquet(mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/oof_predictions.parquet"))
-    assert pooled["setting"].value_counts().tolist() == [240] * 8
-    mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/cross_validation.png")
-    assert "Against none, on 240 images out of fold, image by image, Holm over 35 comparisons at 5%:" in done.out

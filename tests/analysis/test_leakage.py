@@ -1,14 +1,10 @@
 """The leak gauge sees planted leaks, and is silent where there are none."""
 
 import tracemalloc
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Done, Made
 
 from kesikaran.analysis import leakage
 
@@ -96,26 +92,3 @@ def test_halves_by_hand() -> None:
     similarity = np.array([0.9, 0.8, 0.9, 0.8, 0.1, 0.2, 0.1, 0.2])
     assert leakage.halves(similarity, labels, logits) == {"near": 1.0, "far": 0.0}
     assert leakage.halves(similarity, np.array([0] * 4 + [0, 1] * 2), logits) == {}
-
-
-def test_every_run_has_its_gauge(
-    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Path
-) -> None:
-    """The made images' rows lie in the order of their SHA-1, so nothing is to be said of it; here they are sorted."""
-    lines = made.labels.read_text().splitlines(keepends=True)
-    by_label = tmp_path / "label.csv"
-    by_label.write_text("".join([lines[0], *sorted(lines[1:], key=lambda line: line.split(",")[1])]))
-    words = [*made.words, "tracking.log_model=false"]
-    plain = train(*words)
-    told = train(*words, f"data.labels={by_label}")
-    blocks = train(*words, f"data.labels={by_label}", "split=blocks", "split.folds=3", "split.block_size=10")
-    for done in (plain, told, blocks):
-        assert done.code == 0, done.err
-        assert "Leak gauge: the nearest training image of a test image has cosine 0." in done.out
-    assert "Neighbours by" not in plain.out
-    assert "Neighbours by row share their label 99.6% of the time" in told.out
-    assert "Neighbours by" not in blocks.out, "they are kept together already"
-    for run in runs():
-        metrics = run.data.metrics
-        assert 0 < metrics["leak/nearest_cosine"] <= 1
-        assert {"leak/roc_auc_near", "leak/roc_auc_far", "leak/order_agreement", "leak/order_chance"} < set(metrics)

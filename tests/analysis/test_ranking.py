@@ -21,7 +21,7 @@ def test_jobs_that_no_test_can_compare_count_as_not_distinguishable() -> None:
     right, wrong = np.where(labels == 1, 2.0, -2.0), np.where(labels == 1, -2.0, 2.0)
     one = np.zeros(40, int)
     jobs = [(job("a", right, labels, one), 0.9), (job("b", wrong, labels, one), 0.1)]
-    found = ranking.compare_all("sweep", jobs, "auc", 0, "test", lambda: None)
+    found = ranking.compare_all("sweep", jobs, "roc_auc", 0, "test", lambda: None)
     assert np.isnan(found.candidates[1].p_adjusted)
     assert found.not_distinguishable == ["b" * 8]
     assert "a, is not distinguishable in accuracy from 1 other: b." in found.conclusion

@@ -1,4 +1,4 @@
-"""Curves against scikit-learn's, and what their bands promise by simulation."""
+"""Curves against those of scikit-learn, and the coverage of their bands by simulation."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is decided after training: against numbers by hand, every threshold there is, and a shift that is known."""
+"""Decisions against numbers by hand, against every other threshold, and under a known prior shift."""
 
 import math
 from collections.abc import Callable

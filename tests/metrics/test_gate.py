@@ -1,4 +1,4 @@
-"""The gate judges the lower end of the interval, and a process that did not get through says so by its exit code."""
+"""The gate compares the lower end of the interval, and a process whose run fails the gate has exit code 3."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is drawn of an outcome, read off the figures."""
+"""Figures of predictions, read off their parts."""
 
 import numpy as np
 

@@ -1,6 +1,10 @@
-"""What a run says of itself: intervals beside every metric, and nothing where a metric is undefined."""
+"""The report of a run: intervals beside every metric, and no number where a metric is undefined."""
 
+import json
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +13,50 @@ import pandas as pd
 import pytest
 from conftest import Done, Made
 
+import kesikaran
 from kesikaran.metrics.intervals import intervals
 from kesikaran.metrics.predictions import Predictions
 from kesikaran.tracking import artifacts
 
 pytestmark = pytest.mark.tensorflow
+
+# Whether a package has the metric `npv`, place by place.
+EVERYWHERE = """
+import json
+import numpy as np
+import pandas as pd
+from kesikaran.analysis import cross_validation, pairwise, run_predictions
+from kesikaran.config import rules
+from kesikaran.config.metric_names import GATED
+from kesikaran.config.schema import EvaluationConfig, GateConfig
+from kesikaran.metrics import paired, scores
+from kesikaran.metrics.predictions import Predictions
+from kesikaran.reports import comparison_page, run_report
+
+names = [f"{i:040x}.png" for i in range(40)]
+logits = np.where(np.arange(40) < 8, -1, 1) * np.where(np.arange(40) % 2 == 1, 1.5, -1.5)
+rows = pd.DataFrame({"object_id": names, "split": "test", "label": np.arange(40) % 2, "logit": logits})
+rows["probability"] = 1 / (1 + np.exp(-logits))
+runs = [run_predictions.run_predictions(i * 32, i, {}, {}, rows, "test") for i in "ab"]
+predictions = run_predictions.aligned(runs, "test")
+pair = pairwise.compare(*runs, "test")
+kinds = ("fixed", "broken", "both_wrong")
+page = comparison_page.pair(pair, predictions, {kind: rows[:0] for kind in kinds}, {kind: [] for kind in kinds})
+refused = []
+rules._check_gate(GateConfig("test/npv", 0.5), lambda ok, *_: refused.append(not ok))
+print(json.dumps({
+    "score": scores.score(predictions[0]).get("npv"),
+    "comparison": "npv" in paired.compare(*predictions),
+    "logged": [
+        name
+        for name in run_report.logged_metrics(run_report.split_metrics(predictions[0], EvaluationConfig()), "test")
+        if "npv" in name
+    ],
+    "page": "npv</th>" in page,
+    "cross-validation": "oof/npv_fold_mean" in cross_validation.describe(rows.drop(columns="split").assign(fold=0)),
+    "gate": not any(refused) and "npv" in GATED,
+}))
+"""
 
 Train = Callable[..., Done]
 Runs = Callable[[], list[Any]]
@@ -128,3 +171,33 @@ def test_what_the_split_keeps_together_is_resampled_together(train: Train, made:
 def test_ranges(train: Train, made: Made, word: str, message: str) -> None:
     done = train(*made.words, word)
     assert (done.code, message in done.err, done.err.count("\n")) == (1, True, 1)
+
+
+def planted(path: Path, before: str, line: str) -> None:
+    text = path.read_text()
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, line + before))
+
+
+def test_a_new_metric_is_one_entry_and_one_function(tmp_path: Path) -> None:
+    """The negative predictive value, planted in a copy of the package, is in every place without another change."""
+
+    def found() -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-c", EVERYWHERE], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    package = tmp_path / "kesikaran"
+    shutil.copytree(Path(kesikaran.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert not any(found().values()), "it is in no place yet"
+    entry = 'Metric("npv", "negative predictive value", Kind.proportion, PairedTest.influence_t),'
+    planted(package / "config" / "metric_names.py", 'Metric("calibration_error"', entry)
+    function = "lambda p: _ratio((p.labels == 0) & (p.predicted == 0), p.predicted == 0)"
+    planted(package / "metrics" / "influence.py", '"brier": _brier', f'"npv": {function},')
+    everywhere = found()
+    assert everywhere.pop("score") == pytest.approx(16 / 20), "4 of 20 images that are predicted 0 have label 1"
+    assert everywhere.pop("logged") == ["test/npv", "test/npv_low", "test/npv_high"]
+    assert all(everywhere.values()), everywhere

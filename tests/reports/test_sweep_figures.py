@@ -1,4 +1,4 @@
-"""What is drawn of a sweep, read off the figures."""
+"""Figures of a sweep, read off their parts."""
 
 from typing import Any
 
@@ -84,3 +84,18 @@ def test_what_really_differs_is_filled() -> None:
     faces = [to_hex(dot.get_markerfacecolor()) for dot in dots]
     assert faces == ["#000000", sweep_figures._BEST, "#ffffff"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["none", "tuned", "focal"]
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        (["1e-4", "1e-2", "1e-3", "2e-3"], [0, 1, 0.5, 0.5 + np.log10(2) / 2]),
+        (["1", "2", "5"], [0, 0.25, 1]),
+        (["0", "1e-4", "1e-2"], [0, 0.5, 1]),
+        (["b", "a", "b", "c"], [0, 0.5, 0, 1]),
+        (["3"], [0.5]),
+    ],
+    ids=["by decades", "linear", "a zero among decades", "words", "one"],
+)
+def test_where_a_value_lies_on_its_axis(values: list[str], places: list[float]) -> None:
+    assert sweep_figures._scale(values).positions == pytest.approx(places)

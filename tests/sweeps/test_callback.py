@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +16,6 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Done, Made
 
-from kesikaran.analysis import sweep_summary
 from kesikaran.core.errors import InputError
 
 
@@ -126,26 +124,6 @@ def test_predictions_that_are_gone_at_the_end_of_a_sweep_are_one_line(
     done = train("-m", *made.words, "seed=0,1", "tracking.log_model=false")
     assert (done.code, done.err.splitlines()[-1]) == (1, "error: predictions.parquet of run x is damaged")
     assert family(runs())[0].info.status == "FAILED"
-
-
-def test_jobs_on_different_splits_are_not_compared_in_silence(train: Callable[..., Done], made: Made) -> None:
-    words = ["-m", *made.words, "fit.epochs=1", "tracking.log_model=false"]
-    line = "These jobs were scored on 2 different splits (tag split_fingerprint): their metrics are not comparable"
-    done = train(*words, "split=stratified_random", "split.seed=0,1")
-    assert len(re.findall(f"^{re.escape(line)}", done.out, re.MULTILINE)) == 1, done.out + done.err
-    done = train(*words, "split=sha1_fold", "split.folds=3", "split.fold=0,2", "seed=0,1")
-    assert "4 jobs, 0 not finished" in done.out
-    assert "different splits" not in done.out, "folds differ and are meant to"
-
-
-@pytest.mark.parametrize(
-    ("folds", "fingerprints", "expected"),
-    [("000", "aab", 2), ("0011", "aabb", 1), ("0011", "aabc", 2), ("00", "a ", 1), ("0", " ", 0), ("", "", 0)],
-)
-def test_splits_are_counted_fold_by_fold(folds: str, fingerprints: str, expected: int) -> None:
-    given = [name.strip() or None for name in fingerprints]
-    jobs = pd.DataFrame({"params.split.fold": list(folds), "split_fingerprint": given})
-    assert sweep_summary.splits(jobs if folds else pd.DataFrame(columns=["run_id", "status"])) == expected
 
 
 def test_a_sweep_over_data_sets_finds_its_jobs(

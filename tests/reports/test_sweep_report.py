@@ -1,0 +1,143 @@
+"""The report of a sweep, of seeds and of a cross-validation, each from one command."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Done, Made
+
+from kesikaran.config.metric_names import ACROSS_SETTINGS
+from kesikaran.metrics import paired
+from kesikaran.metrics.predictions import Predictions
+
+
+def test_a_sweep_compares_image_by_image_and_draws(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    import mlflow
+
+    from kesikaran.tracking import artifacts
+
+    words = [word for word in made.words if not word.startswith("optimizer.lr=")]
+    varied = ["optimizer.lr=1e-4,3e-1", "head.dropout=0,0.3", "imbalance=none,class_weight"]
+    done = train("-m", *words, *varied, "hydra/launcher=vectorized", "tracking.log_model=false")
+    assert done.code == 0, done.err
+    parent, *children = runs()
+    table = pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/sweep.csv")))
+    assert list(table.columns[2:5]) == ["optimizer.lr", "head.dropout", "imbalance"], "in the words of the sweep"
+    best = int(table["validation/log_loss"].to_numpy().argmin())
+    assert np.isnan(table["p_value_vs_best"][best])
+    assert table["p_value_vs_best"].drop(best).between(0, 1).all()
+    tested = []
+    for child in children:
+        rows = artifacts.predictions(child.info.run_id)
+        tested.append(Predictions.from_table(rows[rows["split"] == "test"].sample(frac=1, random_state=0)))
+    each = [paired.compare(tested[best], one)["log_loss"].p_value for one in tested if one is not tested[best]]
+    assert table["p_value_vs_best"].min() == pytest.approx(7 * min(each)), "Holm's smallest of seven"
+    assert f"run {table['run_id'][best][:8]})" in done.out.split("\nThe best of 8 by validation log loss")[1]
+    for name in ("sweep.png", "parallel_coordinates.png"):
+        mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/{name}")
+    longest = max(len(line) for line in done.out.split("\nSweep ")[1].splitlines()[2:12])
+    assert longest <= 140, "the table fits a terminal"
+
+
+def test_jobs_on_different_splits_are_not_compared_in_silence(train: Callable[..., Done], made: Made) -> None:
+    words = ["-m", *made.words, "fit.epochs=1", "tracking.log_model=false"]
+    line = "These jobs were scored on 2 different splits (tag split_fingerprint): their metrics are not comparable"
+    done = train(*words, "split=stratified_random", "split.seed=0,1")
+    assert len(re.findall(f"^{re.escape(line)}", done.out, re.MULTILINE)) == 1, done.out + done.err
+    done = train(*words, "split=sha1_fold", "split.folds=3", "split.fold=0,2", "seed=0,1")
+    assert "4 jobs, 0 not finished" in done.out
+    assert "different splits" not in done.out, "folds differ and are meant to"
+
+
+def test_seeds_as_one_command(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
+    import mlflow
+
+    done = train("experiment=seeds", *made.words, "seed=range(0,4)")
+    assert done.code == 0, done.err
+    parent, *children = runs()
+    assert [child.data.params["seed"] for child in children] == ["0", "1", "2", "3"]
+    table = pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/seeds.csv")), index_col=0)
+    for metric in ("accuracy", "roc_auc", "log_loss"):
+        values = [child.data.metrics[f"test/{metric}"] for child in children]
+        assert table.loc[metric, "std"] == pytest.approx(np.std(values, ddof=1))
+        assert parent.data.metrics[f"seeds/{metric}_std"] == pytest.approx(np.std(values, ddof=1))
+        assert parent.data.metrics[f"seeds/{metric}_mean"] == pytest.approx(np.mean(values))
+    assert "4 seeds of one setting" in done.out
+    assert "larger doubt" in done.out or "do not tell" in done.out
+
+
+def test_one_command_pools_all_folds(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
+    import mlflow
+
+    done = train("experiment=cv", *made.words, "split.folds=3")
+    assert done.code == 0, done.err
+    parent, *children = runs()
+    assert parent.info.run_name == "sweep: split.fold=range(0,3)"
+    assert [child.info.run_name for child in children] == ["split.fold=0", "split.fold=1", "split.fold=2"]
+    mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/confusion_matrix_oof.png")
+    pooled = pd.read_parquet(mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/oof_predictions.parquet"))
+    assert len(pooled) == pooled["object_id"].nunique() == 240 == parent.data.metrics["oof/n"]
+    tested = [child.data.metrics["test/n"] for child in children]
+    assert pooled["fold"].value_counts().sort_index().tolist() == tested
+    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/label_doubts.csv")
+    doubts = pd.read_csv(io.StringIO(text))
+    assert set(doubts["object_id"]) == set(pooled["object_id"]), "none is left out"
+    right = ((pooled["logit"] >= 0) == pooled["label"]).mean()
+    assert parent.data.metrics["oof/accuracy"] == pytest.approx(right)
+    areas = [child.data.metrics["test/roc_auc"] for child in children]
+    assert parent.data.metrics["oof/roc_auc_fold_mean"] == pytest.approx(np.mean(areas))
+    assert re.search(rf"^roc_auc +{parent.data.metrics['oof/roc_auc']:.3f} ", done.out, re.MULTILINE)
+
+
+def test_settings_are_pooled_apart_and_blocks_are_folds_too(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    import mlflow
+
+    words = ["experiment=cv", *made.words, "split=blocks", "split.block_size=10", "split.folds=2", "seed=0,1"]
+    done = train(*words)
+    assert done.code == 0, done.err
+    parent = runs()[0]
+    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/cross_validation.csv")
+    table = pd.read_csv(io.StringIO(text))
+    assert table["seed"].tolist() == [0, 1]
+    assert "Against 0, on 240 images out of fold" in done.out
+    assert table["oof/n"].tolist() == [240, 240]
+    assert "oof/accuracy" not in parent.data.metrics, "two settings have no one accuracy"
+
+
+def test_some_folds_are_not_pooled(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
+    words = ["-m", *made.words, "split=sha1_fold", "split.folds=4", "split.fold=0,2", "tracking.log_model=false"]
+    done = train(*words)
+    assert done.code == 0, done.err
+    assert "Not every fold was run once: nothing is pooled." in done.out
+    assert not [metric for metric in runs()[0].data.metrics if metric.startswith("oof/")]
+
+
+def test_the_study_of_imbalance_is_one_command(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    import mlflow
+
+    done = train("experiment=imbalance_study", *made.words, "split.folds=2")
+    assert done.code == 0, done.err
+    parent, *children = runs()
+    settings = [(c.data.params["imbalance.strategy"], c.data.params["decision.rule"]) for c in children[::2]]
+    trained = ("none", "class_weight", "oversample", "undersample", "focal", "logit_adjusted")
+    assert settings == [*((name, "plain") for name in trained), ("none", "prior_shift"), ("none", "tuned")]
+    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/cross_validation_pairs.csv")
+    pairs = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    assert len(pairs) == 8 * 7 / 2 * len(ACROSS_SETTINGS)
+    assert set(pairs.loc[pairs["p_holm_first"].notna(), "a"]) == {"none"}
+    shifted = pairs.query("a == 'none' and b == 'prior_shift'").set_index("metric")
+    assert shifted.loc["roc_auc", "difference"] == pytest.approx(0, abs=1e-9), "a shift ranks as before"
+    pooled = pd.read_parquet(mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/oof_predictions.parquet"))
+    assert pooled["setting"].value_counts().tolist() == [240] * 8
+    mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/cross_validation.png")
+    assert "Against none, on 240 images out of fold, image by image, Holm over 35 comparisons at 5%:" in done.out
