@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import Done
 
+from kesikaran.config.schema import SplitConfig
 from kesikaran.data import label_file, split_rules
 
 SHUFFLES = 6
@@ -33,7 +34,8 @@ def test_the_demo_learns_and_shuffled_labels_do_not(
     words = ["data=label_csv", f"data.images={labels.parent / 'images'}", "data.name=control"]
     # The split is made of the true labels and then held: balancing by shuffled ones would leave train a few
     # hundred images with true labels (the surplus of the two windows), from which something can be learned.
-    table = split_rules.sha1_low_byte(label_file.read_labels(labels).table)[["object_id", "label", "split"]]
+    table = split_rules.sha1_low_byte(label_file.read_labels(labels).table, SplitConfig())
+    table = table[["object_id", "label", "split"]]
     is_train = (table["split"] == "train").to_numpy()
     for seed in range(SHUFFLES):
         shuffled = table["label"].to_numpy(copy=True)

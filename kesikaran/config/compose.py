@@ -1,6 +1,6 @@
 """From Hydra's composed configuration to the dataclasses of `schema`, and what is derived from them.
 
-`DictConfig` ends here.
+Behind `parse` no code sees a `DictConfig`.
 """
 
 import dataclasses
@@ -18,10 +18,11 @@ from kesikaran.core.errors import InputError
 
 
 def parse(cfg: DictConfig) -> Experiment:
-    """Turn the composed configuration into dataclasses. Ranges are `ranges.check`'s.
+    """Turn the composed configuration into dataclasses. `rules.check` checks the ranges.
 
     Raises:
-        InputError: a missing value, or a setting that is none (`+group.key=` gets past Hydra).
+        InputError: a missing value, a setting that does not exist (Hydra lets `+group.key=` pass), or a `data.name`
+            that cannot name a folder.
     """
     for key in leaves(OmegaConf.to_container(cfg)):
         if key not in known_keys():
@@ -46,7 +47,7 @@ def to_yaml(cfg: DictConfig) -> str:
 
 
 def flatten(experiment: Experiment) -> dict[str, str]:
-    """Every setting by its dotted name, as text: `{"optimizer.lr": "0.001", ...}`. MLflow's params."""
+    """Every setting by its dotted name, as text: `{"optimizer.lr": "0.001", ...}`. They are a run's params."""
 
     def walk(prefix: str, value: Any) -> dict[str, str]:
         if dataclasses.is_dataclass(value):
@@ -58,8 +59,14 @@ def flatten(experiment: Experiment) -> dict[str, str]:
 
 
 def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
-    """32 hex digits: two runs that share it did the same thing on the same data. Where the data lie and
-    how a run is called, logged and judged do not count."""
+    """32 hex digits, equal for two runs with the same computation on the same data.
+
+    Left out are the settings for where the data and the backbone lie, for how a run is named, logged and gated, and for
+    the batch size of the backbone, which changes no number.
+
+    Args:
+        identity: names and digests of the data, the split and the backbone.
+    """
     left_out = (
         "gate.",
         "tracking.",
@@ -100,8 +107,10 @@ def explain(error: Exception) -> str:
     if found := re.search(r"Error merging override (\S+?=.*?) ((?:Value|Invalid) .*)", text):
         return f"{found.group(1)} is not allowed: {found.group(2)}"
     if "override_grammar" in text:
-        said = text.split(" See https")[0]
-        return f"cannot read an override ({said}); write group=option or group.key=value, in quotes where it has blanks"
+        reason = text.split(" See https")[0]
+        return (
+            f"cannot read an override ({reason}); write group=option or group.key=value, in quotes where it has blanks"
+        )
     return text
 
 

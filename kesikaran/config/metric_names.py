@@ -1,7 +1,7 @@
-"""The catalogue of metrics: the one place that knows their names, and what each needs to be treated rightly.
+"""The catalogue of metrics: their names, their kinds, and which of them each table, test and setting uses.
 
 A new metric is one entry here and one function in `metrics.influence`. Scores, intervals, comparisons, tables, pages
-and the choices of the configuration take the metric from here.
+and the values that `gate.metric` allows follow from this catalogue.
 """
 
 import math
@@ -12,17 +12,17 @@ from kesikaran.config.schema import Monitor
 
 
 class Kind(Enum):
-    """What a metric is, which decides its interval."""
+    """The kind of a metric, which decides how its interval is computed."""
 
-    proportion = auto()  # a share of images that are right or wrong
-    area = auto()  # between 0 and 1, and no share of images
+    proportion = auto()  # a share of images, such as the share that is decided rightly
+    area = auto()  # between 0 and 1, but not a share of images
     average_precision = auto()  # an area that is a mean over the images of label 1 alone
-    loss = auto()  # the mean of what each image costs, 0 or more
-    calibration = auto()  # made of bins of images, without influences of single images
+    loss = auto()  # the mean of a loss of each image, 0 or more
+    calibration = auto()  # computed from bins of images: a single image has no influence of its own
 
 
 class PairedTest(Enum):
-    """How two classifiers are compared in a metric on the same images. The value is the name that a person reads."""
+    """The test that compares two classifiers in a metric on the same images. The value is its name on pages."""
 
     mcnemar = "McNemar exact"
     delong = "DeLong"
@@ -32,9 +32,12 @@ class PairedTest(Enum):
 
 @dataclass(frozen=True)
 class Metric:
-    """name: in MLflow, as `test/NAME`. words: in a sentence. higher_is_better: the direction. most: the largest value
-    that there can be. ranks: it compares the logits of different images, so that logits of different models must not
-    be pooled for it."""
+    """One metric.
+
+    name: its name in MLflow behind the split, as in `test/NAME`. words: its name in a sentence. most: its largest
+    possible value; the smallest is 0. ranks: whether it compares the logits of different images; then the logits of
+    different models must not be pooled for it.
+    """
 
     name: str
     words: str
@@ -64,34 +67,41 @@ METRICS = {
 """All metrics by name, in the order in which tables show them."""
 
 GATED = tuple(name for name, metric in METRICS.items() if metric.higher_is_better)
-"""What `gate.metric` may name: `gate.min` is the least that is let through."""
+"""The metrics that `gate.metric` may name. `gate.min` is a lower bound, so a higher value must be better."""
 
-# Settled before anyone looks, so that one test is made and not eleven: its test is exact, and the images that decide it
-# are the ones that can be looked at.
+# Chosen before any result is seen, so that one test is made and not eleven. Accuracy, because its test is exact, and
+# because the images that decide the test can be shown.
 PRIMARY = "accuracy"
-"""The metric that says which of two runs is better."""
+"""The metric that decides which of two runs is better."""
 
 IN_SWEEP_TABLE = ("log_loss", "roc_auc", "accuracy")
-"""What the table of a sweep shows of each job."""
+"""The metrics of each job in the table of a sweep."""
 
 ACROSS_SETTINGS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss")
-"""In what the settings of one cross-validation are compared."""
+"""The metrics in which the settings of one cross-validation are compared."""
 
 OF_DECISIONS = ("accuracy", "balanced_accuracy")
 """In what another decision on the logits of a run is compared with the decision of the run."""
 
 OVER_FOLDS = tuple(name for name in METRICS if name not in ("specificity", "calibration_error"))
-"""Of what a cross-validation tells the spread over its folds."""
+"""The metrics whose spread over the folds a cross-validation reports."""
 
 OF_SEEDS = tuple(name for name in METRICS if name not in ("precision", "recall", "specificity"))
-"""What is said of the spread over seeds: the other three are halves of what is there."""
+"""The metrics whose spread over seeds is reported. Precision and recall are parts of F1, recall and specificity of
+balanced accuracy."""
 
 OBJECTIVE = {Monitor.loss: "log_loss", Monitor.auc: "roc_auc"}
-"""`fit.monitor` -> the validation metric that picks the epoch and the best job of a sweep."""
+"""`fit.monitor` -> the validation metric that picks a run's epoch and a sweep's best job."""
 
 
 def objective_of(params: list[str]) -> str:
-    """The metric by which the best of several runs is chosen, from their params `fit.monitor`: that of all of them
-    where they agree, else the log loss, which every run has."""
+    """The metric by which the best of several runs is chosen.
+
+    Args:
+        params: the param `fit.monitor` of each run.
+
+    Returns:
+        The metric of their common `fit.monitor`; the log loss, which every run has, where they differ or have none.
+    """
     monitors = {Monitor[name] for name in params if name in Monitor.__members__}
     return OBJECTIVE[monitors.pop() if len(monitors) == 1 else Monitor.loss]

@@ -1,4 +1,4 @@
-"""The configuration of a finished run with some settings changed."""
+"""The configuration of a finished run with some settings changed that need no training."""
 
 import re
 from typing import cast
@@ -11,7 +11,7 @@ from kesikaran.config import compose
 from kesikaran.core.errors import InputError, printable
 
 GROUPS = {"decision": "plain", "evaluation": "default", "gate": "default"}
-"""What may change without training -> an option of the group."""
+"""The groups that may change without training -> an option of the group, for a message."""
 
 _ALLOWED = re.compile(rf"({'|'.join(GROUPS)})(\.\w+)?=.*|tracking\.run_name=.*", re.DOTALL)
 
@@ -27,13 +27,19 @@ def need_no_training(overrides: list[str]) -> None:
 
 
 def changed(saved: str, overrides: list[str], asked: DictConfig, run_id: str) -> DictConfig:
-    """`saved`, the YAML of run `run_id`, with what `overrides` name taken from `asked`, the configuration that training
-    with these overrides would compose.
+    """The configuration of a run with the settings that `overrides` name taken from `asked`.
 
-    A setting that the run's version had not is the default's; a group that is chosen anew comes whole.
+    A setting that the run's version did not have takes today's default. An override `group=option` replaces the whole
+    group, an override `group.key=value` that one setting.
+
+    Args:
+        saved: the run's `config.yaml`.
+        overrides: as `need_no_training` lets them pass.
+        asked: the configuration that training with these overrides would compose.
+        run_id: for messages.
 
     Raises:
-        InputError: `saved` is damaged, or has settings or values that this version does not take.
+        InputError: `saved` is damaged, or has settings or values that this version does not have.
     """
     keys = [word.split("=")[0] for word in overrides]
     where = f"config.yaml of run {run_id}"

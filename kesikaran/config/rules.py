@@ -1,20 +1,26 @@
-"""What the settings may be beyond their types: ranges, and which of them go together."""
+"""Which values of the settings are allowed, beyond their types: ranges, and which settings go together."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
 from kesikaran.config.metric_names import GATED, METRICS
 from kesikaran.config.schema import (
+    BackboneConfig,
+    DataConfig,
     DataSource,
     DecisionConfig,
     DecisionRule,
     Engine,
+    EvaluationConfig,
     Experiment,
+    FitConfig,
     GateConfig,
+    HeadConfig,
     ImbalanceConfig,
+    OptimizerConfig,
     OptimizerName,
     Precision,
     Rule,
@@ -23,7 +29,7 @@ from kesikaran.config.schema import (
 )
 from kesikaran.core.errors import InputError
 
-# What each rule reads. Any other setting of the group would do nothing, and is refused.
+# The settings that each rule of a split reads. Any other setting of the group would do nothing, and is refused.
 _READ_BY_RULE = {
     Rule.sha1_low_byte: {"test", "validation", "balance", "group"},
     Rule.sha1_fold: {"fold", "folds", "group"},
@@ -31,8 +37,8 @@ _READ_BY_RULE = {
     Rule.stratified_random: {"test_size", "validation_size", "stratify", "seed"},
     Rule.from_file: {"file"},
 }
-_READ_BY_EVERY_RULE = {"rule", "near_duplicate_similarity"}  # the report of near-duplicates is every run's
-# What each rule reads, as of the split.
+_READ_BY_EVERY_RULE = {"rule", "near_duplicate_similarity"}  # every run reports near-duplicates
+# The same of each rule of a decision.
 _READ_BY_DECISION: dict[DecisionRule, set[str]] = {
     DecisionRule.plain: set(),
     DecisionRule.prior_shift: {"prevalence"},
@@ -40,107 +46,127 @@ _READ_BY_DECISION: dict[DecisionRule, set[str]] = {
     DecisionRule.cost: {"prevalence", "cost_false_positive", "cost_false_negative"},
 }
 _READ_BY_EVERY_DECISION = {"rule", "temperature"}
-# Trained with these, the logits are those of a set with as many of one label as of the other.
+# Strategies under which the logits are those of a set with as many images of one label as of the other.
 _BALANCES_TRAINING = ("class_weight", "oversample", "undersample", "logit_adjusted")
+_A_SHARE = "above 0 and below 1"
 
 
 def check(e: Experiment) -> None:
-    """Ranges that types cannot say.
+    """Check what types cannot: ranges, and settings that do not go together.
 
     Raises:
-        InputError: the first value that is not allowed, and what is.
+        InputError: the first value that is not allowed, and what is allowed.
     """
+    _check_data(e.data)
+    _check_split(e.split)
+    _check_backbone(e.backbone)
+    _check_head(e.head)
+    _check_optimizer(e.optimizer)
+    _check_imbalance(e.imbalance, e.fit)
+    _check_fit(e.fit)
+    _check_decision(e.decision, e.imbalance.strategy)
+    _check_evaluation(e.evaluation)
+    _check_gate(e.gate)
+    _need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
 
-    def need(ok: bool, key: str, value: object, allowed: str) -> None:
-        if not ok:
-            raise InputError(f"{key}={value} is not allowed: {allowed}")
 
-    for key, value in (("data.labels", e.data.labels), ("data.images", e.data.images)):
-        if e.data.source is DataSource.label_csv and not value:
+def _need(ok: bool, key: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise InputError(f"{key}={value} is not allowed: {allowed}")
+
+
+def _check_data(data: DataConfig) -> None:
+    for key, value in (("data.labels", data.labels), ("data.images", data.images)):
+        if data.source is DataSource.label_csv and not value:
             raise InputError(f"data=label_csv needs {key}=PATH (label CSV and image folder of your own data)")
-    need(e.data.max_megapixels > 0, "data.max_megapixels", e.data.max_megapixels, "above 0")
-    need(e.data.limit is None or e.data.limit > 0, "data.limit", e.data.limit, "null or at least 1")
-    _check_split(e.split, need)
-    need(32 <= e.backbone.image_size <= 2048, "backbone.image_size", e.backbone.image_size, "32 to 2048 px")
-    value_range = e.backbone.value_range
+    _need(data.max_megapixels > 0, "data.max_megapixels", data.max_megapixels, "above 0")
+    _need(data.limit is None or data.limit > 0, "data.limit", data.limit, "null or at least 1")
+
+
+def _check_backbone(backbone: BackboneConfig) -> None:
+    _need(32 <= backbone.image_size <= 2048, "backbone.image_size", backbone.image_size, "32 to 2048 px")
+    value_range = backbone.value_range
     ok = len(value_range) == 2 and value_range[0] < value_range[1]
-    need(ok, "backbone.value_range", value_range, "[low, high]")
-    batch_size = e.backbone.batch_size
-    need(batch_size is None or batch_size >= 1, "backbone.batch_size", batch_size, "null or at least 1")
-    need(
-        e.backbone.precision is Precision.float32 or e.backbone.engine is Engine.openvino,
+    _need(ok, "backbone.value_range", value_range, "[low, high]")
+    batch_size = backbone.batch_size
+    _need(batch_size is None or batch_size >= 1, "backbone.batch_size", batch_size, "null or at least 1")
+    _need(
+        backbone.precision is Precision.float32 or backbone.engine is Engine.openvino,
         "backbone.precision",
-        e.backbone.precision.name,
+        backbone.precision.name,
         "float32, or backbone.engine=openvino: TensorFlow computes in the precision that the module's file has",
     )
-    need(
-        all(u >= 1 for u in e.head.hidden_units),
-        "head.hidden_units",
-        e.head.hidden_units,
-        "a list such as [256]",
-    )
-    need(0 <= e.head.dropout < 1, "head.dropout", e.head.dropout, "0 to below 1")
-    need(e.head.l2 >= 0 and math.isfinite(e.head.l2), "head.l2", e.head.l2, "0 or more")
-    need(e.optimizer.lr > 0 and math.isfinite(e.optimizer.lr), "optimizer.lr", e.optimizer.lr, "above 0")
-    need(0 <= e.optimizer.momentum < 1, "optimizer.momentum", e.optimizer.momentum, "0 to below 1")
-    has_momentum = e.optimizer.name in (OptimizerName.sgd, OptimizerName.rmsprop)
-    need(
-        not e.optimizer.momentum or has_momentum,
+
+
+def _check_head(head: HeadConfig) -> None:
+    all_positive = all(units >= 1 for units in head.hidden_units)
+    _need(all_positive, "head.hidden_units", head.hidden_units, "a list such as [256]")
+    _need(0 <= head.dropout < 1, "head.dropout", head.dropout, "0 to below 1")
+    _need(head.l2 >= 0 and math.isfinite(head.l2), "head.l2", head.l2, "0 or more")
+
+
+def _check_optimizer(optimizer: OptimizerConfig) -> None:
+    _need(optimizer.lr > 0 and math.isfinite(optimizer.lr), "optimizer.lr", optimizer.lr, "above 0")
+    _need(0 <= optimizer.momentum < 1, "optimizer.momentum", optimizer.momentum, "0 to below 1")
+    has_momentum = optimizer.name in (OptimizerName.sgd, OptimizerName.rmsprop)
+    _need(
+        not optimizer.momentum or has_momentum,
         "optimizer.momentum",
-        e.optimizer.momentum,
+        optimizer.momentum,
         "0, or optimizer=sgd or rmsprop: adam and adamw have no such setting",
     )
-    need(e.optimizer.weight_decay >= 0, "optimizer.weight_decay", e.optimizer.weight_decay, "0 or more")
-    need(
-        not e.optimizer.weight_decay or e.optimizer.name is OptimizerName.adamw,
+    _need(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
+    _need(
+        not optimizer.weight_decay or optimizer.name is OptimizerName.adamw,
         "optimizer.weight_decay",
-        e.optimizer.weight_decay,
+        optimizer.weight_decay,
         "0, or optimizer=adamw: the others have no such setting (head.l2 is for all)",
     )
-    _check_imbalance(e, need)
-    need(e.fit.epochs >= 1, "fit.epochs", e.fit.epochs, "at least 1")
-    need(e.fit.batch_size >= 1, "fit.batch_size", e.fit.batch_size, "at least 1")
-    need(e.fit.patience is None or e.fit.patience >= 1, "fit.patience", e.fit.patience, "null or at least 1")
-    need(0 <= e.fit.label_smoothing < 1, "fit.label_smoothing", e.fit.label_smoothing, "0 to below 1")
-    _check_decision(e.decision, e.imbalance.strategy, need)
-    low_high = "above 0 and below 1"
-    need(0 < e.evaluation.confidence < 1, "evaluation.confidence", e.evaluation.confidence, low_high)
-    need(e.evaluation.calibration_bins >= 1, "evaluation.calibration_bins", e.evaluation.calibration_bins, "at least 1")
-    shares = e.evaluation.prevalences
-    need(all(0 < p < 1 for p in shares), "evaluation.prevalences", shares, f"a list of shares {low_high}, or []")
-    _check_gate(e.gate, need)
-    need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
 
 
-def _check_gate(gate: GateConfig, need: Callable[[bool, str, object, str], None]) -> None:
+def _check_fit(fit: FitConfig) -> None:
+    _need(fit.epochs >= 1, "fit.epochs", fit.epochs, "at least 1")
+    _need(fit.batch_size >= 1, "fit.batch_size", fit.batch_size, "at least 1")
+    _need(fit.patience is None or fit.patience >= 1, "fit.patience", fit.patience, "null or at least 1")
+    _need(0 <= fit.label_smoothing < 1, "fit.label_smoothing", fit.label_smoothing, "0 to below 1")
+
+
+def _check_evaluation(evaluation: EvaluationConfig) -> None:
+    bins, shares = evaluation.calibration_bins, evaluation.prevalences
+    _need(0 < evaluation.confidence < 1, "evaluation.confidence", evaluation.confidence, _A_SHARE)
+    _need(bins >= 1, "evaluation.calibration_bins", bins, "at least 1")
+    _need(all(0 < p < 1 for p in shares), "evaluation.prevalences", shares, f"a list of shares {_A_SHARE}, or []")
+
+
+def _check_gate(gate: GateConfig) -> None:
     if gate.metric is None or gate.min is None:
         given, lacking = ("min", "metric") if gate.metric is None else ("metric", "min")
         both = f"only together with gate.{lacking}, as in gate.metric=test/roc_auc gate.min=0.85"
-        need(gate.metric is gate.min, f"gate.{given}", getattr(gate, given), both)
+        _need(gate.metric is gate.min, f"gate.{given}", getattr(gate, given), both)
         return
     split, _, name = gate.metric.partition("/")
     allowed = f"train/, validation/ or test/ with one of {', '.join(GATED)}"
     if split in ("train", "validation", "test") and name in METRICS and name not in GATED:
         allowed = f"lower is better there, and gate.min is the least that is let through; {allowed}"
-    need(split in ("train", "validation", "test") and name in GATED, "gate.metric", gate.metric, allowed)
-    need(0 <= gate.min <= 1, "gate.min", gate.min, "0 to 1")
+    _need(split in ("train", "validation", "test") and name in GATED, "gate.metric", gate.metric, allowed)
+    _need(0 <= gate.min <= 1, "gate.min", gate.min, "0 to 1")
 
 
-def _check_imbalance(e: Experiment, need: Callable[[bool, str, object, str], None]) -> None:
-    strategy, gamma, tau = e.imbalance.strategy, e.imbalance.focal_gamma, e.imbalance.tau
-    need(gamma >= 0 and math.isfinite(gamma), "imbalance.focal_gamma", gamma, "0 or more")
-    need(tau > 0 and math.isfinite(tau), "imbalance.tau", tau, "above 0")
+def _check_imbalance(imbalance: ImbalanceConfig, fit: FitConfig) -> None:
+    strategy, gamma, tau = imbalance.strategy, imbalance.focal_gamma, imbalance.tau
+    _need(gamma >= 0 and math.isfinite(gamma), "imbalance.focal_gamma", gamma, "0 or more")
+    _need(tau > 0 and math.isfinite(tau), "imbalance.tau", tau, "above 0")
     defaults = ImbalanceConfig()
     for key, value, default, reader in (
         ("focal_gamma", gamma, defaults.focal_gamma, Strategy.focal),
         ("tau", tau, defaults.tau, Strategy.logit_adjusted),
     ):
         why = f"it does nothing under imbalance={strategy.name}, it is a setting of {reader.name}"
-        need(value == default or strategy is reader, f"imbalance.{key}", value, why)
-    need(
-        not e.fit.label_smoothing or strategy is not Strategy.focal,
+        _need(value == default or strategy is reader, f"imbalance.{key}", value, why)
+    _need(
+        not fit.label_smoothing or strategy is not Strategy.focal,
         "fit.label_smoothing",
-        e.fit.label_smoothing,
+        fit.label_smoothing,
         "0 with imbalance=focal: focal loss is defined for targets of 0 and 1",
     )
 
@@ -150,14 +176,13 @@ def _check_read(
     config: SplitConfig | DecisionConfig,
     read_by_rule: Mapping[Any, set[str]],
     by_every_rule: set[str],
-    need: Callable[[bool, str, object, str], None],
 ) -> None:
     """Refuse a setting that does nothing under the group's rule."""
     for f in dataclasses.fields(config):
         rules = [rule.name for rule, read in read_by_rule.items() if f.name in read or f.name in by_every_rule]
         value = getattr(config, f.name)
         is_default = value == getattr(type(config)(), f.name)
-        need(
+        _need(
             is_default or config.rule.name in rules,
             f"{group}.{f.name}",
             value.name if isinstance(value, Enum) else value,
@@ -165,20 +190,17 @@ def _check_read(
         )
 
 
-def _check_decision(
-    decision: DecisionConfig, strategy: Strategy, need: Callable[[bool, str, object, str], None]
-) -> None:
-    _check_read("decision", decision, _READ_BY_DECISION, _READ_BY_EVERY_DECISION, need)
-    share = "above 0 and below 1"
+def _check_decision(decision: DecisionConfig, strategy: Strategy) -> None:
+    _check_read("decision", decision, _READ_BY_DECISION, _READ_BY_EVERY_DECISION)
     for name, value in (
         ("prevalence", decision.prevalence),
         ("max_false_positive_rate", decision.max_false_positive_rate),
     ):
-        need(value is None or 0 < value < 1, f"decision.{name}", value, f"null, or {share}")
+        _need(value is None or 0 < value < 1, f"decision.{name}", value, f"null, or {_A_SHARE}")
     for name in ("cost_false_positive", "cost_false_negative"):
         cost = getattr(decision, name)
-        need(0 < cost < math.inf, f"decision.{name}", cost, "above 0")
-    need(
+        _need(0 < cost < math.inf, f"decision.{name}", cost, "above 0")
+    _need(
         decision.max_false_positive_rate is None or decision.metric is DecisionConfig().metric,
         "decision.metric",
         decision.metric.name,
@@ -192,23 +214,23 @@ def _check_decision(
         )
 
 
-def _check_split(split: SplitConfig, need: Callable[[bool, str, object, str], None]) -> None:
-    _check_read("split", split, _READ_BY_RULE, _READ_BY_EVERY_RULE, need)
+def _check_split(split: SplitConfig) -> None:
+    _check_read("split", split, _READ_BY_RULE, _READ_BY_EVERY_RULE)
     for key, window in (("split.test", split.test), ("split.validation", split.validation)):
         ok = len(window) == 2 and 0 <= window[0] < window[1] <= 256
-        need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")
+        _need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")
     (t0, t1), (v0, v1) = split.test, split.validation
     no_overlap = t1 <= v0 or v1 <= t0
-    need(no_overlap, "split.validation", split.validation, f"must not overlap split.test={[t0, t1]}")
-    need(2 <= split.folds <= 64, "split.folds", split.folds, "2 to 64")
-    need(0 <= split.fold < split.folds, "split.fold", split.fold, f"0 to {split.folds - 1}, below split.folds")
+    _need(no_overlap, "split.validation", split.validation, f"must not overlap split.test={[t0, t1]}")
+    _need(2 <= split.folds <= 64, "split.folds", split.folds, "2 to 64")
+    _need(0 <= split.fold < split.folds, "split.fold", split.fold, f"0 to {split.folds - 1}, below split.folds")
     similarity = split.near_duplicate_similarity
-    need(0 < similarity < 1, "split.near_duplicate_similarity", similarity, "above 0 and below 1")
-    need(split.block_size >= 1, "split.block_size", split.block_size, "at least 1")
+    _need(0 < similarity < 1, "split.near_duplicate_similarity", similarity, _A_SHARE)
+    _need(split.block_size >= 1, "split.block_size", split.block_size, "at least 1")
     for name in ("test_size", "validation_size"):
         size = getattr(split, name)
         ok = 0 < size < 1 or (size >= 1 and float(size).is_integer())
-        need(ok, f"split.{name}", size, "a share between 0 and 1, or a whole number of images")
-    need(0 <= split.seed < 2**32, "split.seed", split.seed, "0 to 4294967295")
+        _need(ok, f"split.{name}", size, "a share between 0 and 1, or a whole number of images")
+    _need(0 <= split.seed < 2**32, "split.seed", split.seed, "0 to 4294967295")
     if split.rule is Rule.from_file and not split.file:
         raise InputError("split=from_file needs split.file=PATH (a CSV objectId,value,type)")

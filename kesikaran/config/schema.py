@@ -1,4 +1,4 @@
-"""The settings of an experiment: one dataclass for each config group. Rooms take one of these or plain values."""
+"""The settings of an experiment, their types and defaults: one dataclass for each config group."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -102,11 +102,11 @@ class Device(Enum):
 @dataclass
 class DataConfig:
     source: DataSource = MISSING
-    name: str = MISSING  # the MLflow experiment: one a data set
+    name: str = MISSING  # of the MLflow experiment: one for each data set
     labels: str | None = None  # label.csv: columns objectId (SHA-1 file name) and value (0 or 1)
     images: str | None = None  # the folder that holds the files named in objectId
     on_bad_image: OnBadImage = OnBadImage.quarantine
-    max_megapixels: float = 50.0  # larger images, not yet cached, are refused unread: a decompression bomb
+    max_megapixels: float = 50.0  # a larger image, unless its features are cached, is refused before it is decoded
     limit: int | None = None  # only the first n rows by object id, for debugging
 
 
@@ -121,12 +121,12 @@ class SplitConfig:
     fold: int = 0  # 0 to folds - 1
     folds: int = 10
     block_size: int = 64  # neighbours kept together
-    order: str | None = None  # the column that lines the images up; null: the rows of the label file
-    test_size: float = 0.15  # below 1 a share, else a number of images
+    order: str | None = None  # the column of numbers by which images are neighbours; null: the label file's order
+    test_size: float = 0.15  # below 1 a share of all images, else a number of images
     validation_size: float = 0.15
     stratify: str | None = None  # the column whose classes stay in proportion; null: the label
     seed: int = 0
-    file: str | None = None  # CSV objectId,value,type, as scripts/split.py writes it
+    file: str | None = None  # CSV objectId,value,type, as kesikaran data split writes it
 
 
 @dataclass
@@ -161,8 +161,8 @@ class OptimizerConfig:
 @dataclass
 class ImbalanceConfig:
     strategy: Strategy = Strategy.none
-    focal_gamma: float = 2.0  # of focal: how much less an easy image counts; 0: plain cross-entropy
-    tau: float = 1.0  # of logit_adjusted: the share of the classes' log odds that the logits are freed of
+    focal_gamma: float = 2.0  # of focal: the larger, the less an easy image counts; 0: plain cross-entropy
+    tau: float = 1.0  # of logit_adjusted: the factor of the classes' log odds in the adjustment
 
 
 @dataclass
@@ -178,8 +178,8 @@ class FitConfig:
 class DecisionConfig:
     rule: DecisionRule = MISSING
     temperature: bool = False  # scale the logits by one number, fitted on validation (Guo et al. 2017)
-    prevalence: float | None = None  # of label 1 where it will be decided; null: that of validation
-    metric: TunedMetric = TunedMetric.balanced_accuracy  # what the threshold is tuned for, on validation
+    prevalence: float | None = None  # of label 1 where the classifier will be used; null: that of validation
+    metric: TunedMetric = TunedMetric.balanced_accuracy  # highest on validation at the tuned threshold
     max_false_positive_rate: float | None = None  # on validation: the threshold with the highest recall within it
     cost_false_positive: float = 1.0
     cost_false_negative: float = 1.0
@@ -188,14 +188,14 @@ class DecisionConfig:
 @dataclass
 class GateConfig:
     metric: str | None = None  # such as test/roc_auc
-    min: float | None = None  # what the lower end of its interval must reach, or the exit code is 3
+    min: float | None = None  # the exit code is 3 where the lower end of the metric's interval is below it
 
 
 @dataclass
 class EvaluationConfig:
     confidence: float = CONFIDENCE  # of every interval
-    calibration_bins: int = CALIBRATION_BINS  # of calibration_error, with as many images each
-    # Shares of label 1 where the classifier may be used: precision, alerts and misses are told for each.
+    calibration_bins: int = CALIBRATION_BINS  # of calibration_error, each with the same number of images
+    # Shares of label 1 where the classifier may be used: precision, alerts and misses are reported for each.
     prevalences: list[float] = field(default_factory=lambda: [0.5, 0.1, 0.01, 0.001])
 
 

@@ -1,4 +1,4 @@
-"""Files and folders on disk: written whole or not at all, folders that are built once, disks that are full."""
+"""Files and folders on disk: written whole or not at all, and a full disk as one line."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kesikaran.core.errors import InputError
 
-# Each library has an exception of its own for a full disk or a spent quota; all quote the system's words, or SQLite's.
+# Each library has its own exception for a full disk or a spent quota. All of them quote the system's words or SQLite's.
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
 _PROOF_BYTES = 2**16
 
@@ -19,7 +19,7 @@ def writable(folder: Path, what: str, remedy: str) -> Path:
     """Make `folder` and prove that a small file can be written there.
 
     Raises:
-        InputError: naming the folder, its part (`what`) and the way out (`remedy`).
+        InputError: it cannot be written there; names the folder, what it is for (`what`) and what to do (`remedy`).
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,14 +32,14 @@ def writable(folder: Path, what: str, remedy: str) -> Path:
 
 @contextmanager
 def disk_space(place: str, remedy: str) -> Iterator[None]:
-    """What writes to `place` goes into this block.
+    """A block that writes to `place`.
 
     Raises:
-        InputError: there is no room left.
+        InputError: no disk space is left; whatever else the block raises comes out as it is.
     """
     try:
         yield
-    except InputError:  # of a block within, which knows more
+    except InputError:  # of an inner block, which names the more exact place
         raise
     except Exception as error:
         words = [words for words in _FULL if words in str(error)]
@@ -49,41 +49,47 @@ def disk_space(place: str, remedy: str) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
-    """Write a file aside and rename it, so that it is always whole. Several processes may write one file: the last
-    wins. What a killed process leaves aside is hidden and ends in `.tmp`.
+    """Write a file under a temporary name and rename it, so that under `path` there is never half a file.
+
+    Several processes may write one file: the last wins. A killed process can leave its temporary file beside `path`: a
+    hidden one that ends in `.tmp`.
 
     Args:
         content: text is written as UTF-8 with the line ends that it has.
-        durable: the file survives a power cut. A file with a checksum needs no such promise and is written quicker.
+        durable: the file survives a power cut. Without it the write is quicker, for a file that has a checksum.
 
     Raises:
-        OSError: the file cannot be written; what stood there stands there still.
+        OSError: the file cannot be written; a file that was there before is unchanged.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with aside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:
     """The folder `target`, made by `build(fresh folder)` unless its file `proof` is there already.
 
-    It appears by one rename, so a folder that exists is whole; what a killed process leaves is never
-    mistaken for it. Several processes may ask at once: the first to finish wins.
+    The folder appears by one rename, so it is whole once it exists; a killed process leaves nothing under its name.
+    Several processes may build it at once: the first to finish wins.
+
+    Args:
+        proof: name of a file of the folder.
+        build: makes the folder that it is given, which does not exist yet.
 
     Raises:
-        InputError: its parent is not writable or full, or something else stands there.
+        InputError: its parent is not writable or full, or `target` exists without `proof`.
     """
     if (target / proof).is_file():
         return target
     writable(target.parent, "cache folder", "set KESIKARAN_CACHE to a folder that you may write to")
-    # Made one level below the temporary folder, which only its owner may read: the cache may be shared.
+    # Built one level below the temporary folder: only its owner may read that one, and the cache may be shared.
     with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as building:
         fresh = Path(building) / target.name
         with disk_space(f"the cache folder {target.parent}", "or set KESIKARAN_CACHE to another folder"):

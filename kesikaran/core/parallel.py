@@ -1,4 +1,4 @@
-"""Work on all cores with a bounded number of items under way."""
+"""Work on all cores, on a bounded number of items at a time."""
 
 import os
 from collections import deque
@@ -15,16 +15,16 @@ Result = TypeVar("Result")
 def ordered(
     work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Generator[tuple[Item, Result], None, None]:
-    """(item, work(item)) in the order of `items`, on a thread a core, at most `ahead` items before the consumer.
+    """(item, work(item)) in the order of `items`, on one thread a core, at most `ahead` items before the consumer.
 
-    Threads: reading, hashing and decoding images all let go of the interpreter's lock. What `work`
-    raises comes out here. Closing the iterator waits for the items under way and drops the others.
+    Threads suffice: reading, hashing and decoding images all release the interpreter's lock. What `work` raises is
+    raised here. Closing the iterator waits for the items that are being worked on and drops the others.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             for item in items:
-                with terminal.sheltered():  # broken off while it starts a thread, it would forget that thread
+                with terminal.sheltered():  # interrupted while it starts a thread, the pool would not know the thread
                     waiting.append((item, pool.submit(work, item)))
                 if len(waiting) > ahead:
                     first, future = waiting.popleft()

@@ -1,4 +1,4 @@
-"""Where things lie: the configuration, the cache, the store of runs."""
+"""Where files lie: the configuration, the cache, the store of runs."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def conf_dir() -> Path:
 
 
 def home() -> Path:
-    """Where `mlflow.db` and `mlruns/` stand: the checkout's root, else the current folder. Absolute."""
+    """The folder of `mlflow.db` and `mlruns/`: the checkout's root, else the current folder. Absolute."""
     return checkout() or Path.cwd()
 
 

@@ -1,4 +1,4 @@
-"""The start of every process: quiet, and with Ctrl-C and SIGTERM heeded."""
+"""How every process starts: without noise on the terminal, and so that Ctrl-C and SIGTERM stop it in order."""
 
 import logging
 import os
@@ -9,27 +9,28 @@ from kesikaran.core import terminal
 
 
 def start() -> None:
-    """Before anything heavy is imported. A second call changes nothing, and no stop that was asked for is forgotten."""
+    """Call it before TensorFlow or MLflow is imported. A second call changes nothing: no signal is forgotten."""
     quiet()
     terminal.stop_on_signals()
 
 
 def quiet() -> None:
-    """No wall of TensorFlow's start-up lines; a user's own setting wins. Hydra hands errors to `cli.train`."""
+    """Settings of other libraries: TensorFlow and MLflow print less, where the user has not set otherwise, and Hydra
+    raises its errors instead of printing them: `cli.train` prints them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves this machine unasked
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow would send usage data
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    for noise in (".*pkg_resources is deprecated.*", "Hint: Inferred schema", ".*dataset source can be interpreted"):
-        warnings.filterwarnings("ignore", message=noise)
+    for message in (".*pkg_resources is deprecated.*", "Hint: Inferred schema", ".*dataset source can be interpreted"):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def refuse_legacy_keras() -> None:
-    """For the one command that saves a model; it ends the process."""
+    """End the process where the variable is set. For training, the one command that saves a model."""
     if os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
         sys.exit(
             "error: TF_USE_LEGACY_KERAS is set: MLflow would then save a model that does not load again. "
@@ -38,6 +39,6 @@ def refuse_legacy_keras() -> None:
 
 
 def elsewhere(command: str) -> None:
-    """For `python -m` of a room that is no command: say what to type, and end with 2."""
+    """For `python -m` of a module that is no command: print the command to type, and end with 2."""
     print(f"This module is no command; type:  {command} --help", file=sys.stderr)
     sys.exit(2)

@@ -1,4 +1,4 @@
-"""The person at the terminal: progress bars, a stop when asked, and none of TensorFlow's start-up lines."""
+"""The terminal: progress bars, a stop on Ctrl-C and SIGTERM, and TensorFlow's start-up lines kept back."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from typing import Any
 from tqdm import tqdm
 
 _stop_signal: int | None = None
-_shelters = 0  # how deep in `sheltered` blocks the main thread is
-_waiting = False  # a signal came in one of them
+_shelters = 0  # the number of `sheltered` blocks that are open in each other
+_waiting = False  # a signal came in one of them and has not been raised yet
 
 
 def stop_on_signals() -> None:
-    """From now on Ctrl-C and SIGTERM raise SystemExit with 130 and 143, as a shell would count them.
+    """From now on Ctrl-C and SIGTERM raise SystemExit with 130 and 143, the codes of a shell for these signals.
 
-    Only a main thread can heed a signal: in another thread this does nothing.
+    Python runs signal handlers in the main thread only: in another thread this does nothing.
     """
     if threading.current_thread() is threading.main_thread():
         for signum in (signal.SIGINT, signal.SIGTERM):
@@ -35,9 +35,9 @@ def stop_asked() -> bool:
 def stop_if_asked() -> None:
     """Raise the SystemExit of a signal that came before.
 
-    TensorFlow, where it traces or calls back, can swallow an exception that comes out of a handler
-    (measured: 5 of 250 signals in the first half second of a fit). So whoever loops, or is about to
-    say that all is done, asks again.
+    TensorFlow, where it traces or calls back, can swallow an exception that a signal handler raises (measured: 5 of 250
+    signals in the first half second of a fit). So each long loop calls this in each round, and each command before it
+    reports success.
     """
     if _stop_signal is not None:
         raise SystemExit(128 + _stop_signal)
@@ -45,11 +45,11 @@ def stop_if_asked() -> None:
 
 @contextmanager
 def sheltered() -> Iterator[None]:
-    """A block, or as a decorator a function, that a signal does not break: its SystemExit comes at the end.
+    """A block, or as a decorator a function, that a signal does not interrupt: the SystemExit is raised at its end.
 
-    For what an exception between two of its lines would leave in disorder: a transaction of the store of runs
-    left open locks the store against the very write that says KILLED, a thread that was just started is in no
-    pool's list and outlives it.
+    For code that an exception between two of its lines would leave in disorder. A transaction of the store of runs that
+    is left open locks the store against the write of KILLED; a thread that has just been started is not yet in its
+    pool's list and outlives the pool.
     """
     global _shelters, _waiting
     _shelters += 1
@@ -64,7 +64,7 @@ def sheltered() -> Iterator[None]:
 
 def _stop(signum: int, frame: Any) -> None:
     global _stop_signal, _waiting
-    if _stop_signal is None:  # a second one must not interrupt the closing of the run
+    if _stop_signal is None:  # a second signal must not interrupt the closing of the run
         _stop_signal = signum
         if _shelters:
             _waiting = True
@@ -79,9 +79,11 @@ class _Bar(tqdm):
 
 
 def progress(items: Iterable[Any] | None, what: str, unit: str, total: int | None = None) -> Any:
-    """A tqdm bar on stderr, with `unit`s per second and the time left. Quiet for the first two seconds.
-    A step of it is also where a signal to stop is heeded at the latest."""
-    # In a log file each refresh is a line of its own.
+    """A tqdm bar on stderr with `unit`s per second and the time left, shown after two seconds.
+
+    Each step of the bar raises the SystemExit of a signal that came before.
+    """
+    # Every 10 s where stderr is a log file: each refresh is a line there.
     pause_seconds = 0.1 if sys.stderr.isatty() else 10
     return _Bar(items, what, total, unit=unit, delay=2, mininterval=pause_seconds, dynamic_ncols=True)
 
@@ -90,8 +92,8 @@ def progress(items: Iterable[Any] | None, what: str, unit: str, total: int | Non
 def quiet_start() -> Iterator[None]:
     """Keep back what TensorFlow's libraries write to stderr when they are first loaded.
 
-    Some of it comes before they read any log level, so the file descriptor itself is turned aside.
-    Where loading fails, what was kept back is shown.
+    They write some of it before they read any log level, so the file descriptor itself is redirected. Where the block
+    fails, what was kept back is written to stderr.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as aside:

@@ -1,4 +1,4 @@
-"""Where the label file and the images of a run lie."""
+"""The label file and the image folder of a run, found from its settings."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from kesikaran.data import elpv
 
 
 def locate(config: DataConfig) -> tuple[Path, Path]:
-    """The label file and the image folder. The embedded ELPV set is laid down in the cache first.
+    """(the label file, the image folder), absolute. The embedded ELPV set is copied into the cache first.
 
     Raises:
-        InputError: no such folder, the cache is not writable, the demo's package is not installed.
+        InputError: there is no such image folder, the cache is not writable, the demo's package is not installed.
     """
     if config.source is DataSource.elpv:
         cache = files.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
@@ -24,10 +24,10 @@ def locate(config: DataConfig) -> tuple[Path, Path]:
 
 
 def images_folder(given: Path | None, params: dict[str, str]) -> Path:
-    """The folder of images that is `given`, else that of a run with these params (of `config.flatten`).
+    """The image folder `given`; where it is None, that of a run with these params (of `compose.flatten`).
 
     Raises:
-        InputError: it does not exist; as `locate`, of the embedded set.
+        InputError: the folder does not exist; for the embedded set as `locate`.
     """
     if given is None and params.get("data.source") == DataSource.elpv.name:
         return locate(DataConfig(source=DataSource.elpv))[1]
@@ -38,5 +38,5 @@ def images_folder(given: Path | None, params: dict[str, str]) -> Path:
 
 
 def max_megapixels(params: dict[str, str]) -> float:
-    """The limit of pixels of a run with these params (of `config.flatten`)."""
+    """The `data.max_megapixels` of a run with these params (of `compose.flatten`); the default where there is none."""
     return float(params.get("data.max_megapixels", DataConfig().max_megapixels))

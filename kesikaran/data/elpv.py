@@ -1,4 +1,4 @@
-"""The ELPV photographs of solar cells from the package index, as a label CSV and an object store.
+"""The ELPV photographs of solar cells, from the package elpv-dataset into a label CSV and an object store.
 
 The wheel `elpv-dataset` (1.0.0.post1, images CC BY-NC-SA 4.0) carries 2,624 electroluminescence photographs,
 300 px square and grey, with the probability 0, 1/3, 2/3 or 1 that the cell is defective (Deitsch et al. 2019,
@@ -13,25 +13,31 @@ from kesikaran.core import files, terminal
 from kesikaran.core.errors import InputError
 
 VERSION = "1.0.0.post1"
-_LAYOUT = "v2"  # raise it when what is written changes: an old folder is then left alone
+_LAYOUT = "v2"  # to be raised when the files written here change: an old folder is then left alone
 IMAGES = 2624
 DEFECTIVE = 821  # probability > 0.5
-# Of label.csv as written here. It names every image by its SHA-1, so that it stands for all the bytes.
+# Of label.csv as written here. It names every image by its SHA-1, so this one hash covers all images too.
 LABELS_SHA256 = "bd00346a328412e653e86202fb1180410a3146a3ef411dceab238ca3585f9c84"
 _INSTALL = 'pip install "kesikaran[demo]"'
 
 
 def prepare(folder_root: Path) -> tuple[Path, Path]:
-    """The label CSV and the folder of images under `<folder_root>/elpv/1.0.0.post1-v2`, made the first time.
+    """(the label CSV, the image folder) under `<folder_root>/elpv/1.0.0.post1-v2`, made the first time.
 
-    Images: `images/<sha1 of the file's bytes>.png`, byte for byte those of the wheel. Labels: `label.csv`,
-    sorted by `objectId`, header `objectId,value,position,probability,module`: the file's name; 1 where the
-    probability is above 0.5 (821 of 2,624), else 0; the place in the wheel's own list, 0-2623, in which cells
-    of one solar module stand together; mono or poly. Once there, they are returned without the wheel.
+    Images: `images/<sha1 of the file's bytes>.png`, byte for byte those of the wheel. Labels: `label.csv`, sorted by
+    `objectId`, with the columns
+
+    - objectId: the file's name.
+    - value: 1 where the probability is above 0.5 (821 of 2,624), else 0.
+    - position: 0-2623, the place in the wheel's own list, in which cells of one solar module are neighbours.
+    - probability: that the cell is defective.
+    - module: mono or poly.
+
+    The wheel is needed the first time only.
 
     Raises:
-        InputError: the wheel is not installed or not the version above; or the folder is not writable, or
-            occupied by something else.
+        InputError: the wheel is not installed or not the version above; the folder is not writable, or something else
+            is in its place.
     """
     target = folder_root / "elpv" / f"{VERSION}-{_LAYOUT}"
     files.build_once(target, "label.csv", lambda fresh: _write(_data_folder(), fresh))
@@ -61,7 +67,7 @@ def _write(data: Path, folder: Path) -> None:
 
 
 def _copy_images(data: Path, images: Path, rows: list[tuple[str, float, str]]) -> bytes:
-    """Copies each image under its SHA-1 and gives back the label CSV."""
+    """Copy each image to a file named by its SHA-1 and return the label CSV."""
     images.mkdir(parents=True)
     described = []
     for position, (path, probability, module) in enumerate(terminal.progress(rows, "copying ELPV", "image")):

@@ -1,4 +1,4 @@
-"""One image file from a stranger: usable, convertible or refused. Pillow only, no TensorFlow."""
+"""One image file of unknown origin: read, checked, decoded, converted or refused. Pillow only, no TensorFlow."""
 
 import hashlib
 import io
@@ -8,18 +8,18 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from kesikaran.data.object_store import sha1_of
 
 KINDS = ("JPEG", "PNG")
 
-_EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}  # MPO: a camera's JPEG with further pictures behind
+_EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}  # MPO: a camera's JPEG, followed by further pictures
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 class Reason(StrEnum):
-    """Why an image is not used. Ingest, verify, near-duplicates, thumbnails and training refuse by this list."""
+    """Why an image is not used: the same reasons in ingest, verify, near-duplicates, thumbnails and training."""
 
     missing = "missing"
     unreadable = "unreadable"
@@ -33,8 +33,8 @@ class Reason(StrEnum):
 
 
 class BadImage(Exception):
-    """An image that is not used: counted and listed, never replaced. Its text is the reason and, after a colon, what is
-    particular to this file."""
+    """An image that is not used. Callers count and list such images. The text is the reason and, after a colon, the
+    detail of this file."""
 
     def __init__(self, reason: Reason, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
@@ -42,13 +42,14 @@ class BadImage(Exception):
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file that begins as a JPEG or PNG does; another, however large, is not read whole.
+    """The bytes of a file that begins with the signature of a JPEG or PNG. Of any other file only the first bytes are
+    read.
 
     Raises:
-        BadImage: missing, unreadable, empty, not a JPEG or PNG, an animation.
+        BadImage: missing, unreadable, empty, no such signature; `animated` for an animated GIF or WebP.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could wait for ever
             raise BadImage(Reason.unreadable, "not a regular file")
         with path.open("rb") as file:
             head = file.read(max(map(len, _SIGNATURES)))
@@ -63,16 +64,16 @@ def read(path: Path) -> bytes:
     try:
         with Image.open(path, formats=("GIF", "WEBP")) as image:
             animated = getattr(image, "is_animated", False)
-    except Exception:  # whatever it is, it is not ours
+    except Exception:  # Pillow's readers raise many types; the file is no image that is used, whatever it is
         animated = False
     raise BadImage(Reason.animated if animated else Reason.no_image)
 
 
 def read_object(path: Path) -> bytes:
-    """As `read`, of a file of an object store.
+    """The bytes of a file of an object store, by `read`.
 
     Raises:
-        BadImage: also where the SHA-1 of the bytes is not the one that the name carries.
+        BadImage: as `read`; or the SHA-1 of the bytes is not that of the file's name.
     """
     encoded = read(path)
     if hashlib.sha1(encoded, usedforsecurity=False).hexdigest() != sha1_of(path.name):
@@ -81,20 +82,22 @@ def read_object(path: Path) -> bytes:
 
 
 def open_checked(encoded: bytes, max_megapixels: float) -> Image.Image:
-    """The image with nothing but its header read: what can be judged before a pixel is decoded.
+    """The image with only its header read, after the checks that need no decoded pixel.
+
+    Args:
+        encoded: of `read` or `read_object`, so with the signature of a JPEG or PNG.
 
     Raises:
-        BadImage: no JPEG or PNG, more pixels than allowed (or than Pillow allows, 178 megapixels), an animated PNG.
+        BadImage: a damaged header, an animated PNG, more pixels than `max_megapixels` or than Pillow allows (178
+            megapixels).
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged below, by the caller's limit
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the caller's limit is checked below
             image = Image.open(io.BytesIO(encoded), formats=KINDS)
     except Image.DecompressionBombError:
         raise BadImage(Reason.too_large, "a decompression bomb") from None
-    except UnidentifiedImageError:
-        raise BadImage(Reason.no_image) from None
-    except Exception:  # Pillow's readers raise a dozen kinds at damaged bytes
+    except Exception:  # Pillow's readers raise a dozen types for damaged bytes
         raise BadImage(Reason.damaged) from None
     width, height = image.size
     if width * height > max_megapixels * 1e6:
@@ -108,24 +111,24 @@ def decode(encoded: bytes, max_megapixels: float) -> tuple[Image.Image, str]:
     """(the image with its pixels loaded, the extension of its content: `.jpg` or `.png`).
 
     Raises:
-        BadImage: as `open_checked`; an image that does not decode to its last pixel, a PNG with a wrong checksum.
+        BadImage: as `open_checked`; an image that does not decode to its last pixel; a PNG with a wrong checksum.
     """
     image = open_checked(encoded, max_megapixels)
     try:
         if image.format == "PNG":
-            Image.open(io.BytesIO(encoded), formats=("PNG",)).verify()  # load() passes over checksums
+            Image.open(io.BytesIO(encoded), formats=("PNG",)).verify()  # load() ignores checksums
         image.load()
-    except Exception:  # Pillow's decoders raise a dozen kinds at damaged bytes
+    except Exception:  # Pillow's decoders raise a dozen types for damaged bytes
         raise BadImage(Reason.damaged) from None
     return image, _EXTENSIONS[image.format or ""]
 
 
 def convert(image: Image.Image) -> tuple[bytes, str] | None:
-    """(an RGB PNG's bytes, the kind of conversion) of a CMYK or transparent image, None of any other.
+    """(the bytes of an RGB PNG, the kind of conversion) for a CMYK or transparent image, None for any other.
 
-    CMYK becomes RGB by Pillow's conversion; transparency (an alpha channel, or a colour declared
-    transparent) is laid on white. Eight bits a channel, no metadata. The same bytes each time, given the
-    same Pillow.
+    CMYK becomes RGB by Pillow's conversion; an image with transparency (an alpha channel, or a colour declared
+    transparent) is composited on white. The PNG has eight bits a channel and no metadata. One version of Pillow gives
+    the same bytes each time.
 
     Raises:
         BadImage: 16-bit grey with transparency, which Pillow would clip.
@@ -139,24 +142,24 @@ def convert(image: Image.Image) -> tuple[bytes, str] | None:
     else:
         white = Image.new("RGBA", image.size, "white")
         flat, kind = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"), "transparency on white"
-    flat.info.clear()  # else a CMYK profile would go into an RGB file
+    flat.info.clear()  # else the CMYK colour profile would be saved in an RGB file
     sink = io.BytesIO()
     flat.save(sink, "PNG")
     return sink.getvalue(), kind
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """The upper eight of 16 bits of grey, which Pillow would clip and all such images be white; another as it is."""
+    """A 16-bit grey image reduced to its upper eight bits: Pillow would clip it to white. Any other image as it is."""
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def perceptual_hash(image: Image.Image) -> np.ndarray:
-    """bool [128]: whether it gets brighter to the right, then downwards, at each place of an 8 x 8 grid.
+    """bool [128]: whether the image gets brighter to the right, then downwards, at each place of an 8 x 8 grid.
 
-    The difference hash, both ways: of those tried (also by DCT and by mean, of 64 to 288 bits) the one that finds
-    most of the cropped copies without taking look-alikes for copies.
+    This is the difference hash in both directions. Of the hashes tried (also by DCT and by mean, of 64 to 288 bits) it
+    finds the most cropped copies without taking look-alikes for copies.
     """
     import imagehash
 

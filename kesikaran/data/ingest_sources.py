@@ -1,4 +1,4 @@
-"""What an ingest is given: labelled folders and lists, as files with their labels."""
+"""The sources of an ingest, labelled folders and lists, read as files with their labels."""
 
 import csv
 import os
@@ -12,7 +12,7 @@ from kesikaran.core.errors import InputError
 
 @dataclass
 class Source:
-    """files: (path, label 0 or 1). refused: (path, reason) of links that are not followed and the like."""
+    """files: (path, label 0 or 1). refused: (path, reason) of links and folders that are not read."""
 
     name: str
     files: list[tuple[Path, int]] = field(default_factory=list)
@@ -20,14 +20,18 @@ class Source:
 
 
 def read(words: list[str], out: Path) -> list[Source]:
-    """Sources from `FOLDER=0`, `FOLDER=1` and `list.csv`. `out`: where the objects will go.
+    """Read the sources `FOLDER=0`, `FOLDER=1` and `list.csv`, in the order in which they are given.
 
-    A folder counts with its subfolders, in the order of names; hidden files and folders are passed over.
-    A link to a file is followed while it stays inside the folder; a link to a folder is not, and is refused.
+    A folder is read with its subfolders, in the order of names, without hidden files and folders. A link to a file
+    inside the folder is followed; a link out of the folder and a link to a folder are refused.
+
+    Args:
+        words: of the command line.
+        out: the folder that the objects will go to.
 
     Raises:
-        InputError: no such folder or list, a label that is not 0 or 1, a folder given twice or inside
-            another, `out` inside a source, a folder without files, a malformed list.
+        InputError: no such folder or list, a label that is not 0 or 1, a folder given twice or inside another, `out`
+            inside a source, a folder without files, a malformed list.
     """
     folders: dict[Path, tuple[str, int]] = {}
     for word in words:
@@ -90,7 +94,7 @@ def _read_list(path: Path) -> Source:
     missing = [column for column in ("path", "label") if column not in rows.columns]
     if missing:
         raise InputError(f"list {path} has no column {', '.join(missing)}; path,label is needed")
-    if len(rows) and not isinstance(rows.index, pd.RangeIndex):  # as dataset._read
+    if len(rows) and not isinstance(rows.index, pd.RangeIndex):  # as `label_file._read`
         raise InputError(f"list {path} has rows with more fields than its header")
     source = Source(str(path))
     rows = rows[["path", "label"]].fillna("")  # a short row leaves holes in spite of keep_default_na

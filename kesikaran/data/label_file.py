@@ -1,4 +1,4 @@
-"""A label file in, a checked table out. A label file is input from strangers."""
+"""Label files and splits: read, checked in every cell, written."""
 
 import csv
 import hashlib
@@ -16,19 +16,22 @@ _COLUMNS = ("objectId", "value")
 
 @dataclass(frozen=True)
 class Labels:
-    """table: `object_id` (str), `label` (int, 0 or 1), `row` (int, the place in the file, from 0) and the
-    file's further columns (str), sorted by object id. repeated: rows said twice."""
+    """table: `object_id` (str), `label` (int, 0 or 1), `row` (int, the row of the file, from 0) and the file's further
+    columns (str), sorted by object id. repeated: the number of rows that repeat an earlier one and are left out."""
 
     table: pd.DataFrame
     repeated: int
 
 
 def read_labels(path: Path, both_classes: bool = True) -> Labels:
-    """Read and check `objectId,value` (further columns are kept as text).
+    """Read and check a CSV with the columns `objectId` and `value`; further columns are kept as text.
+
+    Args:
+        both_classes: whether both labels must occur.
 
     Raises:
-        InputError: missing or unreadable file, missing column, no rows, a value that is not 0 or 1,
-            an id that is no SHA-1 name, one image under two labels; only one class, where both are asked for.
+        InputError: missing or unreadable file, missing column, no rows, a value that is not 0 or 1, an id that is no
+            SHA-1 file name, one image under two labels, only one class where both are needed.
     """
     rows = _read(path)
     # On whole columns: row by row, a file of two million rows took half a minute.
@@ -51,7 +54,7 @@ def read_labels(path: Path, both_classes: bool = True) -> Labels:
 
 
 def read_split(path: Path) -> pd.DataFrame:
-    """Read and check a split: `objectId,value,type`, as scripts/split.py writes it.
+    """Read and check a split: a CSV `objectId,value,type`, as kesikaran data split writes it.
 
     Returns:
         Columns object_id, label, split.
@@ -61,7 +64,7 @@ def read_split(path: Path) -> pd.DataFrame:
     """
     table = read_labels(path).table
     if "type" not in table.columns:
-        raise InputError(f"{path} has no column type: it is no split; scripts/split.py writes one")
+        raise InputError(f"{path} has no column type: it is no split; kesikaran data split writes one")
     wrong = ~table["type"].isin(["train", "validation", "test"])
     if wrong.any():
         first = table[wrong].iloc[0]
@@ -72,7 +75,7 @@ def read_split(path: Path) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a label file or a split, its columns as they are named; a kill leaves no half file.
+    """Write a label file or a split with the columns of `table`, whole or not at all.
 
     Raises:
         InputError: it cannot be written.
@@ -84,7 +87,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def data_digest(table: pd.DataFrame) -> str:
-    """32 hex digits that name the set of (object_id, label), whatever the order of the rows."""
+    """32 hex digits of a hash of all (object_id, label), the same for any order of the rows."""
     lines = sorted(table["object_id"] + "," + table["label"].astype(str))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
@@ -112,7 +115,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _once_each(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """One row an image. A repeated row with the same label counts once; with another it is refused."""
+    """The first row of each image. A later row with the same label is left out; one with the other label is refused."""
     sha1 = rows["objectId"].str.slice(0, 40).str.lower()
     image = pd.Series(pd.factorize(sha1)[0])  # numbered in the order of their first rows
     first = image.drop_duplicates().index

@@ -1,9 +1,9 @@
 """Near-duplicates: re-encoded, resized or slightly cropped copies of one image. Images in, clusters out.
 
-From features or perceptual hashes come pairs of images, from pairs clusters. In a set whose images all look alike
-no distance alone tells a copy: 32 bits of 128, right for photographs, chain 2,349 of 2,624 solar cells into one
-cluster. So a pair must also stand out, be nearer than what is around it (the ratio by which Lowe 2004, IJCV 60, tells
-a match from a chance neighbour); then the largest cluster of cells has 10.
+Features or perceptual hashes give pairs of images, and pairs give clusters. In a set whose images all look alike no
+distance alone tells a copy: 32 bits of 128, right for photographs, chain 2,349 of 2,624 solar cells into one cluster.
+So a pair must also stand out: it must be much nearer than the other images around it, by the ratio with which Lowe 2004
+(IJCV 60) tells a match from a chance neighbour. Then the largest cluster of cells has 10 images.
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 COLUMN = "near_duplicate"  # of a table: the name of the image's cluster
-MOST_IMAGES = 50_000  # in which a run looks for them: all pairs are compared, about a minute on two cores
-_NEIGHBOURS = 10  # a cluster of up to ten copies is found whole
-_RATIO = 0.5  # at most this share of the distance to the tenth nearest image, for either image of a pair
-_IDENTICAL = 0.1  # a pair nearer than this share of the largest distance need not stand out
+MOST_IMAGES = 50_000  # a run looks for them in at most so many: comparing all pairs takes a minute on two cores
+_NEIGHBOURS = 10  # the tenth nearest image is "around": so a cluster of up to ten copies is found whole
+_RATIO = 0.5  # a pair: at most this share of the distance to the tenth nearest image, for both images
+_IDENTICAL = 0.1  # a pair nearer than this share of the largest allowed distance need not stand out
 _COMPONENTS = 256  # principal components: as good as all 1,280 features, in a fifth of the time
-_ROWS, _DISTANCES = 512, 2**26  # the most of the matrix of all distances, at a time: 256 MB
+_ROWS, _DISTANCES = 512, 2**26  # the most rows and elements of the matrix of distances at a time: 256 MB
 
 
 def by_features(features: np.ndarray, similarity: float) -> np.ndarray:
@@ -55,7 +55,7 @@ def by_hash(hashes: np.ndarray, distance: int) -> np.ndarray:
 
 
 def clusters(object_ids: list[str], pairs: np.ndarray) -> np.ndarray:
-    """The cluster of each image, str [n]: the smallest object id of those that pairs connect it with, or its own.
+    """The cluster of each image, str [n]: the smallest object id among the image and all that pairs connect it with.
 
     Args:
         pairs: int [pairs, 2], rows of `object_ids`.
@@ -67,27 +67,31 @@ def clusters(object_ids: list[str], pairs: np.ndarray) -> np.ndarray:
 
 
 def crossing(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows of `table` in clusters (column `near_duplicate`) over which `column` differs, cluster by cluster."""
+    """The rows of clusters (column `near_duplicate`) that have several values of `column`, cluster by cluster."""
     apart = table.groupby(COLUMN)[column].transform("nunique") > 1
     return table[apart].sort_values([COLUMN, "object_id"], ignore_index=True)
 
 
 def _pairs(unit: np.ndarray, limit: float, power: int) -> np.ndarray:
-    """Pairs within reach of each other. The distance is 1 - cosine.
+    """Pairs of which each image is within the other's reach. The distance is 1 - cosine.
 
     Args:
-        unit: float32 [n, width], of length 1 (or 0).
+        unit: float32 [n, width], rows of length 1 (or 0).
         limit: the largest distance of a pair.
-        power: 1 - cosine goes with the number of different bits (1) or with the square of a length (2).
+        power: 1 if 1 - cosine is proportional to the number of different bits, 2 if to the square of a length; the
+            ratios hold for the bits and for the length.
+
+    Returns:
+        int [pairs, 2], rows of `unit`, the smaller first.
     """
-    reach = np.zeros(len(unit), np.float32)  # how far off an image's copies may be
+    reach = np.zeros(len(unit), np.float32)  # the largest distance of an image's copies from it
     found = []
     rows_at_once = min(_ROWS, max(_DISTANCES // len(unit), 1))
     for first in range(0, len(unit), rows_at_once):
         distance = 1 - unit[first : first + rows_at_once] @ unit.T
         own = np.arange(len(distance))
         distance[own, first + own] = np.inf
-        rows = np.flatnonzero(distance.min(axis=1) <= limit)  # the others need no sorting
+        rows = np.flatnonzero(distance.min(axis=1) <= limit)  # without the rows that have no pair
         distance = distance[rows]
         around = np.partition(distance, min(_NEIGHBOURS, len(unit)) - 1, axis=1)[:, min(_NEIGHBOURS, len(unit)) - 1]
         reach[first + rows] = np.clip(_RATIO**power * around, _IDENTICAL**power * limit, limit)

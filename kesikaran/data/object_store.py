@@ -1,18 +1,24 @@
-"""A folder of images, each named by the SHA-1 of its bytes."""
+"""The object store: a folder of images, each named by the SHA-1 of its bytes."""
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import filelock
+
+from kesikaran.core.errors import InputError
 
 # The SHA-1 in hex and an extension: no separator, no "..", so a name cannot leave its folder.
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}(\.[A-Za-z0-9]+)*")
 
 
 def objects(folder: Path) -> dict[str, Path]:
-    """File name -> path of all that lies in an object store, hidden entries left out.
+    """File name -> path of everything in an object store but hidden entries.
 
-    Two layouts are read, also mixed: flat, `folder/ab12....jpg`, and nested, `folder/ab/ab12....jpg`. Where
-    a name is in both, flat counts. Lists folders and looks at no file, so it is quick.
+    Two layouts are read, also mixed: flat, `folder/ab12....jpg`, and nested, `folder/ab/ab12....jpg`. Where a name is
+    in both, the flat one counts. Folders are listed and no file is opened, so it is quick.
     """
     found: dict[str, Path] = {}
     nested: dict[str, Path] = {}
@@ -31,5 +37,25 @@ def is_object_id(name: str) -> bool:
 
 
 def sha1_of(object_id: str) -> str:
-    """The SHA-1 that a name carries, in lower case."""
+    """The SHA-1 in an object's file name, in lower case."""
     return object_id.split(".", 1)[0].lower()
+
+
+@contextmanager
+def alone(data: Path) -> Iterator[None]:
+    """Hold the one lock on the folder of a data set: `label.csv` and the object store `images`.
+
+    Raises:
+        InputError: another process holds it, or the folder is not writable.
+    """
+    lock = filelock.FileLock(data / ".ingest.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise InputError(f"another ingest or verify is at work in {data}") from None
+    except OSError as error:
+        raise InputError(f"{data} cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,4 +1,4 @@
-"""Encoded bytes to float tensors. One function serves the feature pass and the exported model."""
+"""From encoded bytes to float tensors, by the same functions in the feature pass and in the exported model."""
 
 import tensorflow as tf
 
@@ -6,10 +6,10 @@ from kesikaran.config.schema import BackboneConfig, JpegDecode
 
 
 def decode(encoded: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
-    """Scalar string (JPEG or PNG) -> uint8 [height, width, 3]. Alpha is dropped, grey repeated.
+    """Scalar string (JPEG or PNG) -> uint8 [height, width, 3]. Alpha is dropped, grey is repeated.
 
     With `backbone.jpeg_decode=reduced` a JPEG is decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 of its size that
-    leaves no side shorter than `image_size`: libjpeg leaves out the frequencies that the resize would.
+    leaves no side shorter than `image_size`. libjpeg then skips frequencies that the resize would remove.
     """
     if backbone.jpeg_decode is JpegDecode.full:
         return _decode_full(encoded)
@@ -31,8 +31,8 @@ def _decode_reduced(encoded: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
 def resize(image: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
     """[..., height, width, 3] in 0-255 -> float32 [..., size, size, 3] in `backbone.value_range`.
 
-    The whole image is squeezed to a square, without a crop. Bicubic and Lanczos may overshoot the
-    range: clipped, as an image file would.
+    The whole image is resized to a square, without a crop. Bicubic and Lanczos can overshoot 0-255, so pixels are
+    clipped to it.
     """
     size = (backbone.image_size, backbone.image_size)
     pixels = tf.image.resize(image, size, method=backbone.resize_method.name, antialias=backbone.antialias)
@@ -41,7 +41,7 @@ def resize(image: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
 
 
 def preprocessing(backbone: BackboneConfig) -> dict[str, object]:
-    """What `decode` and `resize` do, in words: a part of the feature cache's key."""
+    """A description of what `decode` and `resize` do. It is part of the key of cached features and models."""
     reduced = backbone.jpeg_decode is JpegDecode.reduced
     return {
         "decode": "tf.io.decode_image, 3 channels" + (", JPEG reduced" if reduced else ""),

@@ -1,9 +1,4 @@
-"""The split: a pure function of a table. Table in, the same table with a `split` column out.
-
-Every rule takes columns `object_id` (str, SHA-1 with or without extension) and `label` (0 or 1), in any
-order of the rows, and returns the rows sorted by object id with a str column `split` of SPLITS. Each
-image is in exactly one split; that is asserted on every call.
-"""
+"""A table of images is split by the configured rule; a split is counted, compared and checked."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kesikaran.config.schema import Balance, Rule, SplitConfig
+from kesikaran.config.schema import Rule, SplitConfig
 from kesikaran.core.errors import InputError, printable
 from kesikaran.data import near_duplicates, split_rules
 from kesikaran.data.split_rules import SPLITS
@@ -21,16 +16,18 @@ def apply(config: SplitConfig, table: pd.DataFrame, given: pd.DataFrame | None =
     """Split `table` by the configured rule.
 
     Args:
-        table: further columns are kept; `config.group`, `stratify` and `order` name some of them.
-        given: the table of `split.file`, for `from_file`.
+        table: as every rule takes it; `config.group`, `stratify` and `order` name further columns of it.
+        given: the table of `split.file`, for the rule `from_file`.
+
+    Returns:
+        As every rule does.
 
     Raises:
         InputError: a named column is missing, a split is left without an image, or train without one of a class.
     """
     need_columns(config, table)
     if config.rule is Rule.sha1_low_byte:
-        (t0, t1), (v0, v1) = config.test, config.validation
-        result = split_rules.sha1_low_byte(table, (t0, t1), (v0, v1), config.balance is Balance.minority, config.group)
+        result = split_rules.sha1_low_byte(table, config)
     elif config.rule is Rule.sha1_fold:
         result = split_rules.sha1_fold(table, config.fold, config.folds, config.group)
     elif config.rule is Rule.blocks:
@@ -55,16 +52,14 @@ def need_columns(config: SplitConfig, table: pd.DataFrame) -> None:
             raise InputError(
                 f"split.{setting}={column}: a run looks for near-duplicates among at most "
                 f"{near_duplicates.MOST_IMAGES:,} images, and here are {len(table):,}; give a label file with a column "
-                f"{column} "
-                "(scripts/near_duplicates.py writes one)"
+                f"{column} (kesikaran data near-duplicates writes one)"
             )
         others = [printable(c) for c in table.columns if c != "object_id"]
         raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
 
 
 def groups(config: SplitConfig, table: pd.DataFrame) -> np.ndarray | None:
-    """What the rule keeps together of `table`: [n], equal for images of one group or block. None: every image stands
-    alone."""
+    """[n], equal for images that the rule keeps together, in one group or block. None: the rule keeps none together."""
     if config.group:
         return split_rules.group_names(table, config.group).to_numpy()
     if config.rule is Rule.blocks:
@@ -73,7 +68,7 @@ def groups(config: SplitConfig, table: pd.DataFrame) -> np.ndarray | None:
 
 
 def moves(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Images by their side in two splits: rows old, columns new, each SPLITS and `absent`.
+    """The number of images by their side in two splits: rows old, columns new, each SPLITS and `absent`.
 
     Raises:
         InputError: the two share no image.
@@ -98,7 +93,7 @@ def rows(table: pd.DataFrame, side: str) -> np.ndarray:
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Images by split (rows, in the order of SPLITS, and `sum`) and label (columns 0, 1, `sum`)."""
+    """The number of images by split (rows SPLITS and `sum`) and label (columns 0, 1 and `sum`)."""
     result = pd.crosstab(table["split"], table["label"]).reindex(index=list(SPLITS), columns=[0, 1], fill_value=0)
     result["sum"] = result.sum(axis=1)
     result.loc["sum"] = result.sum()
@@ -106,7 +101,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """32 hex digits that name the split: who is in it, with which label, on which side. Any order of rows."""
+    """32 hex digits of a hash of all (object_id, label, split), the same for any order of the rows."""
     lines = sorted(table["object_id"] + "," + table["label"].astype(str) + "," + table["split"])
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 

@@ -1,63 +1,67 @@
-"""The rules by which a table of images is split. Table in, the same table with a `split` column out."""
+"""The rules by which a table of images is split. Table in, the same table with a `split` column out.
+
+Every rule takes a table with the columns `object_id` (str, SHA-1 with or without extension) and `label` (0 or 1) in any
+order of the rows; further columns are kept. It returns the rows sorted by object id with a str column `split`, one of
+SPLITS. Each image is in exactly one split; that is asserted on every call.
+"""
 
 import numpy as np
 import pandas as pd
 
+from kesikaran.config.schema import Balance, SplitConfig
 from kesikaran.core.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
 
-def sha1_low_byte(
-    table: pd.DataFrame,
-    test: tuple[int, int] = (0, 25),
-    validation: tuple[int, int] = (25, 50),
-    balance: bool = True,
-    group: str | None = None,
-    pinned: pd.DataFrame | None = None,
-) -> pd.DataFrame:
+def sha1_low_byte(table: pd.DataFrame, config: SplitConfig, pinned: pd.DataFrame | None = None) -> pd.DataFrame:
     """Split by the low byte of each image's SHA-1, the article's rule.
 
-    The name up to its first dot is the SHA-1 in hex; its last two digits are a number 0-255. A
-    number in [test[0], test[1]) is test, in [validation[0], validation[1]) validation, else train.
-    With `balance`, test and validation each keep as many of either label as the rarer one has, the
-    first ones by object id, and the surplus goes to train.
+    The name up to its first dot is the SHA-1 in hex; its last two digits are a number 0-255. An image is in test where
+    the number is in [test[0], test[1]), in validation where it is in [validation[0], validation[1]), else in train.
 
     Args:
-        group: a column whose equal values stay together: the smallest object id of a group decides for
-            all of it; a blank is no group. Balancing moves whole groups of the commoner label alone, so the
-            commoner label can end below the rarer one, and above it only by images that share groups with
-            the rarer.
-        pinned: an earlier split (`object_id`, `split`): its images stay where they were, so that none
-            that was trained on comes into test; `balance` counts them and chooses among the new ones.
+        config: `test` and `validation`, which are these two windows, and
+
+            - `balance`: with `minority`, test and validation each keep as many images of either label as there are of
+              the rarer one, the first ones by object id; the surplus goes to train.
+            - `group`: a column whose equal values stay together. The smallest object id of a group decides for the
+              whole group; a blank is no group. Balancing moves whole groups that have only the commoner label. So that
+              label can end below the rarer one, and above it only by images that share groups with the rarer one.
+        pinned: an earlier split (`object_id`, `split`). Its images stay where they were, so that none that was trained
+            on comes into test; balancing counts them and chooses among the new images.
     """
+    group = config.group
     result = _sorted(table)
     low_byte = _low_byte(result, group)
     earlier = _earlier(result, pinned)
     side = earlier.where(earlier.notna(), "train").to_numpy(dtype=object, copy=True)
-    for name, (first, end) in (("test", test), ("validation", validation)):
+    for name, (first, end) in (("test", config.test), ("validation", config.validation)):
         inside = ((low_byte >= first) & (low_byte < end) & earlier.isna()).to_numpy(copy=True)
-        if balance:
+        if config.balance is Balance.minority:
             inside &= _balanced(result, inside, (earlier == name).to_numpy(), group)
         side[inside] = name
     return _partition(table, result, side)
 
 
 def sha1_fold(table: pd.DataFrame, fold: int, folds: int, group: str | None = None) -> pd.DataFrame:
-    """Fold `fold` (from 0) of `folds`, without a seed: the article's byte window, rotated.
+    """Fold `fold` (from 0) of `folds` by the article's byte windows, rotated; no seed is involved.
 
-    The test windows of all folds cover every image exactly once. Validation is the window behind test,
-    one `folds`-th of what is left. Nothing is balanced: an image moved out of test would never be tested.
+    The test windows of all folds cover every image exactly once. Validation is the window behind test, one `folds`-th
+    of what is left. Nothing is balanced: an image moved out of test would never be tested.
+
+    Args:
+        group: as in `sha1_low_byte`.
     """
     result = _sorted(table)
     return _partition(table, result, _rotated(_low_byte(result, group).to_numpy(), 256, fold, folds))
 
 
 def blocks(table: pd.DataFrame, fold: int, folds: int, block_size: int, order: str = "row") -> pd.DataFrame:
-    """As `sha1_fold`, with runs of `block_size` neighbours kept together.
+    """As `sha1_fold`, with blocks of `block_size` neighbours kept together, for sets whose neighbours are siblings.
 
-    For sets whose neighbours are siblings. The images are lined up by the column `order` (numbers), cut
-    into blocks, and the blocks dealt to the folds in the order of their smallest object ids.
+    The images are sorted by the column `order` (numbers) and cut into blocks. The folds are windows of the blocks in
+    the order of their smallest object ids.
 
     Raises:
         InputError: the column is not numeric, or there are fewer blocks than three a fold.
@@ -80,8 +84,8 @@ def stratified_random(
     """Draw test, then validation, at random with the classes of the column `stratify` in proportion.
 
     Args:
-        test_size, validation_size: below 1 a share of all images (rounded), else a number of images.
-            Exact: what the classes' shares leave open goes to the largest remainders.
+        test_size, validation_size: below 1 a share of all images (rounded), else a number of images. The sizes are
+            exact: what the rounded shares of the classes leave open goes to the largest remainders.
 
     Raises:
         InputError: nothing is left to train on, or a class is too small to be drawn from.
@@ -105,10 +109,10 @@ def stratified_random(
 
 
 def from_table(table: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
-    """The split that `given` (columns object_id, label, split) says, by SHA-1.
+    """The split of `given` (columns object_id, label, split), whose images are found by SHA-1.
 
     Raises:
-        InputError: an image of `table` is not in it, or has another label there.
+        InputError: an image of `table` is not in `given`, or has another label there.
     """
     result = _sorted(table)
     by_sha1 = given.set_index(sha1s(given["object_id"]))
@@ -134,17 +138,18 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sha1s(object_ids: pd.Series) -> pd.Series:
+    """The SHA-1 in each object id, in lower case."""
     return object_ids.str.slice(0, 40).str.lower()
 
 
 def group_names(result: pd.DataFrame, group: str) -> pd.Series:
-    """The group of each image; where the column is blank, which says nothing, the image alone."""
+    """The group of each image: the value of the column, or the image's own object id where that is blank."""
     names = result[group].astype(str)
     return names.where(names.str.strip() != "", result["object_id"])
 
 
 def block_numbers(table: pd.DataFrame, block_size: int, order: str) -> pd.Series:
-    """The number of each image's block."""
+    """The number of each image's block, int from 0, in the order of the column `order`."""
     position = pd.to_numeric(table[order], errors="coerce")
     if position.isna().any():
         raise InputError(f"split.order={order} must hold a number for every image")
@@ -152,36 +157,36 @@ def block_numbers(table: pd.DataFrame, block_size: int, order: str) -> pd.Series
 
 
 def _low_byte(result: pd.DataFrame, group: str | None) -> pd.Series:
-    """0-255, of the image or of the smallest object id of its group."""
+    """0-255: the low byte of the image's SHA-1, or of that of the smallest object id in its group."""
     ids = result["object_id"]
     decides = ids if group is None else ids.groupby(group_names(result, group)).transform("min")
     return sha1s(decides).str[-2:].map(lambda digits: int(digits, 16))
 
 
 def _earlier(result: pd.DataFrame, pinned: pd.DataFrame | None) -> pd.Series:
-    """The side of each image in the earlier split, None for a new one."""
+    """The side of each image in the earlier split; None for a new image."""
     if pinned is None:
         return pd.Series([None] * len(result), dtype=object)
     return sha1s(result["object_id"]).map(pinned.set_index(sha1s(pinned["object_id"]))["split"]).astype(object)
 
 
 def _balanced(result: pd.DataFrame, inside: np.ndarray, pinned: np.ndarray, group: str | None) -> np.ndarray:
-    """bool [n]: which of `inside` a split keeps beside what is `pinned` to it. See `sha1_low_byte`."""
+    """bool [n]: the images of `inside` that a split keeps beside those `pinned` to it. See `sha1_low_byte`."""
     ones = result["label"].to_numpy() == 1
     both = inside | pinned
     keep = min(int((both & ones).sum()), int((both & ~ones).sum()))
     kept = inside.copy()
     for label in (ones, ~ones):
         budget = keep - int((pinned & label).sum())
-        mine = inside & label
+        candidates = inside & label
         if group is None:
-            kept &= ~mine | (np.cumsum(mine) <= budget)
+            kept &= ~candidates | (np.cumsum(candidates) <= budget)
             continue
         groups = group_names(result, group)
-        pure = mine & ~groups.isin(set(groups[inside & ~label])).to_numpy()
-        budget -= int((mine & ~pure).sum())
+        pure = candidates & ~groups.isin(set(groups[inside & ~label])).to_numpy()
+        budget -= int((candidates & ~pure).sum())
         fit = set()
-        # In the order of the smallest object ids; a group too large for what is left is passed over.
+        # In the order of the smallest object ids; a group larger than what is left of the budget is passed over.
         for name, size in groups[pure].value_counts(sort=False).reindex(groups[pure].drop_duplicates()).items():
             if size <= budget:
                 fit.add(name)
@@ -191,7 +196,7 @@ def _balanced(result: pd.DataFrame, inside: np.ndarray, pinned: np.ndarray, grou
 
 
 def _rotated(slot: np.ndarray, slots: int, fold: int, folds: int) -> np.ndarray:
-    """Sides from positions on a ring of `slots`: test is the fold's arc, validation the arc behind it."""
+    """The side of each position on a ring of `slots`: test is the fold's arc, validation the arc behind it."""
     first, end = slots * fold // folds, slots * (fold + 1) // folds
     validation = max(1, (slots - (end - first)) // folds)
     behind = (slot - end) % slots
@@ -200,7 +205,7 @@ def _rotated(slot: np.ndarray, slots: int, fold: int, folds: int) -> np.ndarray:
 
 
 def _partition(before: pd.DataFrame, after: pd.DataFrame, side: np.ndarray) -> pd.DataFrame:
-    """`after` with its sides, once it is sure that each image is in exactly one split and none is lost."""
+    """`after` with the column `split`. Asserts that each image of `before` is in exactly one split."""
     after = after.assign(split=side.astype(str))
     ids = after["object_id"]
     if ids.duplicated().any():

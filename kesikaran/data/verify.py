@@ -1,4 +1,4 @@
-"""Whether an object store is what its names and its label.csv say."""
+"""Check an object store against its file names, its decoder and its label.csv."""
 
 import json
 import math
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from kesikaran.core import files, parallel, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import image_file, ingest, label_file, object_store
+from kesikaran.data import image_file, label_file, object_store
 
 _STATE = ".verified.json"
 _AHEAD = 64
 _EXTENSIONS = {".jpg": (".jpg", ".jpeg", ".jpe", ".jfif"), ".png": (".png",)}
-_SAVE_EVERY = 5000  # objects: what an interruption may cost
+_SAVE_EVERY = 5000  # objects, the most that are read once more after an interruption
 
 
 @dataclass(frozen=True)
 class Result:
-    """wrong: (path, reason). checked: objects read now. skipped: verified before and unchanged since."""
+    """wrong: (path, reason). checked: objects read now. skipped: objects verified before and unchanged since then."""
 
     wrong: list[tuple[str, str]]
     checked: int
@@ -30,18 +30,20 @@ class Result:
 def verify(data: Path, everything: bool = False) -> Result:
     """Check `data/images` against its names, its decoder and `data/label.csv`.
 
-    Wrong is: an object whose bytes have another SHA-1 than its name, that is no whole JPEG or PNG, whose
-    name is no SHA-1 or has the extension of another kind (a run goes by the content), that lies in another
-    folder than its name says or in two, that has no row; a row without an object. What was right at an
-    earlier call and has the same size and modification time is not read again, unless `everything` is asked
-    for.
+    An object is wrong where its bytes have another SHA-1 than its name, it is no whole JPEG or PNG, its name is no
+    SHA-1 or has the extension of the other kind (a run goes by the content), it lies in another folder than its name
+    says or in two, or label.csv has no row for it. A row without an object is wrong too.
+
+    Args:
+        everything: read also the objects that an earlier call found right and that still have the same size and
+            modification time.
 
     Raises:
-        InputError: no such folder, no or a malformed label.csv, `data` is not writable or in use.
+        InputError: no such folder, label.csv is missing or malformed, `data` is not writable or in use.
     """
     if not (data / "images").is_dir():
         raise InputError(f"{data} has no folder images; give the folder that an ingest wrote to")
-    with ingest.alone(data):
+    with object_store.alone(data):
         return _verify(data, everything)
 
 
@@ -68,13 +70,13 @@ def _verify(data: Path, everything: bool) -> Result:
             warnings.catch_warnings(),
             closing(parallel.ordered(_check, todo, _AHEAD)) as results,
         ):
-            warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
+            warnings.simplefilter("ignore")  # Pillow warns about files that are reported here
             for path, reason in results:
                 checked += 1
                 if reason:
                     wrong.append((str(path), reason))
                 else:
-                    right[_key(path, images)] = marks[path]  # of before it was read: a change meanwhile is seen
+                    right[_key(path, images)] = marks[path]  # taken before the read, so that a change meanwhile is seen
                 if checked % _SAVE_EVERY == 0:
                     _save(data, right)
                 bar.update()
@@ -84,7 +86,7 @@ def _verify(data: Path, everything: bool) -> Result:
 
 
 def _list(images: Path) -> tuple[list[Path], list[tuple[str, str]]]:
-    """(every object of either layout, sorted; what does not belong there)."""
+    """(every object of either layout, sorted; (path, reason) of what is in the wrong place)."""
     objects: list[Path] = []
     wrong: list[tuple[str, str]] = []
     for path in sorted(images.iterdir()):
@@ -107,7 +109,7 @@ def _list(images: Path) -> tuple[list[Path], list[tuple[str, str]]]:
 
 
 def _check(path: Path) -> str | None:
-    """Why an object is wrong, None where it is right."""
+    """Why an object is wrong; None where it is right."""
     try:
         if not object_store.is_object_id(path.name):
             return "its name is no SHA-1"
@@ -125,7 +127,7 @@ def _key(path: Path, images: Path) -> str:
 
 
 def _mark(path: Path) -> list[int]:
-    """Size and time of change, by which an object is known to be the one that was verified."""
+    """[size in bytes, modification time in ns]: both unchanged, the object counts as unchanged. Empty: no file."""
     try:
         status = path.stat()
     except OSError:  # a broken link: `_check` says so
@@ -136,7 +138,7 @@ def _mark(path: Path) -> list[int]:
 def _state(path: Path) -> dict[str, list[int]]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # then all is verified anew
+    except (OSError, ValueError):  # no or a damaged state: all objects are verified again
         return {}
     return state if isinstance(state, dict) else {}
 

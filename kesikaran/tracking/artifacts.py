@@ -1,4 +1,4 @@
-"""Reading what a run has left: its predictions, its texts, its label doubts."""
+"""Reading the artifacts of a run: its predictions, its texts, its label doubts."""
 
 import tempfile
 from pathlib import Path
@@ -15,10 +15,10 @@ OOF_PREDICTIONS = "oof_predictions.parquet"  # of a cross-validation's parent ru
 
 
 def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
-    """The images of a run and what it said of them, as `report.write` (or, of all folds, `crossval.pool`) left it.
+    """A run's table of predictions; with `OOF_PREDICTIONS`, that of all folds of a cross-validation.
 
     Returns:
-        Columns object_id, label (0 or 1), logit (finite), probability, and what else the file has.
+        Columns object_id, label (0 or 1), logit (finite), probability, and the file's further columns.
 
     Raises:
         InputError: no such run, it has no such file, or the file is damaged.
@@ -42,10 +42,10 @@ def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
 
 
 def text(run_id: str, file: str) -> str:
-    """A text file among a run's artifacts.
+    """The content of a text file among a run's artifacts.
 
     Raises:
-        InputError: no such run, it has no such file, or the file is no text.
+        InputError: no such run, it has no such file, or the file is not UTF-8.
     """
     with run_store.reading(f"{file} of run {run_id}") as client:
         if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
@@ -58,13 +58,17 @@ def text(run_id: str, file: str) -> str:
 
 
 def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
-    """(run id, `label_doubts.csv`) of a sweep; where none is named, of the latest finished one that has it.
+    """The table of doubtful labels of a cross-validation.
+
+    Args:
+        run_id: its parent run; None: the latest finished one that has the table.
 
     Returns:
-        Of the table the columns object_id (str), label (int), probability and loss (float), in its order.
+        (run id, the columns object_id (str), label (int), probability and loss (float) of `label_doubts.csv`), the rows
+        in the file's order.
 
     Raises:
-        InputError: there is no store yet, no such run, no such table, or it is not what `crossval.doubts` gives.
+        InputError: there is no store yet, no such run, no such table, or the table is damaged.
     """
     remedy = "python -m kesikaran.train experiment=cv makes one"
     columns = {"object_id": str, "label": int, "probability": float, "loss": float}
@@ -82,5 +86,5 @@ def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
                         raise InputError(
                             f"label_doubts.csv of run {found} is damaged: {errors.first_line(error)}"
                         ) from None
-    which = f"run {run_id} has" if run_id else f"no finished run in {run_store.address()[0]} has"
+    which = f"run {run_id} has" if run_id else f"no finished run in {run_store.shown_address()} has"
     raise InputError(f"{which} no label_doubts.csv; the parent run of a cross-validation has: {remedy}")

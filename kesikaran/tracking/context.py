@@ -1,6 +1,6 @@
-"""What a run knows of its surroundings: the sweep that it belongs to, what that sweep varies, the code that runs.
+"""The surroundings of a run: the sweep that it belongs to, the settings that the sweep varies, the version of the code.
 
-The sweep is known by two environment variables, because these reach the jobs under every launcher.
+Two environment variables tell a job its sweep, because environment variables reach the jobs under every launcher.
 """
 
 import os
@@ -10,37 +10,39 @@ from kesikaran import __version__
 from kesikaran.core import paths
 
 SWEEP_TAG = "sweep_id"
-OVERRIDES_TAG = "overrides"  # JSON: what a job has of what its sweep varies
+OVERRIDES_TAG = "overrides"  # JSON: a job's values, by name, of the settings that its sweep varies
 
 SWEEP_ENV = "KESIKARAN_SWEEP_ID"
 VARIED_ENV = "KESIKARAN_SWEEP_VARIES"
 
 
 def enter_sweep(sweep_id: str, varied: list[str]) -> None:
-    """From now on jobs of this process and of its children belong to the sweep, which varies the settings `varied`."""
+    """From now on runs of this process and of its children are jobs of the sweep. varied: names of the settings that
+    the sweep varies."""
     os.environ[SWEEP_ENV] = sweep_id
     os.environ[VARIED_ENV] = " ".join(varied)
 
 
 def leave_sweep() -> None:
-    """From now on jobs belong to no sweep."""
+    """From now on runs of this process and of its children belong to no sweep."""
     os.environ.pop(SWEEP_ENV, None)
     os.environ.pop(VARIED_ENV, None)
 
 
 def open_sweep_id() -> str | None:
-    """The parent run that this process's jobs belong to; None outside a sweep."""
+    """The id of the sweep's parent run; None outside a sweep."""
     return os.environ.get(SWEEP_ENV)
 
 
 def job_overrides(words: list[str]) -> dict[str, str]:
-    """Of a job's overrides those that its sweep varies, by name. Empty outside a sweep."""
+    """Those of a job's overrides (`key=value`) that its sweep varies, by name. Empty outside a sweep."""
     varied = os.environ.get(VARIED_ENV, "").split()
     return {key: value for key, _, value in (word.partition("=") for word in words) if key in varied}
 
 
 def code_version() -> dict[str, str]:
-    """The code that runs: its version, its commit, and whether the tree was dirty; "unknown" without git."""
+    """Tags for the version of the code: the package's version, the commit, and whether the working tree is dirty.
+    Without git the last two are "unknown", or the commit is `$KESIKARAN_GIT_COMMIT`."""
     commit, dirty = os.environ.get("KESIKARAN_GIT_COMMIT", "unknown"), "unknown"
     root = paths.checkout()
     if root and (root / ".git").exists():

@@ -1,4 +1,4 @@
-"""Reading runs: found by id or name, and the jobs of a sweep."""
+"""Reading runs: a run by its id or name, and the jobs of a sweep."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _LISTED = 10  # runs of one name that an error lists
 
 @dataclass(frozen=True)
 class Record:
-    """A run as the store has it. status: MLflow's word, FINISHED where it ended well. experiment: its name. metrics:
+    """A run as the store has it. status: MLflow's, FINISHED where the run ended well. experiment: its name. metrics:
     the last value of each."""
 
     run_id: str
@@ -31,7 +31,7 @@ class Record:
 
     @property
     def is_sweep(self) -> bool:
-        """Whether it is the parent run of a sweep, which has jobs and no model of its own."""
+        """Whether the run is the parent of a sweep, which has jobs and no model of its own."""
         return self.tags.get(SWEEP_TAG) == self.run_id
 
 
@@ -39,7 +39,7 @@ def find(word: str) -> Record:
     """The run of this id, of this unique beginning of an id (6 hex digits or more), or of this name.
 
     Raises:
-        InputError: there is no store, no such run or one that was deleted, several of that name or beginning.
+        InputError: there is no store, no such run, a deleted run, or several runs of that name or beginning.
     """
     with run_store.reading(f"run {printable(word)}") as client:
         if re.fullmatch("[0-9a-f]{32}", word):
@@ -53,7 +53,7 @@ def find(word: str) -> Record:
         return found[0]
     if not found:
         raise InputError(
-            f"there is no run {printable(word)} in {run_store.address()[0]}; give the id or the name of one"
+            f"there is no run {printable(word)} in {run_store.shown_address()}; give the id or the name of one"
         )
     listed = ", ".join(f"{run.run_id} ({run.status})" for run in found[:_LISTED])
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
@@ -61,10 +61,10 @@ def find(word: str) -> Record:
 
 
 def finished(word: str) -> Record:
-    """`find`, of a run that ended well.
+    """The run that `find` finds, which must have ended well.
 
     Raises:
-        InputError: as `find`; it is FAILED, KILLED or still RUNNING.
+        InputError: as `find`; or the run is FAILED, KILLED or still RUNNING.
     """
     record = find(word)
     if record.status != "FINISHED":
@@ -73,7 +73,7 @@ def finished(word: str) -> Record:
 
 
 def jobs(sweep_id: str) -> list[Record]:
-    """The jobs of a sweep, in their order.
+    """The jobs of a sweep, in the order of their starts.
 
     Raises:
         InputError: there is no store, or it cannot be read.
@@ -84,7 +84,7 @@ def jobs(sweep_id: str) -> list[Record]:
 
 
 def settings(run: Record) -> dict[str, str]:
-    """A run's params; a sweep's parent, which has none, stands for its jobs: the first one's, none where it is gone.
+    """A run's params. The parent run of a sweep has none: those of its first job, empty where there is no job left.
 
     Raises:
         InputError: as `jobs`.
@@ -95,8 +95,8 @@ def settings(run: Record) -> dict[str, str]:
 
 
 def sweep_jobs(sweep_id: str) -> pd.DataFrame:
-    """The jobs of a sweep in their order: columns `run_id`, `status`, `split_fingerprint` and `gate` (None where a job
-    has none), `overrides.*` (what the sweep varies), `params.*` and `metrics.*`."""
+    """The jobs of a sweep in the order of their starts: columns `run_id`, `status`, `split_fingerprint` and `gate`
+    (None where a job has none), `overrides.*` (the settings that the sweep varies), `params.*` and `metrics.*`."""
     rows = []
     for job in jobs(sweep_id):
         row: dict[str, Any] = {"run_id": job.run_id, "status": job.status}
@@ -108,6 +108,7 @@ def sweep_jobs(sweep_id: str) -> pd.DataFrame:
 
 
 def get(client: mlflow.MlflowClient, run_id: str) -> Record:
+    """The run of an id. Raises InputError where it is deleted, and MLflow's exception where there is none."""
     run = client.get_run(run_id)
     if run.info.lifecycle_stage == "deleted":
         raise InputError(f"run {run_id} is deleted; mlflow runs restore --run-id {run_id} brings it back")
@@ -115,7 +116,7 @@ def get(client: mlflow.MlflowClient, run_id: str) -> Record:
 
 
 def search(client: mlflow.MlflowClient, query: str, order: str = "attributes.start_time DESC") -> list[Record]:
-    """The runs of all experiments that a query finds; deleted ones are in none."""
+    """The runs of all experiments that a query finds, without deleted runs."""
     experiments = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
     found: list[Record] = []
     token = None

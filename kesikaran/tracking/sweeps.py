@@ -1,4 +1,4 @@
-"""The parent run of a sweep: opened before the first job, closed with what is known at the end."""
+"""The parent run of a sweep: opened before the first job, closed after the last."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from kesikaran.tracking.runs import Run
 
 @terminal.sheltered()
 def open_sweep(experiment: str, name: str) -> str:
-    """Make the parent run of a sweep and return its id. It is not the active run: its jobs are."""
+    """Make the parent run of a sweep and return its id. It does not become MLflow's active run."""
     experiment_id = run_store.open_experiment(experiment)
     client = mlflow.MlflowClient()
     parent = client.create_run(experiment_id, tags={**resolve_tags(), **context.code_version()}, run_name=name)
@@ -24,9 +24,10 @@ def open_sweep(experiment: str, name: str) -> str:
 
 @contextmanager
 def closing_sweep(sweep_id: str, status: str) -> Iterator[tuple[Run, pd.DataFrame]]:
-    """The parent run once more, and its jobs (see `records.sweep_jobs`), for what is known at the end.
+    """The parent run and its jobs (see `queries.sweep_jobs`), for what is written once all jobs have ended.
 
-    It ends as `status`; as FAILED if something is raised, or where FINISHED is said and a job is not.
+    The parent run ends as `status`; as FAILED where something is raised, or where `status` is FINISHED and a job ended
+    otherwise.
     """
     with terminal.sheltered():
         client = mlflow.MlflowClient()

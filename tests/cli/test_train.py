@@ -17,6 +17,8 @@ import pytest
 from conftest import Done, Made, encoded, store, write_labels
 from omegaconf import OmegaConf
 
+from kesikaran.config.schema import SplitConfig
+
 LOAD = """
 import json, sys
 import numpy as np, pandas as pd, tensorflow as tf
@@ -113,7 +115,7 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
 
     done, run = finished
     assert run.info.status == "FINISHED"
-    table = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table)
+    table = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table, SplitConfig())
 
     # Params: the whole config, and config.yaml the same
     assert set(run.data.params) == set(compose.known_keys())
@@ -318,7 +320,8 @@ def test_a_split_from_a_file(
     """The script's file repeats the run that made the split itself."""
     from kesikaran.data import label_file, split_rules
 
-    table = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table)[["object_id", "label", "split"]]
+    table = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table, SplitConfig())
+    table = table[["object_id", "label", "split"]]
     table.columns = pd.Index(["objectId", "value", "type"])
     table.to_csv(tmp_path / "split_label.csv", index=False)
     words = [*made.words, "tracking.log_model=false"]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from conftest import mutated, one_line
 
+from kesikaran.config.schema import SplitConfig
 from kesikaran.core.errors import InputError
 from kesikaran.data import label_file, object_store, split, split_rules
 
@@ -112,7 +113,7 @@ def test_a_thousand_mutated_splits_end_in_a_split_or_in_one_line(
 ) -> None:
     (tmp_path / "label.csv").write_text(WHOLE)
     table = label_file.read_labels(tmp_path / "label.csv").table
-    now = split_rules.sha1_low_byte(table)
+    now = split_rules.sha1_low_byte(table, SplitConfig())
     done = 0
     messages: list[str] = []
     for given in mutated_splits:
@@ -124,7 +125,7 @@ def test_a_thousand_mutated_splits_end_in_a_split_or_in_one_line(
             elif use == "--against":
                 assert split.moves(given, now).to_numpy().sum() >= len(table)
             else:
-                assert len(split_rules.sha1_low_byte(table, pinned=given)) == len(table)
+                assert len(split_rules.sha1_low_byte(table, SplitConfig(), pinned=given)) == len(table)
             done += 1
         except InputError as error:
             messages.append(str(error))
@@ -170,14 +171,3 @@ def test_a_file_that_is_no_split(tmp_path: Path, content: str, says: str) -> Non
     (tmp_path / "split.csv").write_text(content)
     with pytest.raises(InputError, match=says):
         label_file.read_split(tmp_path / "split.csv")
-
-
-def test_of_an_object_in_both_layouts_the_flat_one_counts(tmp_path: Path) -> None:
-    for name in (f"{A}.jpg", f"{B}.jpg"):
-        (tmp_path / name[:2]).mkdir()
-        (tmp_path / name[:2] / name).touch()
-    (tmp_path / f"{A}.jpg").touch()
-    assert object_store.objects(tmp_path) == {
-        f"{A}.jpg": tmp_path / f"{A}.jpg",
-        f"{B}.jpg": tmp_path / "bb" / f"{B}.jpg",
-    }

@@ -15,6 +15,7 @@ from conftest import Done, Made, encoded, store, write_labels
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from kesikaran.config.schema import SplitConfig
 from kesikaran.data import image_file, label_file, near_duplicates, split_rules
 
 # ---- pairs and clusters
@@ -238,19 +239,19 @@ def test_the_label_files_own_column_goes_first(
     planted: tuple[Made, dict[str, str]],
     tmp_path: Path,
 ) -> None:
-    """As scripts/near_duplicates.py writes it: here every image is alone, so the split is the article's."""
+    """As kesikaran data near-duplicates writes it: here every image is alone, so the split is the article's."""
     made, _ = planted
     table = pd.read_csv(made.labels)
     table["near_duplicate"] = [f"c{i}" for i in range(len(table))]
     table.to_csv(tmp_path / "label.csv", index=False)
     _, run, split_of, listed = sides(f"data.labels={tmp_path / 'label.csv'}", "split.group=near_duplicate")
-    plain = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table).set_index("object_id")["split"]
-    assert split_of.to_dict() == plain.to_dict()
+    plain = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table, SplitConfig())
+    assert split_of.to_dict() == plain.set_index("object_id")["split"].to_dict()
     assert listed is None
     assert run.data.metrics["leak/near_duplicates_across_splits"] == 0
 
 
-# ---- scripts/near_duplicates.py
+# ---- kesikaran data near-duplicates
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Done, encoded, make_images, store, write_labels
 
-from kesikaran.data import image_file, ingest, verify
+from kesikaran.data import image_file, object_store, verify
 
 Script = Callable[..., Done]
 
@@ -172,7 +172,7 @@ def test_bad_input_is_one_line(data: Path, script: Script) -> None:
         assert line.startswith("error: ")
         assert words in line
 
-    with ingest.alone(data):
+    with object_store.alone(data):
         says("another ingest or verify is at work")
     (data / "label.csv").write_text("objectId,value\ncat.jpg,1\n")
     says("is not a SHA-1 file name")

@@ -11,7 +11,7 @@ from conftest import Done, Made
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from kesikaran.config.schema import DecisionConfig, DecisionRule, TunedMetric
+from kesikaran.config.schema import DecisionConfig, DecisionRule, SplitConfig, TunedMetric
 from kesikaran.core.errors import InputError
 from kesikaran.metrics import binary, decisions, scores
 from kesikaran.metrics.decisions import Decision
@@ -240,7 +240,7 @@ def test_the_test_split_chooses_nothing(
     from kesikaran.data import label_file, split_rules
     from kesikaran.tracking import artifacts
 
-    table = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table)
+    table = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table, SplitConfig())
     turned = table.assign(label=np.where(table["split"] == "test", 1 - table["label"], table["label"]))
     for name, rows in (("as_made", table), ("turned", turned)):
         rows = rows[["object_id", "label", "split"]]

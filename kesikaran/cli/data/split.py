@@ -29,6 +29,7 @@ def main() -> None:
     )  # fmt: skip
     arguments = parser.parse_args()
     with door.opened():
+        from kesikaran.config.schema import SplitConfig
         from kesikaran.data import label_file, split, split_rules
 
         labels = label_file.read_labels(arguments.labels)
@@ -38,7 +39,8 @@ def main() -> None:
             columns = ", ".join(labels.table.columns.drop(["object_id", "row"]))
             raise InputError(f"--group {arguments.group} is no column of {arguments.labels}; it has: {columns}")
         earlier = {path: label_file.read_split(path) for path in (arguments.against, arguments.pin) if path}
-        table = split_rules.sha1_low_byte(labels.table, group=arguments.group, pinned=earlier.get(arguments.pin))
+        config = SplitConfig(group=arguments.group)
+        table = split_rules.sha1_low_byte(labels.table, config, pinned=earlier.get(arguments.pin))
         split.need_both_classes(table)
         moved = {path: split.moves(old, table) for path, old in earlier.items()}
         for path in (arguments.labels, *earlier):

@@ -1,0 +1,87 @@
+"""The work of an ingest on one file: read, checked, converted where needed, and written beside the store."""
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from kesikaran.core import files
+from kesikaran.data import image_file
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """A usable file. object_id: of its object. converted: the kind of conversion, None where there was none."""
+
+    path: Path
+    label: int
+    object_id: str
+    converted: str | None
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What is done with each file, on many threads.
+
+    known: SHA-1 -> (object id, label) of label.csv. stored: file name -> path of the store. incoming: the folder of new
+    objects.
+    """
+
+    known: dict[str, tuple[str, int]]
+    stored: dict[str, Path]
+    incoming: Path
+    link: bool
+    max_megapixels: float
+
+    def take(self, file: tuple[Path, int]) -> ReadFile | str:
+        """Read and check a file, and write it to `incoming` where the store lacks it. A str: why it is refused."""
+        path, label = file
+        try:
+            encoded = image_file.read(path)
+            object_id = self.known.get(_sha1(encoded), ("", 0))[0]
+            if object_id and self._has(object_id, encoded):  # an earlier call has decoded it
+                return ReadFile(path, label, object_id, None)
+            image, extension = image_file.decode(encoded, self.max_megapixels)
+            conversion = image_file.convert(image)
+        except image_file.BadImage as reason:
+            return str(reason)
+        if conversion:
+            encoded, extension = conversion[0], ".png"
+        sha1 = _sha1(encoded)
+        object_id = self.known.get(sha1, (sha1 + extension, 0))[0]
+        if not self._has(object_id, encoded):
+            self._bring(object_id, encoded, path if self.link and not conversion else None)
+        return ReadFile(path, label, object_id, conversion[1] if conversion else None)
+
+    def _has(self, object_id: str, encoded: bytes) -> bool:
+        place = self.stored.get(object_id)
+        return place is not None and place.is_file() and place.stat().st_size == len(encoded)
+
+    def _bring(self, object_id: str, encoded: bytes, source: Path | None) -> None:
+        """Put an object into `incoming`, as a hard link to `source` where one is given and can be made.
+
+        By rename: an object that is there may be a hard link to a file of the user's, which must not be written to.
+        """
+        aside = self.incoming / f".{object_id}.{threading.get_ident()}"
+        if not (source and _linked(source, aside)):
+            files.write_whole(self.incoming / object_id, encoded, durable=False)
+            return
+        try:
+            os.replace(aside, self.incoming / object_id)
+        finally:
+            aside.unlink(
+                missing_ok=True
+            )  # still there where both names were links to one file: the rename does nothing
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(os.path.realpath(source), target)  # of a symbolic link the link itself may be linked
+    except OSError:
+        return False
+    return True
+
+
+def _sha1(encoded: bytes) -> str:
+    return hashlib.sha1(encoded, usedforsecurity=False).hexdigest()
