@@ -86,5 +86,5 @@ def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
                         raise InputError(
                             f"label_doubts.csv of run {found} is damaged: {errors.first_line(error)}"
                         ) from None
-    which = f"run {run_id} has" if run_id else f"no finished run in {run_store.shown_address()} has"
-    raise InputError(f"{which} no label_doubts.csv; the parent run of a cross-validation has: {remedy}")
+    which = f"run {run_id} has no" if run_id else f"no finished run in {run_store.shown_address()} has a"
+    raise InputError(f"{which} label_doubts.csv; the parent run of a cross-validation has: {remedy}")

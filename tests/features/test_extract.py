@@ -150,34 +150,6 @@ def test_other_preprocessing_is_another_key(change: dict[str, Any], net: Any, co
     assert extract.cache_key(dataclasses.replace(net, handle="moved"), config) == key
 
 
-@pytest.mark.parametrize(
-    ("kind", "height", "width", "decoded"),
-    [
-        ("JPEG", 63, 80, (63, 80)),
-        ("JPEG", 64, 80, (32, 40)),
-        ("JPEG", 300, 200, (75, 50)),
-        ("JPEG", 256, 999, (32, 125)),
-        ("JPEG", 2000, 3000, (250, 375)),
-        ("PNG", 300, 200, (300, 200)),
-    ],
-)
-def test_a_large_jpeg_is_decoded_smaller_where_asked(
-    kind: str, height: int, width: int, decoded: tuple[int, int], config: Any
-) -> None:
-    import tensorflow as tf
-
-    from kesikaran.data import preprocess
-
-    across = np.sin(np.arange(width) / 40)[None, :, None] + np.cos(np.arange(height) / 30)[:, None, None]
-    pixels = np.repeat((across * 50 + 120).astype(np.uint8), 3, axis=2)
-    reduced = dataclasses.replace(config, jpeg_decode=JpegDecode.reduced)
-    content = tf.constant(encoded(pixels, kind))
-    full, small = preprocess.decode(content, config), preprocess.decode(content, reduced)
-    assert tuple(full.shape) == (height, width, 3)
-    assert tuple(small.shape) == (*decoded, 3)
-    np.testing.assert_allclose(preprocess.resize(small, config), preprocess.resize(full, config), atol=0.03)
-
-
 @pytest.mark.parametrize("damage", ["flip a byte", "cut short", "empty"])
 def test_a_damaged_shard_is_set_aside_and_computed_again(
     damage: str, made: Made, net: Any, config: Any, cache: Path, capsys: pytest.CaptureFixture[str]

@@ -174,7 +174,7 @@ def test_a_server_as_the_store(
     assert refusal(artifacts.text, "0" * 32, "a.txt").startswith(
         f"a.txt of run {'0' * 32} cannot be read from {shown}: "
     )
-    assert refusal(artifacts.label_doubts, "").startswith(f"no finished run in {shown} has no label_doubts.csv; ")
+    assert refusal(artifacts.label_doubts, "").startswith(f"no finished run in {shown} has a label_doubts.csv; ")
     mlflow.MlflowClient().delete_experiment(run.experiment_id)
     assert f"experiment 'records' is deleted in {shown}: " in refusal(run_store.open_experiment, "records")
     assert "cret" not in "".join(capsys.readouterr())

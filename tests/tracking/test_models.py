@@ -1,0 +1,62 @@
+"""A model belongs to its run, with the metrics of the run as a whole, or nothing of it is left."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.models import Model
+
+from kesikaran.tracking import models, runs
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """A model's folder with two files: its description and a SavedModel of which nothing may be copied."""
+    (tmp_path / "template" / models.SAVED_MODEL).mkdir(parents=True)
+    (tmp_path / "template" / models.SAVED_MODEL / "old").touch()
+    (tmp_path / "template" / "further").write_text("kept")
+    Model(flavors={"of a test": {"a": 1}}).save(str(tmp_path / "template" / "MLmodel"))
+    return tmp_path / "template"
+
+
+def test_a_model_is_its_runs_with_the_metrics_of_the_whole_run(template: Path, client: Any) -> None:
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "new").write_bytes(b"12345")
+
+    with runs.run("models", None, {"a": "1"}) as run:
+        run.epoch(0, {"train/loss": 1.0})
+        run.epoch(1, {"train/loss": 0.5})
+        run.metrics({"test/accuracy": 0.75})
+        run.model(template, write)
+    (output,) = client.get_run(run.run_id).outputs.model_outputs
+    model = mlflow.get_logged_model(output.model_id)
+    assert (model.status, model.source_run_id, model.experiment_id) == ("READY", run.run_id, run.experiment_id)
+    assert model.params == {"a": "1"}
+    assert {metric.key: metric.value for metric in model.metrics} == {"test/accuracy": 0.75}
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} >= {"MLmodel", "further"}
+    assert [path.name for path in (folder / models.SAVED_MODEL).iterdir()] == ["new"]
+    written = Model.load(folder)
+    assert (written.flavors, written.run_id, written.model_size_bytes) == ({"of a test": {"a": 1}}, run.run_id, 5)
+
+
+def test_half_a_model_is_removed(template: Path, client: Any) -> None:
+    there: list[Path] = []
+
+    def write(folder: Path) -> None:
+        there.append(folder)
+        raise OSError(28, "No space left on device")
+
+    with suppress(OSError), runs.run("models", None, {}) as run:
+        run.metrics({"test/accuracy": 0.75})
+        run.model(template, write)
+    assert len(there) == 1
+    found = client.get_run(run.run_id)
+    assert (found.info.status, found.data.metrics) == ("FAILED", {"test/accuracy": 0.75})
+    (output,) = found.outputs.model_outputs
+    assert not Path(mlflow.get_logged_model(output.model_id).artifact_location.removeprefix("file://")).exists()

@@ -1,0 +1,47 @@
+"""The parent run of a sweep ends as its jobs did."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from kesikaran.tracking import context, queries, runs, sweeps
+
+pytestmark = pytest.mark.tensorflow
+
+
+def job(fails: bool) -> None:
+    with pytest.raises(ValueError, match="x") if fails else nullcontext(), runs.run("sweeps", "job", {}):
+        if fails:
+            raise ValueError("x")
+
+
+@pytest.mark.parametrize(
+    ("fails", "given", "raised", "status"),
+    [
+        (False, "FINISHED", False, "FINISHED"),
+        (True, "FINISHED", False, "FAILED"),
+        (False, "FINISHED", True, "FAILED"),
+        (True, "KILLED", False, "KILLED"),
+    ],
+    ids=["all well", "a job failed", "the end failed", "killed"],
+)
+def test_the_parent_ends_as_its_jobs_did(
+    fails: bool, given: str, raised: bool, status: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweeps.open_sweep("sweeps", "a sweep")
+    assert client.get_run(sweep).info.status == "RUNNING"
+    with monkeypatch.context() as patch:
+        patch.setenv(context.SWEEP_ENV, sweep)
+        job(fails=False)
+        job(fails)
+    end = pytest.raises(ZeroDivisionError) if raised else nullcontext()
+    with end, sweeps.closing_sweep(sweep, given) as (run, jobs):
+        assert list(jobs["status"]) == ["FINISHED", "FAILED" if fails else "FINISHED"]
+        run.metrics({"best": 1.0})
+        run.flush()
+        if raised:
+            raise ZeroDivisionError
+    found = queries.find(sweep)
+    assert (found.status, found.is_sweep, found.metrics) == (status, True, {"best": 1.0})
+    assert found.tags["git_commit"] == context.code_version()["git_commit"]
