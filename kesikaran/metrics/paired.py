@@ -1,4 +1,4 @@
-"""Two classifiers on the same images: which differences are more than chance."""
+"""The paired comparison of two classifiers on the same images: which differences are more than chance."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -70,8 +70,9 @@ def compare(
         if metric.kind is Kind.calibration:
             result[name] = _calibration(a, b, confidence, calibration_bins)
         elif metric.test is PairedTest.mcnemar:
-            limits = [intervals.proportion(*of, units, confidence) for of in ((parts_a[name], a), (parts_b[name], b))]
-            result[name] = _proportion(parts_a[name], parts_b[name], limits, units)
+            interval_a = intervals.proportion(parts_a[name], a, units, confidence)
+            interval_b = intervals.proportion(parts_b[name], b, units, confidence)
+            result[name] = _proportion(parts_a[name], parts_b[name], (interval_a, interval_b), units)
         else:
             result[name] = by_influence(parts_a[name], parts_b[name], units, confidence, metric.test)
     return result
@@ -125,7 +126,7 @@ def by_influence(
     return Difference(a.value, b.value, difference, difference - half_width, difference + half_width, p_value, name)
 
 
-def _proportion(a: Influence, b: Influence, limits: list[Interval], units: Units) -> Difference:
+def _proportion(a: Influence, b: Influence, limits: tuple[Interval, Interval], units: Units) -> Difference:
     """The difference of two shares of the same images, by McNemar's test or, with groups, by the t-test."""
     if math.isnan(a.value) or math.isnan(b.value):
         return _undefined(a.value, b.value)
@@ -144,7 +145,7 @@ def _proportion(a: Influence, b: Influence, limits: list[Interval], units: Units
         if correlation > 0:
             share = math.sqrt(a.value * (1 - a.value) * b.value * (1 - b.value))
             correlation = max(0.0, correlation - 1 / (2 * n * share))
-    low, high = _mover(limits[0], limits[1], correlation)
+    low, high = _mover(*limits, correlation)
     return Difference(a.value, b.value, b.value - a.value, low, high, p_value, test)
 
 

@@ -1,4 +1,4 @@
-"""Precision, alerts and missed images at another prevalence, against references and by simulation."""
+"""Precision, alerts and missed images at another prevalence, by hand and against references."""
 
 import math
 
