@@ -75,7 +75,7 @@ def test_the_wheel_brings_every_file_of_the_package(site: Path) -> None:
     assert REPOSITORY is not None
     files = [path.relative_to(REPOSITORY) for path in (REPOSITORY / "kesikaran").rglob("*.*") if path.is_file()]
     wanted = {path for path in files if "__pycache__" not in path.parts}
-    assert Path("kesikaran/templates/base.html") in wanted
+    assert Path("kesikaran/reports/templates/base.html") in wanted
     assert {path for path in wanted if not (site / path).is_file()} == set()
 
 

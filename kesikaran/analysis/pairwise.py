@@ -146,9 +146,9 @@ def changed(a: RunPredictions, b: RunPredictions) -> dict[str, pd.DataFrame]:
     }
 
 
-def as_json(found: Any) -> dict[str, Any]:
+def as_json(found: Any, kind: str) -> dict[str, Any]:
     """A dataclass as a JSON object, with `format` and `kind`. NaN and infinity become None."""
-    return {"format": FORMAT, "kind": type(found).__name__.lower()} | _plain(dataclasses.asdict(found))
+    return {"format": FORMAT, "kind": kind} | _plain(dataclasses.asdict(found))
 
 
 def _plain(value: Any) -> Any:

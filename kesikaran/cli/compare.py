@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kesikaran.cli import door
 from kesikaran.core import files, paths, terminal
@@ -59,21 +59,21 @@ def _pair(first: str, second: str, words: argparse.Namespace) -> None:
     if a.run_id == b.run_id:
         raise InputError(f"{printable(first)} and {printable(second)} are the same run, {a.run_id}")
     out = _destinations(words, f"{a.run_id}_{b.run_id}_{words.split}")
-    said_a, said_b = (_said(run, words.split) for run in runs)
-    found = pairwise.compare(said_a, said_b, words.split)
-    changed = pairwise.changed(said_a, said_b)
+    run_a, run_b = (_run_predictions(run, words.split) for run in runs)
+    found = pairwise.compare(run_a, run_b, words.split)
+    changed = pairwise.changed(run_a, run_b)
     pictures, lacking = _pictures(
-        said_a.params, {name: rows["object_id"].head(_SHOWN) for name, rows in changed.items()}, words
+        run_a.params, {name: rows["object_id"].head(_SHOWN) for name, rows in changed.items()}, words
     )
-    outcomes = run_predictions.aligned([said_a, said_b], words.split)
-    html = comparison_page.pair(found, outcomes, changed, pictures)
-    _say_pair(found)
+    aligned = run_predictions.aligned([run_a, run_b], words.split)
+    html = comparison_page.pair(found, aligned, changed, pictures)
+    _print_pair(found)
     print(lacking, end="")
-    _write(found, html, out, words.json)
+    _write(pairwise.as_json(found, "pair"), html, out, words.json)
 
 
 def _sweep(word: str, words: argparse.Namespace) -> None:
-    from kesikaran.analysis import ranking
+    from kesikaran.analysis import pairwise, ranking
     from kesikaran.config.metric_names import OBJECTIVE, objective_of
     from kesikaran.config.schema import Monitor
     from kesikaran.reports import comparison_page
@@ -92,14 +92,16 @@ def _sweep(word: str, words: argparse.Namespace) -> None:
     metric = objective_of([job.params.get("fit.monitor", "") for job in done])
     if any(f"validation/{metric}" not in job.metrics for job in done):
         metric = OBJECTIVE[Monitor.loss]
-    jobs_said = [(_said(job, words.split), job.metrics.get(f"validation/{metric}", float("nan"))) for job in done]
+    predicted = [
+        (_run_predictions(job, words.split), job.metrics.get(f"validation/{metric}", float("nan"))) for job in done
+    ]
     with terminal.progress(None, "comparing", "pair", math.comb(len(done), 2)) as bar:
-        found = ranking.compare_all(parent.run_id, jobs_said, metric, len(jobs) - len(done), words.split, bar.update)
-    _say_sweep(found)
-    _write(found, comparison_page.sweep(found), out, words.json)
+        found = ranking.compare_all(parent.run_id, predicted, metric, len(jobs) - len(done), words.split, bar.update)
+    _print_sweep(found)
+    _write(pairwise.as_json(found, "sweep"), comparison_page.sweep(found), out, words.json)
 
 
-def _said(run: "Record", split: str) -> "RunPredictions":
+def _run_predictions(run: "Record", split: str) -> "RunPredictions":
     from kesikaran.analysis import run_predictions
     from kesikaran.tracking import artifacts, queries
 
@@ -148,7 +150,7 @@ def _pictures(
     return made, f"\n{count} images have no picture ({kinds}) in {images}; --images gives another folder.\n"
 
 
-def _say_pair(found: "Pair") -> None:
+def _print_pair(found: "Pair") -> None:
     import pandas as pd
 
     from kesikaran.analysis.wording import in_words, p_in_words
@@ -176,7 +178,7 @@ def _say_pair(found: "Pair") -> None:
     print("\n".join(["", *found.remarks]))
 
 
-def _say_sweep(found: "SweepComparison") -> None:
+def _print_sweep(found: "SweepComparison") -> None:
     import pandas as pd
 
     from kesikaran.analysis.wording import in_words, p_in_words
@@ -197,12 +199,11 @@ def _say_sweep(found: "SweepComparison") -> None:
     print("\n".join(["", found.conclusion, "", *found.remarks]))
 
 
-def _write(found: "Pair | SweepComparison", html: str, out: Path, json_file: Path | None) -> None:
-    from kesikaran.analysis import pairwise
+def _write(content: dict[str, Any], html: str, out: Path, json_file: Path | None) -> None:
     from kesikaran.reports import document
 
     if json_file:
-        text = json.dumps(pairwise.as_json(found), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
         try:
             files.write_whole(json_file, text)
         except OSError as error:

@@ -37,6 +37,6 @@ def test_a_number_that_json_has_none_for_is_null() -> None:
         "b": "NaN",
         "c": {"d": None},
     }
-    found = pairwise.as_json(difference(NAN))
+    found = pairwise.as_json(difference(NAN), "difference")
     assert (found["format"], found["kind"], found["p_value"], found["a"]) == (1, "difference", None, 0.85)
     json.dumps(found, allow_nan=False)

@@ -27,11 +27,11 @@ from kesikaran.metrics import gate
 
 HEAVY = ("tensorflow", "tf_keras", "mlflow", "pandas", "numpy", "scipy", "PIL", "pyarrow")
 ROOMS = {
-    "ingest": "data ingest",
-    "split": "data split",
-    "verify": "data verify",
-    "duplicates": "data near-duplicates",
-    "gallery": "data label-doubts",
+    "data.ingest": "data ingest",
+    "data.split": "data split",
+    "data.verify": "data verify",
+    "data.near_duplicates": "data near-duplicates",
+    "reports.label_page": "data label-doubts",
 }
 
 
@@ -69,7 +69,7 @@ def test_the_list_has_a_line_a_command_and_loads_nothing(words: tuple[str, ...])
     assert [re.sub("  .*", "", line) for line in lines] == [f"kesikaran {name}" for name in listed]
     assert max(map(len, done.out.splitlines())) <= 120
     loaded = {name for name in modules if name.startswith("kesikaran")}
-    assert loaded == {"kesikaran", "kesikaran.core.errors", "kesikaran.cli", "kesikaran.cli.__main__"}
+    assert loaded == {"kesikaran", "kesikaran.core", "kesikaran.core.errors", "kesikaran.cli", "kesikaran.cli.__main__"}
     assert not {"hydra", "omegaconf", "tqdm", *HEAVY} & set(modules)
 
 
@@ -89,6 +89,14 @@ def test_each_command_helps_and_loads_no_other(name: str) -> None:
     assert not set(HEAVY) & set(modules)
     if name not in ("train", "evaluate"):
         assert "hydra" not in modules
+
+
+@pytest.mark.parametrize("name", [name for name in command.COMMANDS if name.startswith("data ")])
+def test_a_command_on_data_is_a_module_too(name: str) -> None:
+    module = name.removeprefix("data ").replace("-", "_")
+    done = subprocess.run([sys.executable, "-m", f"kesikaran.{module}", "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
 
 
 def test_every_module_with_a_main_is_a_command() -> None:

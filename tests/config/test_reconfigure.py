@@ -64,7 +64,7 @@ def test_a_group_that_is_named_comes_whole_and_the_old_name_of_the_run_goes() ->
 def test_what_the_runs_version_did_not_have_is_the_default() -> None:
     old = OmegaConf.to_container(OmegaConf.create(saved(seed=7)))
     assert isinstance(old, dict)
-    del old["decision"], old["fit"]["monitor"]  # type: ignore[union-attr]
+    del old["decision"], old["fit"]["monitor"]
     found = reconfigure.changed(OmegaConf.to_yaml(OmegaConf.create(old)), [], composed(), "r")
     assert found == OmegaConf.merge(composed(seed=7), {"tracking": {"log_model": False}})
     assert set(compose.leaves(OmegaConf.to_container(found))) == set(compose.known_keys())

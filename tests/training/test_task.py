@@ -29,7 +29,7 @@ def test_rows_of_rows_are_rows_of_the_matrix() -> None:
 def job(**changes: Any) -> TrainingJob:
     """A job on a head of one layer; changes of its task, of its rows, or of the shape of its kernel."""
     shape = changes.pop("shape", (2, 1))
-    rows = {"every": ROWS, "train": np.array([0, 1, 2]), "validation": np.array([3, 4])}
+    rows: dict[str, Any] = {"every": ROWS, "train": np.array([0, 1, 2]), "validation": np.array([3, 4])}
     rows |= {name: changes.pop(name) for name in list(changes) if name in rows}
     model = SimpleNamespace(weights=[np.zeros(shape), np.zeros(1)])
     task = HeadTask(model, HeadConfig(), OptimizerConfig(OptimizerName.adam, 0.1), FitConfig(), Loss(), 0, print)
