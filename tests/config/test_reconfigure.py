@@ -74,6 +74,7 @@ def test_what_the_runs_version_did_not_have_is_the_default() -> None:
     ("text", "says"),
     [
         ("a: [", "config.yaml of run r is damaged: "),
+        ("5", "config.yaml of run r is damaged: it holds no settings; train again"),
         ("- 1\n- 2", "config.yaml of run r is damaged: "),
         ("head: {depth: 2}", "has settings that this version does not have: head.depth; it cannot be evaluated: train"),
         ("gate: {max: 2}", "this version does not have: gate.max; give gate=default, which brings this version's"),

@@ -108,6 +108,11 @@ def test_a_bad_image_is_refused_for_one_reason_by_all(name: str, reader: Callabl
     assert reader(bad_file(name, tmp_path / "images")) == BAD[name][1]
 
 
+def kinds(refused: dict[str, str]) -> dict[str, str]:
+    """Without the details of each file, in which TensorFlow's decoder differs."""
+    return {name: why.split(":")[0] for name, why in refused.items()}
+
+
 def test_a_feature_pass_refuses_them_for_the_same_reasons(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,21 +135,19 @@ def test_a_feature_pass_refuses_them_for_the_same_reasons(
     config = BackboneConfig(handle=str(made.backbone), image_size=32, batch_size=16)
     net = backbone.load(config.handle, 32)
     found = FeatureCache().extract([*expected, good.name], images, net, config, 50)
-    assert found.refused == expected
+    assert kinds(found.refused) == kinds(expected)
     assert found.object_ids == [good.name]
 
 
-@pytest.mark.parametrize("megapixels", [0.01, 0.0101])
-def test_the_limit_is_the_callers(megapixels: float) -> None:
-    content = saved(Image.new("L", (101, 100)), "PNG")
+def test_the_limit_is_the_callers() -> None:
+    small, large = (saved(Image.new("1", size), "PNG") for size in ((101, 100), (10000, 10000)))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        if megapixels < 0.0101:
-            with pytest.raises(BadImage, match=r"too large in pixels: 101 x 100, allowed 0\.01 megapixels") as caught:
-                image_file.open_checked(content, megapixels)
-            assert caught.value.reason is Reason.too_large
-        else:
-            assert image_file.decode(content, megapixels)[1] == ".png"
+        warnings.simplefilter("error")  # Pillow warns of more than 89 megapixels
+        with pytest.raises(BadImage, match=r"too large in pixels: 101 x 100, allowed 0\.01 megapixels") as caught:
+            image_file.open_checked(small, 0.01)
+        assert caught.value.reason is Reason.too_large
+        assert image_file.decode(small, 0.0101)[1] == ".png"
+        assert image_file.open_checked(large, 100).size == (10000, 10000)
 
 
 def test_the_signature_decides_and_not_the_name(tmp_path: Path) -> None:
