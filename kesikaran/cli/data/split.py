@@ -29,26 +29,31 @@ def main() -> None:
     )  # fmt: skip
     arguments = parser.parse_args()
     with door.opened():
-        from kesikaran.config.schema import SplitConfig
-        from kesikaran.data import label_file, split, split_rules
+        _split(arguments)
 
-        labels = label_file.read_labels(arguments.labels)
-        if arguments.group and arguments.pin:
-            raise InputError("--pin does not go with --group: a new image may come to another side than its group's")
-        if arguments.group and arguments.group not in labels.table.columns:
-            columns = ", ".join(labels.table.columns.drop(["object_id", "row"]))
-            raise InputError(f"--group {arguments.group} is no column of {arguments.labels}; it has: {columns}")
-        earlier = {path: label_file.read_split(path) for path in (arguments.against, arguments.pin) if path}
-        config = SplitConfig(group=arguments.group)
-        table = split_rules.sha1_low_byte(labels.table, config, pinned=earlier.get(arguments.pin))
-        split.need_both_classes(table)
-        moved = {path: split.moves(old, table) for path, old in earlier.items()}
-        for path in (arguments.labels, *earlier):
-            if arguments.out.exists() and arguments.out.samefile(path):
-                raise InputError(f"--out {arguments.out} is {path} itself; give another name")
-        table = table[["object_id", "label", "split"]]
-        named = table.rename(columns={"object_id": "objectId", "label": "value", "split": "type"})
-        label_file.write(named, arguments.out)
+
+def _split(arguments: argparse.Namespace) -> None:
+    """Split the label file, write the split and print its counts."""
+    from kesikaran.config.schema import SplitConfig
+    from kesikaran.data import label_file, split, split_rules
+
+    labels = label_file.read_labels(arguments.labels)
+    if arguments.group and arguments.pin:
+        raise InputError("--pin does not go with --group: a new image may come to another side than its group's")
+    if arguments.group and arguments.group not in labels.table.columns:
+        columns = ", ".join(labels.table.columns.drop(["object_id", "row"]))
+        raise InputError(f"--group {arguments.group} is no column of {arguments.labels}; it has: {columns}")
+    earlier = {path: label_file.read_split(path) for path in (arguments.against, arguments.pin) if path}
+    config = SplitConfig(group=arguments.group)
+    table = split_rules.sha1_low_byte(labels.table, config, pinned=earlier.get(arguments.pin))
+    split.need_both_classes(table)
+    moved = {path: split.moves(old, table) for path, old in earlier.items()}
+    for path in (arguments.labels, *earlier):
+        if arguments.out.exists() and arguments.out.samefile(path):
+            raise InputError(f"--out {arguments.out} is {path} itself; give another name")
+    table = table[["object_id", "label", "split"]]
+    named = table.rename(columns={"object_id": "objectId", "label": "value", "split": "type"})
+    label_file.write(named, arguments.out)
     if labels.repeated:
         print(f"{labels.repeated} repeated rows of {arguments.labels} are counted once.")
     print(split.counts(table).rename_axis(index="type", columns="label").to_string())
