@@ -45,7 +45,8 @@ def test_every_metric_has_a_row_with_its_numbers_in_full_and_its_direction() -> 
 
 
 def test_decisions_have_their_share_of_the_label() -> None:
-    assert comparison_page._with_shares(Confusion(tn=3, fp=1, fn=0, tp=0)) == [[(3, 0.75), (1, 0.25)], [(0, 0), (0, 0)]]
+    assert comparison_page._with_shares(Confusion(tn=3, fp=1, fn=1, tp=1)) == [[(3, 0.75), (1, 0.25)], [(1, 0.5)] * 2]
+    assert comparison_page._with_shares(Confusion(tn=3, fp=1, fn=0, tp=0))[1] == [(0, 0), (0, 0)], "no division by 0"
 
 
 def bold(jobs: list[tuple[RunPredictions, float]]) -> tuple[set[str], int]:
