@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ class Pair:
     both_right, only_a_right, only_b_right, both_wrong: counts of images. params: setting -> its value in a and in b,
     for the settings that differ.
     """
+
+    kind: ClassVar[str] = "pair"  # in the JSON
 
     split: str
     n: int
@@ -146,9 +148,9 @@ def changed(a: RunPredictions, b: RunPredictions) -> dict[str, pd.DataFrame]:
     }
 
 
-def as_json(found: Any, kind: str) -> dict[str, Any]:
-    """A dataclass as a JSON object, with `format` and `kind`. NaN and infinity become None."""
-    return {"format": FORMAT, "kind": kind} | _plain(dataclasses.asdict(found))
+def as_json(found: Any) -> dict[str, Any]:
+    """A `Pair` or a `SweepComparison` as a JSON object, with `format` and `kind`. NaN and infinity become None."""
+    return {"format": FORMAT, "kind": found.kind} | _plain(dataclasses.asdict(found))
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -43,6 +44,8 @@ class SweepComparison:
     against the best is above the level, or is NaN. p_adjusted: [k][k], of every pair of candidates after Holm's
     correction over all pairs, NaN on the diagonal and where no test is possible.
     """
+
+    kind: ClassVar[str] = "sweep"  # in the JSON
 
     sweep_id: str
     split: str

@@ -69,7 +69,7 @@ def _pair(first: str, second: str, words: argparse.Namespace) -> None:
     html = comparison_page.pair(found, aligned, changed, pictures)
     _print_pair(found)
     print(lacking, end="")
-    _write(pairwise.as_json(found, "pair"), html, out, words.json)
+    _write(pairwise.as_json(found), html, out, words.json)
 
 
 def _sweep(word: str, words: argparse.Namespace) -> None:
@@ -98,7 +98,7 @@ def _sweep(word: str, words: argparse.Namespace) -> None:
     with terminal.progress(None, "comparing", "pair", math.comb(len(done), 2)) as bar:
         found = ranking.compare_all(parent.run_id, predicted, metric, len(jobs) - len(done), words.split, bar.update)
     _print_sweep(found)
-    _write(pairwise.as_json(found, "sweep"), comparison_page.sweep(found), out, words.json)
+    _write(pairwise.as_json(found), comparison_page.sweep(found), out, words.json)
 
 
 def _run_predictions(run: "Record", split: str) -> "RunPredictions":

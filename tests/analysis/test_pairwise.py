@@ -1,6 +1,5 @@
-"""The conclusion of a comparison, and its JSON."""
+"""The conclusion of a comparison, and the numbers of its JSON."""
 
-import json
 import math
 
 import pytest
@@ -37,6 +36,3 @@ def test_a_number_that_json_has_none_for_is_null() -> None:
         "b": "NaN",
         "c": {"d": None},
     }
-    found = pairwise.as_json(difference(NAN), "difference")
-    assert (found["format"], found["kind"], found["p_value"], found["a"]) == (1, "difference", None, 0.85)
-    json.dumps(found, allow_nan=False)

@@ -1,9 +1,11 @@
 """The ranking of a sweep's jobs, on made predictions."""
 
+import json
+
 import numpy as np
 import pandas as pd
 
-from kesikaran.analysis import ranking
+from kesikaran.analysis import pairwise, ranking
 from kesikaran.analysis.run_predictions import RunPredictions
 
 
@@ -25,6 +27,12 @@ def test_jobs_that_no_test_can_compare_count_as_not_distinguishable() -> None:
     assert np.isnan(found.candidates[1].p_adjusted)
     assert found.not_distinguishable == ["b" * 8]
     assert "a, is not distinguishable in accuracy from 1 other: b." in found.conclusion
+    plain = pairwise.as_json(found)
+    json.dumps(plain, allow_nan=False)
+    assert (plain["format"], plain["kind"], plain["primary_metric"]) == (1, "sweep", "accuracy")
+    assert plain["candidates"][1]["p_adjusted"] is None
+    pair = pairwise.as_json(pairwise.compare(jobs[0][0], jobs[1][0], "test"))
+    assert (pair["kind"], pair["differences"]["accuracy"]["p_value"], pair["both_wrong"]) == ("pair", None, 0)
 
 
 def test_the_best_by_validation_may_be_worse_than_others_and_is_said_to_be() -> None:
