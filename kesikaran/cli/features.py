@@ -82,7 +82,7 @@ def _gc(folders: list[Path], unused_days: float | None) -> None:
 
 
 def _templates() -> list[Path]:
-    """The folders that `export.template` made."""
+    """The folders of `publish.model_template.template`."""
     return sorted(path.parent for path in (paths.cache_dir() / "models").glob("*/digest"))
 
 
