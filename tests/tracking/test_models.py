@@ -45,18 +45,21 @@ def test_a_model_is_its_runs_with_the_metrics_of_the_whole_run(template: Path, c
     assert (written.flavors, written.run_id, written.model_size_bytes) == ({"of a test": {"a": 1}}, run.run_id, 5)
 
 
-def test_half_a_model_is_removed(template: Path, client: Any) -> None:
+def test_half_a_model_is_removed(template: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     there: list[Path] = []
 
-    def write(folder: Path) -> None:
+    def log(model_id: str, **_: object) -> None:
+        folder = Path(mlflow.get_logged_model(model_id).artifact_location.removeprefix("file://"))
+        folder.mkdir(parents=True)
+        (folder / "MLmodel").write_text("half")
         there.append(folder)
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(models.Model, "log", log)
     with suppress(OSError), runs.run("models", None, {}) as run:
         run.metrics({"test/accuracy": 0.75})
-        run.model(template, write)
-    assert len(there) == 1
+        run.model(template, lambda folder: None)
+    (folder,) = there
+    assert not folder.exists()
     found = client.get_run(run.run_id)
     assert (found.info.status, found.data.metrics) == ("FAILED", {"test/accuracy": 0.75})
-    (output,) = found.outputs.model_outputs
-    assert not Path(mlflow.get_logged_model(output.model_id).artifact_location.removeprefix("file://")).exists()
