@@ -281,15 +281,19 @@ def test_small_shards_are_merged(
 def test_no_room_to_merge_is_no_failure(
     made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Path.write_bytes
+    from kesikaran.core import files
 
-    def full(path: Path, content: bytes) -> int:
-        if len(content) > 3000:  # a batch of 16 has 2,000 bytes or so
+    write, refused = files.write_whole, []
+
+    def full(path: Path, content: Any, durable: bool = True) -> None:
+        if path.suffix == ".arrow" and len(content) > 3000:  # a batch of 16 has 2,000 bytes or so
+            refused.append(path)
             raise OSError(28, "No space left on device")
-        return write(path, content)
+        write(path, content, durable)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(files, "write_whole", full)
     found = extract(made, net, config)
+    assert refused
     assert (found.computed, len(shards(cache))) == (240, 15)
     assert not list(cache.glob("features/*/*.tmp"))
     assert extract(made, net, config).computed == 0
