@@ -29,6 +29,7 @@ def test_a_layout_is_cut_into_equal_parts_and_between_streams_first() -> None:
         assert [part.shape for part in parts] == shapes
         assert sorted(np.concatenate([part.flat for part in parts])) == list(range(12))
     assert [part.shape for part in head_stack.cut(np.arange(7)[None], 4)] == [(1, 7)]
+    assert [part.shape for part in head_stack.cut(np.arange(8).reshape(2, 4), 2)] == [(1, 4)] * 2
 
 
 class Watched(np.ndarray):
