@@ -53,7 +53,7 @@ def log_near_duplicates(run: Run, table: pd.DataFrame) -> list[str]:
     if near_duplicates.COLUMN not in table.columns:
         return [
             f"Near-duplicates were not looked for: {len(table):,} images are too many for that "
-            f"({near_duplicates.MOST_IMAGES:,} at most). scripts/near_duplicates.py finds them, in hours."
+            f"({near_duplicates.MOST_IMAGES:,} at most). kesikaran data near-duplicates finds them, in hours."
         ]
     apart = {column: near_duplicates.crossing(table, column) for column in ("split", "label")}
     counts = {column: rows[near_duplicates.COLUMN].nunique() for column, rows in apart.items()}
