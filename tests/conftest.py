@@ -28,6 +28,8 @@ from PIL import Image
 # Before anything of the package is imported: it reads the store's address once.
 _ROOT = tempfile.TemporaryDirectory(prefix="kesikaran-tests-", ignore_cleanup_errors=True)
 ROOT = Path(_ROOT.name)
+# As core.process sets it at a start: on some processors it decides the last bits, and children would inherit it later.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 os.environ["KESIKARAN_CACHE"] = str(ROOT / "cache")
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{ROOT / 'mlflow.db'}"
 for _name in ("TFHUB_CACHE_DIR", "TF_USE_LEGACY_KERAS", "KESIKARAN_GIT_COMMIT"):
