@@ -69,12 +69,6 @@ def test_both_signatures_give_logit_probability_and_label(
     np.testing.assert_array_equal(classifier(tf.stack(encoded)), outputs[0][0]["probability"])
 
 
-def test_no_image_is_no_failure(classifier: Any) -> None:
-    import tensorflow as tf
-
-    assert classifier(tf.constant([], tf.string)).shape == (0,)
-
-
 def test_its_variables_are_those_that_a_template_writes(layers: Any, classifier: Any) -> None:
     """publish.model_template writes them by these places."""
     net, head = layers
