@@ -73,6 +73,13 @@ def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_temporaries(path: Path) -> None:
+    """Remove what killed processes have left of `write_whole(path, ...)`. Only the one process that may write `path`
+    calls this."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:
     """The folder `target`, made by `build(fresh folder)` unless its file `proof` is there already.
 

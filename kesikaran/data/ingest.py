@@ -94,8 +94,7 @@ def _remove_leftovers(out: Path, incoming: Path) -> None:
     """Remove what a killed call has left. Only the holder of the lock writes these files."""
     shutil.rmtree(incoming, ignore_errors=True)
     for name in ("label.csv", "ingest_report.json"):
-        for temporary in out.glob(f".{name}.*.tmp"):
-            temporary.unlink()
+        files.remove_temporaries(out / name)
 
 
 def _known(label_csv: Path) -> dict[str, tuple[str, int]]:

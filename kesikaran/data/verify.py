@@ -44,6 +44,7 @@ def verify(data: Path, everything: bool = False) -> Result:
     if not (data / "images").is_dir():
         raise InputError(f"{data} has no folder images; give the folder that an ingest wrote to")
     with object_store.alone(data):
+        files.remove_temporaries(data / _STATE)
         return _verify(data, everything)
 
 

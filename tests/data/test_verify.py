@@ -164,6 +164,13 @@ def test_a_damaged_state_is_no_state(state: str, data: Path, script: Script) -> 
     assert script("verify", data).out.startswith("All is well: 12 objects read, 0 unchanged")
 
 
+def test_the_temporary_state_of_a_killed_call_is_removed(data: Path, script: Script) -> None:
+    (data / "..verified.json.7-7.tmp").write_text("{")
+    (data / "mine.tmp").write_text("of the user")
+    assert script("verify", data).code == 0
+    assert {path.name for path in data.glob("*.tmp")} | {path.name for path in data.glob(".*.tmp")} == {"mine.tmp"}
+
+
 def test_bad_input_is_one_line(data: Path, script: Script) -> None:
     def says(words: str) -> None:
         done = script("verify", data)
