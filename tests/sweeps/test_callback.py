@@ -226,3 +226,11 @@ def test_the_suite_keeps_to_its_own_store() -> None:
     import mlflow
 
     assert mlflow.get_tracking_uri() == f"sqlite:///{ROOT / 'mlflow.db'}"
+
+
+def test_a_process_that_a_sweep_has_started_leaves_that_sweep_open(
+    train: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KESIKARAN_SWEEP_ID", "5" * 32)  # no such run: to close it would be an error
+    assert train("--help").code == 0
+    assert os.environ["KESIKARAN_SWEEP_ID"] == "5" * 32
