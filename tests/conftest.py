@@ -256,6 +256,16 @@ def one_line(message: str) -> bool:
     return message.isprintable() and len(message) < 1000
 
 
+def refused(says: str, call: Callable[..., object], *words: str) -> None:
+    """`call(*words)` ends in an InputError of one line that holds `says`."""
+    from kesikaran.core.errors import InputError
+
+    with pytest.raises(InputError) as caught:
+        call(*words)
+    assert says in str(caught.value)
+    assert one_line(str(caught.value))
+
+
 def toy_backbone(folder: Path, width: int = 16, pool: bool = True) -> Path:
     """A seeded convolution as a SavedModel in the TF-Hub format; without `pool` it is no feature vector."""
     import tf_keras

@@ -1,15 +1,13 @@
 """What a run has left comes back as it was written, or is refused in one line."""
 
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import one_line
+from conftest import refused
 
-from kesikaran.core.errors import InputError
 from kesikaran.tracking import artifacts, queries, run_store, runs, sweeps
 
 pytestmark = pytest.mark.tensorflow
@@ -24,13 +22,6 @@ def made(name: str, rows: pd.DataFrame | None = ROWS) -> str:
         if rows is not None:
             run.parquet(rows, artifacts.PREDICTIONS)
     return run.run_id
-
-
-def refused(says: str, call: Any, *words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        call(*words)
-    assert says in str(caught.value)
-    assert one_line(str(caught.value))
 
 
 def test_predictions_come_back_or_are_refused(tmp_path: Path) -> None:

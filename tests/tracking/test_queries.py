@@ -2,13 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
-from conftest import one_line
+from conftest import refused
 
-from kesikaran.core.errors import InputError
 from kesikaran.tracking import context, queries, run_store, runs, sweeps
 
 pytestmark = pytest.mark.tensorflow
@@ -26,13 +24,6 @@ def failed(name: str) -> str:
     with pytest.raises(ZeroDivisionError), runs.run("records", name, {}) as run:
         raise ZeroDivisionError
     return run.run_id
-
-
-def refused(says: str, call: Any, *words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        call(*words)
-    assert says in str(caught.value)
-    assert one_line(str(caught.value))
 
 
 @pytest.mark.parametrize("name", ["plain", "it's", 'it\'s a "name"', "head.hidden_units=[64] seed=1", "deadbeef"])
