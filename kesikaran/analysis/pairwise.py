@@ -77,7 +77,8 @@ def compare(a: RunPredictions, b: RunPredictions, split: str) -> Pair:
         only_b_right=int((~right_a & right_b).sum()),
         both_wrong=int((~right_a & ~right_b).sum()),
         params=_differing_params(a.params, b.params),
-        conclusion=_conclusion(found[PRIMARY], split, n, config.confidence),
+        conclusion=_same(predictions_a, predictions_b, split)
+        or _conclusion(found[PRIMARY], split, n, config.confidence),
         remarks=_remarks([a, b], found, groups, split),
     )
 
@@ -90,6 +91,13 @@ def _run_metrics(run: RunPredictions, predictions: Predictions, config: Evaluati
 def _differing_params(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
     keys = [key for key in a | b if not key.startswith("tracking.")]
     return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
+
+
+def _same(a: Predictions, b: Predictions, split: str) -> str | None:
+    """The conclusion where a and b do not differ at all. Equal labels of different log-odds are no such case."""
+    if not (np.array_equal(a.logits, b.logits) and np.array_equal(a.predicted, b.predicted)):
+        return None
+    return f"A and B predict the same: log-odds and label are equal on all {len(a.labels):,} {split} images."
 
 
 def _conclusion(found: Difference, split: str, n: int, confidence: float) -> str:

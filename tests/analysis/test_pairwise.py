@@ -1,10 +1,12 @@
 """The conclusion of a comparison, and the numbers of its JSON."""
 
 import math
+from typing import Any
 
+import pandas as pd
 import pytest
 
-from kesikaran.analysis import pairwise
+from kesikaran.analysis import pairwise, run_predictions
 from kesikaran.metrics.paired import Difference
 
 NAN = math.nan
@@ -28,6 +30,23 @@ def test_the_conclusion_is_the_tests(p_value: float, by: float, begins: str) -> 
     found = pairwise._conclusion(difference(p_value, by), "test", 1234, 0.95)
     assert found.startswith(begins)
     assert found.endswith("1,234 test images).")
+
+
+@pytest.mark.parametrize(
+    ("columns", "same"),
+    [({}, True), ({"logit": [-2.0, 2.0, 2.0, 1.5] * 10}, False), ({"predicted": [0, 1, 1, 0] * 10}, False)],
+    ids=["nothing differs", "a logit differs", "a label differs"],
+)
+def test_runs_that_predict_the_same_are_said_to(columns: dict[str, Any], same: bool) -> None:
+    names = [f"{i:040x}.png" for i in range(40)]
+    rows = pd.DataFrame({"object_id": names, "split": "test", "label": [0, 1, 0, 1] * 10, "probability": 0.5})
+    rows = rows.assign(logit=[-2.0, 2.0, 2.0, 1.0] * 10, predicted=[0, 1, 1, 1] * 10)
+    both = {"a": rows, "b": rows.assign(**columns)}
+    a, b = (run_predictions.run_predictions(i, i, {}, {}, each, "test") for i, each in both.items())
+    conclusion = pairwise.compare(a, b, "test").conclusion
+    says = "A and B predict the same: log-odds and label are equal on all 40 test images."
+    assert (conclusion == says) == same
+    assert same or "40 test images)." in conclusion
 
 
 def test_a_number_that_json_has_none_for_is_null() -> None:
