@@ -9,7 +9,6 @@ import pandas as pd
 
 from kesikaran.config.schema import EvaluationConfig, Rule
 from kesikaran.core.errors import InputError, printable
-from kesikaran.metrics import influence
 from kesikaran.metrics.binary import Confusion
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
@@ -22,7 +21,7 @@ class RunPredictions:
     """The predictions of a run on the images of one split.
 
     fingerprints: its tags of FINGERPRINTS, "unknown" where it has none. params: its settings by their dotted names.
-    rows: sorted by object_id, each image once, with the columns of `predictions.parquet`.
+    rows: sorted by object_id in lower case, each image once, with the columns of `predictions.parquet`.
     """
 
     run_id: str
@@ -67,7 +66,8 @@ def run_predictions(
         many = "holds the folds of several settings" if split == "oof" else "names an image twice"
         raise InputError(f"the {split} predictions of {title} cannot be compared: the table {many}")
     fingerprints = {key: tags.get(key, "unknown") for key in FINGERPRINTS}
-    return RunPredictions(run_id, name, fingerprints, params, part.sort_values("object_id", ignore_index=True))
+    part = part.sort_values("object_id", ignore_index=True, key=_image)
+    return RunPredictions(run_id, name, fingerprints, params, part)
 
 
 def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
@@ -87,9 +87,9 @@ def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
     if not grouped:
         return predictions
     owner, first_grouped = grouped[0]
-    units = influence.sampling_units(first_grouped)
+    units = pd.factorize(first_grouped.groups)[0]  # numbered by row, because runs may name the same groups differently
     for run, each in grouped[1:]:
-        if not np.array_equal(influence.sampling_units(each).unit, units.unit):
+        if not np.array_equal(pd.factorize(each.groups)[0], units):
             raise InputError(f"{owner.title} and {run.title} keep different images together: their groups differ")
     return [dataclasses.replace(each, groups=first_grouped.groups) for each in predictions]
 
@@ -99,6 +99,11 @@ def group_count(predictions: Predictions) -> int | None:
     return None if predictions.groups is None else len(np.unique(predictions.groups))
 
 
+def _image(object_ids: pd.Series) -> pd.Series:
+    """The names by which images of two runs are the same, str [n]: their case tells nothing apart."""
+    return object_ids.str.lower()
+
+
 def _check_same(a: RunPredictions, b: RunPredictions, split: str) -> None:
     differ = "; ".join(
         f"{key} {a.fingerprints[key]} and {b.fingerprints[key]}"
@@ -106,7 +111,8 @@ def _check_same(a: RunPredictions, b: RunPredictions, split: str) -> None:
         if a.fingerprints[key] != b.fingerprints[key]
     )
     differ = differ or "their fingerprints do not tell"
-    both = a.rows.merge(b.rows, on="object_id", how="outer", indicator=True)
+    left, right = (run.rows.assign(object_id=_image(run.rows["object_id"])) for run in (a, b))
+    both = left.merge(right, on="object_id", how="outer", indicator=True)
     counts = both["_merge"].value_counts()
     if counts["both"] < len(both):
         raise InputError(

@@ -79,7 +79,7 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
             _place(incoming, {**fresh, **dict(known.values())}, stored, images, layout)
             files.write_whole(out / "ingest_report.json", json.dumps(asdict(report), indent=1) + "\n")
             if fresh:
-                rows = sorted([*known.values(), *fresh.items()])
+                rows = sorted([*known.values(), *fresh.items()], key=lambda row: row[0].lower())
                 files.write_whole(
                     out / "label.csv", "objectId,value\n" + "".join(f"{name},{label}\n" for name, label in rows)
                 )

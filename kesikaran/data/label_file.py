@@ -9,7 +9,7 @@ import pandas as pd
 
 from kesikaran.core import files
 from kesikaran.core.errors import InputError, printable
-from kesikaran.data.object_store import OBJECT_ID
+from kesikaran.data.object_store import OBJECT_ID, sha1s
 
 _COLUMNS = ("objectId", "value")
 
@@ -17,7 +17,7 @@ _COLUMNS = ("objectId", "value")
 @dataclass(frozen=True)
 class Labels:
     """table: `object_id` (str), `label` (int, 0 or 1), `row` (int, the row of the file, from 0) and the file's further
-    columns (str), sorted by object id. repeated: the number of rows that repeat an earlier one and are left out."""
+    columns (str), sorted by SHA-1. repeated: the number of rows that repeat an earlier one and are left out."""
 
     table: pd.DataFrame
     repeated: int
@@ -50,7 +50,7 @@ def read_labels(path: Path, both_classes: bool = True) -> Labels:
     table = _once_each(path, rows)
     if both_classes and table["label"].nunique() < 2:
         raise InputError(f"{path}: every row has label {table['label'].iloc[0]}; both 0 and 1 are needed")
-    return Labels(table.sort_values("object_id", ignore_index=True), len(rows) - len(table))
+    return Labels(table.sort_values("object_id", ignore_index=True, key=sha1s), len(rows) - len(table))
 
 
 def read_split(path: Path) -> pd.DataFrame:
@@ -87,8 +87,8 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def data_digest(table: pd.DataFrame) -> str:
-    """32 hex digits of a hash of all (object_id, label), the same for any order of the rows."""
-    lines = sorted(table["object_id"] + "," + table["label"].astype(str))
+    """32 hex digits of a hash of all (object_id, label), the same for any order of the rows and any case of the ids."""
+    lines = sorted(table["object_id"].str.lower() + "," + table["label"].astype(str))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
@@ -116,7 +116,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _once_each(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """The first row of each image. A later row with the same label is left out; one with the other label is refused."""
-    sha1 = rows["objectId"].str.slice(0, 40).str.lower()
+    sha1 = sha1s(rows["objectId"])
     image = pd.Series(pd.factorize(sha1)[0])  # numbered in the order of their first rows
     first = image.drop_duplicates().index
     labels = rows["value"].to_numpy()

@@ -5,10 +5,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 
 from kesikaran.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The SHA-1 in hex and an extension: no separator, no "..", so a name cannot leave its folder.
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}(\.[A-Za-z0-9]+)*")
@@ -39,6 +43,11 @@ def is_object_id(name: str) -> bool:
 def sha1_of(object_id: str) -> str:
     """The SHA-1 in an object's file name, in lower case."""
     return object_id.split(".", 1)[0].lower()
+
+
+def sha1s(object_ids: "pd.Series") -> "pd.Series":
+    """`sha1_of` each object id, str [n]. An order of images that decides something is the order of these."""
+    return object_ids.str.slice(0, 40).str.lower()
 
 
 @contextmanager

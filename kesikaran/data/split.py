@@ -9,6 +9,7 @@ import pandas as pd
 from kesikaran.config.schema import Rule, SplitConfig
 from kesikaran.core.errors import InputError, printable
 from kesikaran.data import near_duplicates, split_rules
+from kesikaran.data.object_store import sha1s
 from kesikaran.data.split_rules import SPLITS
 
 
@@ -75,8 +76,8 @@ def moves(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """
     sides = pd.concat(
         {
-            "old": old.set_index(split_rules.sha1s(old["object_id"]))["split"],
-            "new": new.set_index(split_rules.sha1s(new["object_id"]))["split"],
+            "old": old.set_index(sha1s(old["object_id"]))["split"],
+            "new": new.set_index(sha1s(new["object_id"]))["split"],
         },
         axis=1,
     )
@@ -101,8 +102,9 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """32 hex digits of a hash of all (object_id, label, split), the same for any order of the rows."""
-    lines = sorted(table["object_id"] + "," + table["label"].astype(str) + "," + table["split"])
+    """32 hex digits of a hash of all (object_id, label, split), the same for any order of the rows and any case of the
+    ids, because names in another case are names of the same images."""
+    lines = sorted(table["object_id"].str.lower() + "," + table["label"].astype(str) + "," + table["split"])
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 

@@ -1,8 +1,9 @@
 """The rules by which a table of images is split. Table in, the same table with a `split` column out.
 
 Every rule takes a table with the columns `object_id` (str, SHA-1 with or without extension) and `label` (0 or 1) in any
-order of the rows; further columns are kept. It returns the rows sorted by object id with a str column `split`, one of
-SPLITS. Each image is in exactly one split; that is asserted on every call.
+order of the rows; further columns are kept. It returns the rows sorted by SHA-1 with a str column `split`, one of
+SPLITS. Each image is in exactly one split; that is asserted on every call. The case in which a name writes its SHA-1
+decides nothing.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from kesikaran.config.schema import Balance, SplitConfig
 from kesikaran.core.errors import InputError
+from kesikaran.data.object_store import sha1s
 
 SPLITS = ("train", "validation", "test")
 
@@ -24,8 +26,8 @@ def sha1_low_byte(table: pd.DataFrame, config: SplitConfig, pinned: pd.DataFrame
         config: `test` and `validation`, which are these two windows, and
 
             - `balance`: with `minority`, test and validation each keep as many images of either label as there are of
-              the rarer one, the first ones by object id; the surplus goes to train.
-            - `group`: a column whose equal values stay together. The smallest object id of a group decides for the
+              the rarer one, the first ones by SHA-1; the surplus goes to train.
+            - `group`: a column whose equal values stay together. The smallest SHA-1 of a group decides for the
               whole group; a blank is no group. Balancing moves whole groups that have only the commoner label. So that
               label can end below the rarer one, and above it only by images that share groups with the rarer one.
         pinned: an earlier split (`object_id`, `split`). Its images stay where they were, so that none that was trained
@@ -61,14 +63,14 @@ def blocks(table: pd.DataFrame, fold: int, folds: int, block_size: int, order: s
     """As `sha1_fold`, with blocks of `block_size` neighbours kept together, for sets whose neighbours are siblings.
 
     The images are sorted by the column `order` (numbers) and cut into blocks. The folds are windows of the blocks in
-    the order of their smallest object ids.
+    the order of their smallest SHA-1s.
 
     Raises:
         InputError: the column is not numeric, or there are fewer blocks than three a fold.
     """
     result = _sorted(table)
     block = block_numbers(result, block_size, order)
-    smallest = result["object_id"].groupby(block).min()
+    smallest = sha1s(result["object_id"]).groupby(block).min()
     if len(smallest) < 3 * folds:
         raise InputError(
             f"split.block_size={block_size} makes {len(smallest)} blocks of {len(result)} images, and {folds} folds "
@@ -134,12 +136,7 @@ def from_table(table: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values("object_id", ignore_index=True)
-
-
-def sha1s(object_ids: pd.Series) -> pd.Series:
-    """The SHA-1 in each object id, in lower case."""
-    return object_ids.str.slice(0, 40).str.lower()
+    return table.sort_values("object_id", ignore_index=True, key=sha1s)
 
 
 def group_names(result: pd.DataFrame, group: str) -> pd.Series:
@@ -157,10 +154,10 @@ def block_numbers(table: pd.DataFrame, block_size: int, order: str) -> pd.Series
 
 
 def _low_byte(result: pd.DataFrame, group: str | None) -> pd.Series:
-    """0-255: the low byte of the image's SHA-1, or of that of the smallest object id in its group."""
-    ids = result["object_id"]
-    decides = ids if group is None else ids.groupby(group_names(result, group)).transform("min")
-    return sha1s(decides).str[-2:].map(lambda digits: int(digits, 16))
+    """0-255: the low byte of the image's SHA-1, or of the smallest SHA-1 in its group."""
+    sha1 = sha1s(result["object_id"])
+    decides = sha1 if group is None else sha1.groupby(group_names(result, group)).transform("min")
+    return decides.str[-2:].map(lambda digits: int(digits, 16))
 
 
 def _earlier(result: pd.DataFrame, pinned: pd.DataFrame | None) -> pd.Series:
@@ -186,7 +183,7 @@ def _balanced(result: pd.DataFrame, inside: np.ndarray, pinned: np.ndarray, grou
         pure = candidates & ~groups.isin(set(groups[inside & ~label])).to_numpy()
         budget -= int((candidates & ~pure).sum())
         fit = set()
-        # In the order of the smallest object ids; a group larger than what is left of the budget is passed over.
+        # In the order of the smallest SHA-1s; a group larger than what is left of the budget is passed over.
         for name, size in groups[pure].value_counts(sort=False).reindex(groups[pure].drop_duplicates()).items():
             if size <= budget:
                 fit.add(name)
@@ -210,7 +207,7 @@ def _partition(before: pd.DataFrame, after: pd.DataFrame, side: np.ndarray) -> p
     ids = after["object_id"]
     if ids.duplicated().any():
         raise AssertionError(f"an image stands in two splits: {ids[ids.duplicated()].iloc[0]}")
-    if len(after) != len(before) or not before["object_id"].sort_values(ignore_index=True).equals(ids):
+    if len(after) != len(before) or not _sorted(before)["object_id"].equals(ids):
         raise AssertionError(f"the split holds {len(after)} images of {len(before)}")
     if not after["split"].isin(SPLITS).all():
         raise AssertionError("an image is in no split")

@@ -43,6 +43,15 @@ def test_rows_are_aligned_and_groups_of_one_run_hold_for_all() -> None:
     assert run_predictions.group_count(run_predictions.aligned([run(1), run(2)], "test")[1]) is None
 
 
+def test_names_in_another_case_are_the_same_images() -> None:
+    names = [digit * 40 + ".png" for digit in "abcd"]
+    capitals = [name.upper() if i % 2 else name for i, name in enumerate(names)]
+    first = run(1, object_id=names, logit=[1.0, 2.0, 3.0, 4.0], group=["x", "x", "y", "y"])
+    a, b = run_predictions.aligned([first, run(2, object_id=capitals, group=["Z", "Z", "Y", "Y"])], "test")
+    assert (a.logits.tolist(), b.logits.tolist()) == ([1.0, 2.0, 3.0, 4.0], [-2.0, 2.0, -1.0, 1.0])
+    assert a.labels.tolist() == b.labels.tolist() == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

@@ -152,6 +152,13 @@ def test_again_changes_nothing_and_more_is_added(given: Path, script: Script) ->
     assert set(old) < set(new)
 
 
+def test_a_row_in_capitals_stands_in_the_order_of_its_sha1(given: Path, script: Script) -> None:
+    (given / "data").mkdir()
+    (given / "data" / "label.csv").write_text(f"objectId,value\n{'F' * 40}.jpg,0\n")
+    assert "12 images taken" in script("ingest", "--out", given / "data", *folders(given)).out
+    assert (given / "data" / "label.csv").read_text().splitlines()[-1] == f"{'F' * 40}.jpg,0"
+
+
 def test_a_row_of_another_hand_stays_as_it_is(given: Path, script: Script) -> None:
     content = (given / "0" / "0.png").read_bytes()
     (given / "data" / "images").mkdir(parents=True)

@@ -68,6 +68,13 @@ def test_upper_case_names_the_same_image(tmp_path: Path) -> None:
     assert sorted(labels.table["object_id"].map(object_store.sha1_of)) == [A, B]
 
 
+def test_capitals_in_names_change_neither_the_order_nor_the_digest(tmp_path: Path) -> None:
+    (tmp_path / "label.csv").write_text(f"objectId,value\n{B.upper()}.JPG,1\n{A}.jpg,0\n")
+    table = label_file.read_labels(tmp_path / "label.csv").table
+    assert table["object_id"].tolist() == [f"{A}.jpg", f"{B.upper()}.JPG"]
+    assert label_file.data_digest(table) == label_file.data_digest(table.assign(object_id=[f"{A}.jpg", f"{B}.jpg"]))
+
+
 NAMES = [np.random.default_rng(i).bytes(20).hex() for i in range(12)]
 WHOLE = "objectId,value,note\n" + "".join(f"{n}.jpg,{i % 2},{'note ' * 20}{i}\n" for i, n in enumerate(NAMES))
 SPLIT = "objectId,value,type,note\n" + "".join(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kesikaran.core.errors import InputError
@@ -48,4 +49,5 @@ def test_an_object_id_is_a_sha1_and_extensions(name: str, is_one: bool) -> None:
 
 
 def test_the_sha1_of_a_name_is_in_lower_case() -> None:
-    assert object_store.sha1_of(f"{A.upper()}.tar.GZ") == object_store.sha1_of(A) == A
+    names = [f"{A.upper()}.tar.GZ", A]
+    assert [object_store.sha1_of(name) for name in names] == object_store.sha1s(pd.Series(names)).tolist() == [A, A]

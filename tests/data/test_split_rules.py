@@ -48,6 +48,28 @@ def test_an_earlier_split_may_name_its_images_in_upper_case(labels: pd.DataFrame
     assert split_rules.sha1_low_byte(labels, SplitConfig(), pinned=old)["split"].tolist() == old["split"].tolist()
 
 
+@pytest.mark.parametrize("rule", ["low byte", "pinned", "low byte in groups", "fold in groups", "blocks", "random"])
+def test_capitals_in_names_decide_nothing(labels: pd.DataFrame, rule: str) -> None:
+    random = np.random.default_rng(0)
+    lower = labels.head(2000).assign(cluster=random.integers(0, 900, 2000).astype(str), place=random.permutation(2000))
+    capitals = random.random(2000) < 0.5
+    mixed = lower.assign(object_id=lower["object_id"].str.upper().where(capitals, lower["object_id"]))
+    old = split_rules.sha1_low_byte(lower.head(1500), SplitConfig())
+    split_by = {
+        "low byte": lambda table: split_rules.sha1_low_byte(table, SplitConfig()),
+        "pinned": lambda table: split_rules.sha1_low_byte(table, SplitConfig(), old),
+        "low byte in groups": lambda table: split_rules.sha1_low_byte(table, SplitConfig(group="cluster")),
+        "fold in groups": lambda table: split_rules.sha1_fold(table, 1, 5, "cluster"),
+        "blocks": lambda table: split_rules.blocks(table, 1, 5, 3, "place"),
+        "random": lambda table: split_rules.stratified_random(table, 0.2, 0.2),
+    }[rule]
+    expected, found = split_by(lower), split_by(mixed)
+    assert (found["object_id"] != expected["object_id"]).mean() > 0.4
+    assert found["object_id"].str.lower().tolist() == expected["object_id"].str.lower().tolist()
+    assert found["split"].tolist() == expected["split"].tolist()
+    assert split.fingerprint(found) == split.fingerprint(expected)
+
+
 # ---- folds
 
 
