@@ -83,15 +83,15 @@ def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
     for other in several[1:]:
         _check_same(first, other, split)
     predictions = [Predictions.from_table(run.rows) for run in several]
-    grouped = [(run, each) for run, each in zip(several, predictions, strict=True) if each.groups is not None]
+    grouped = [(run, each.groups) for run, each in zip(several, predictions, strict=True) if each.groups is not None]
     if not grouped:
         return predictions
-    owner, first_grouped = grouped[0]
-    units = pd.factorize(first_grouped.groups)[0]  # numbered by row, because runs may name the same groups differently
-    for run, each in grouped[1:]:
-        if not np.array_equal(pd.factorize(each.groups)[0], units):
+    owner, groups = grouped[0]
+    by_row = pd.factorize(groups)[0]  # numbered by their first rows: two runs may name the same groups differently
+    for run, others in grouped[1:]:
+        if not np.array_equal(pd.factorize(others)[0], by_row):
             raise InputError(f"{owner.title} and {run.title} keep different images together: their groups differ")
-    return [dataclasses.replace(each, groups=first_grouped.groups) for each in predictions]
+    return [dataclasses.replace(each, groups=groups) for each in predictions]
 
 
 def group_count(predictions: Predictions) -> int | None:
