@@ -1,6 +1,7 @@
-"""The embedded demo, really trained; and the same path on shuffled labels, which must fail to learn."""
+"""The embedded demo, really trained; what is said of it; the same path on shuffled labels, which must fail to learn."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kesikaran.config.schema import SplitConfig
 from kesikaran.data import label_file, split_rules
 
 SHUFFLES = 6
+REPOSITORY = Path(__file__).parents[1]
 
 
 def test_the_demo_learns_and_shuffled_labels_do_not(
@@ -52,3 +54,12 @@ def test_the_demo_learns_and_shuffled_labels_do_not(
     # Measured over 16 shuffles: mean 0.511, standard deviation 0.073, so three standard errors of six.
     assert np.mean(areas) == pytest.approx(0.5, abs=0.09)
     assert max(areas) < real.data.metrics["test/roc_auc"] - 0.1
+
+
+def test_the_cross_validations_figures_are_the_same_wherever_they_stand() -> None:
+    """The README's table is measured; the file of the experiment repeats its pooled ROC AUCs."""
+    readme = (REPOSITORY / "README.md").read_text()
+    measured = re.findall(r"^\| `experiment=cv[^`]*` \| (0\.\d{3}) ", readme, re.MULTILINE)
+    said = (REPOSITORY / "conf" / "experiment" / "cv.yaml").read_text().split("pooled ROC AUC", 1)[1].split("\n", 1)[0]
+    assert len(measured) == 2
+    assert re.findall(r"0\.\d{3}", said) == measured

@@ -19,6 +19,11 @@ SPLITS = ("train", "validation", "test")
 def sha1_low_byte(table: pd.DataFrame, config: SplitConfig, pinned: pd.DataFrame | None = None) -> pd.DataFrame:
     """Split by the low byte of each image's SHA-1, the article's rule.
 
+    Without `group`, the window in which an image lies depends on nothing but its content. Balancing looks at the whole
+    set: with new images, a few old ones move between test or validation and train, which `pinned` prevents. The surplus
+    is taken by SHA-1, and the article's script takes it in the order of the label file. So for a file that is not
+    sorted, the counts are the same and some images that move are others.
+
     The name up to its first dot is the SHA-1 in hex; its last two digits are a number 0-255. An image is in test where
     the number is in [test[0], test[1]), in validation where it is in [validation[0], validation[1]), else in train.
 
