@@ -168,8 +168,10 @@ def simulation() -> SimpleNamespace:
     measured = cache(names["truth"])
 
     def truth(world: Any) -> dict[str, float]:
-        common = math.gcd(world.zeros, world.ones)
-        alike = {"zeros": world.zeros // common, "ones": world.ones // common, "group": 1, "alike": 0.0}
+        zeros, ones = (1, 1) if world.groups else (world.zeros, world.ones)
+        common = math.gcd(zeros, ones)
+        alone = {"group": 1, "groups": 0, "alike": 0.0, "mixed": False, "fixed": True}
+        alike = {"zeros": zeros // common, "ones": ones // common, **alone}
         return dict(measured(replace(world, **alike)))
 
     names["coverage"].__globals__["truth"] = names["truth"] = truth

@@ -15,7 +15,7 @@ from kesikaran.analysis.wording import significance_level
 from kesikaran.config.metric_names import ACROSS_SETTINGS, METRICS, OVER_FOLDS
 from kesikaran.config.schema import CALIBRATION_BINS, CONFIDENCE
 from kesikaran.metrics import binary, influence, intervals, paired, scores
-from kesikaran.metrics.influence import Influence, Units
+from kesikaran.metrics.influence import Influence
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.paired import Difference
 from kesikaran.metrics.predictions import Predictions
@@ -115,13 +115,8 @@ def values(pooled: pd.DataFrame, confidence: float = CONFIDENCE) -> dict[str, In
     values on the folds."""
     predictions = Predictions.from_table(pooled)
     parts, units = influence.of(predictions, ACROSS_SETTINGS), influence.sampling_units(predictions)
-    fold_means, units_by_fold = _fold_means(pooled, predictions), _units_by_fold(pooled)
-    return {
-        name: intervals.interval(name, fold_means[name], predictions, units_by_fold, confidence)
-        if name in fold_means
-        else intervals.interval(name, parts[name], predictions, units, confidence)
-        for name in ACROSS_SETTINGS
-    }
+    parts |= _fold_means(pooled, predictions)
+    return {name: intervals.interval(name, parts[name], predictions, units, confidence) for name in ACROSS_SETTINGS}
 
 
 def compare(settings: Mapping[str, pd.DataFrame], confidence: float = CONFIDENCE) -> pd.DataFrame:
@@ -148,7 +143,7 @@ def compare(settings: Mapping[str, pd.DataFrame], confidence: float = CONFIDENCE
     for rows in others:
         if not first[["object_id", "fold"]].equals(rows[["object_id", "fold"]]):
             raise ValueError("the settings were not tested on the same images in the same folds")
-    units = _units_by_fold(first)
+    units = influence.sampling_units(Predictions.from_table(first))
     predictions = {name: Predictions.from_table(rows) for name, rows in settings.items()}
     fold_means = {name: _fold_means(rows, predictions[name]) for name, rows in settings.items()}
     pairs = []
@@ -178,22 +173,13 @@ def _fold_means(pooled: pd.DataFrame, predictions: Predictions) -> dict[str, Inf
     parts = {fold: influence.of(predictions.take(rows), ranked) for fold, rows in folds.items()}
     result = {}
     for name in ranked:
-        each = np.empty(len(pooled))
-        for fold, rows in folds.items():
+        each, cell = np.empty(len(pooled)), np.empty(len(pooled), int)
+        for number, (fold, rows) in enumerate(folds.items()):
             each[rows] = parts[fold][name].each / len(folds)
+            cell[rows] = 2 * number + parts[fold][name].cell  # each fold and label has a mean of its own
         value = float(np.mean([part[name].value for part in parts.values()]))
-        result[name] = Influence(value, each, np.ones(len(pooled), bool))
+        result[name] = Influence(value, each, cell)
     return result
-
-
-def _units_by_fold(pooled: pd.DataFrame) -> Units:
-    """The sampling units with the folds as strata, where all images of a group lie in one fold."""
-    units = influence.sampling_units(Predictions.from_table(pooled))
-    fold = np.empty(units.count, int)
-    fold[units.unit] = pooled["fold"].to_numpy()
-    # A stratum of 0 or below means label 0 only, one of 2 or above label 1 only, as `Units` describes.
-    stratum = np.where(units.stratum == 0, -fold, np.where(units.stratum == 2, 2 + fold, 1))
-    return Units(units.unit, stratum, units.grouped)
 
 
 def _rows(pooled: pd.DataFrame) -> dict[int, np.ndarray]:

@@ -83,6 +83,9 @@ def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
     for other in several[1:]:
         _check_same(first, other, split)
     predictions = [Predictions.from_table(run.rows) for run in several]
+    # The counts of the labels are fixed for all where one run knows it: they are the same images.
+    fixed = any(each.counts_fixed for each in predictions)
+    predictions = [dataclasses.replace(each, counts_fixed=fixed) for each in predictions]
     grouped = [(run, each.groups) for run, each in zip(several, predictions, strict=True) if each.groups is not None]
     if not grouped:
         return predictions

@@ -15,6 +15,7 @@ class Kind(Enum):
     """The kind of a metric, which decides how its interval is computed."""
 
     proportion = auto()  # a share of images, such as the share that is decided rightly
+    harmonic = auto()  # 2J / (1 + J) of a share of images J
     area = auto()  # between 0 and 1, but not a share of images
     average_precision = auto()  # an area that is a mean over the images of label 1 alone
     loss = auto()  # the mean of a loss of each image, 0 or more
@@ -26,6 +27,7 @@ class PairedTest(Enum):
 
     mcnemar = "McNemar exact"
     delong = "DeLong"
+    score = "score"
     influence_t = "influence t"
     intervals = "interval inversion"
 
@@ -53,10 +55,10 @@ METRICS = {
     for metric in (
         Metric("accuracy", "accuracy", Kind.proportion, PairedTest.mcnemar),
         Metric("balanced_accuracy", "balanced accuracy", Kind.area, PairedTest.influence_t),
-        Metric("precision", "precision", Kind.proportion, PairedTest.influence_t),
+        Metric("precision", "precision", Kind.proportion, PairedTest.score),
         Metric("recall", "recall", Kind.proportion, PairedTest.mcnemar),
         Metric("specificity", "specificity", Kind.proportion, PairedTest.mcnemar),
-        Metric("f1", "F1", Kind.area, PairedTest.influence_t),
+        Metric("f1", "F1", Kind.harmonic, PairedTest.influence_t),
         Metric("roc_auc", "ROC AUC", Kind.area, PairedTest.delong, ranks=True),
         Metric("pr_auc", "PR AUC", Kind.average_precision, PairedTest.influence_t, ranks=True),
         Metric("log_loss", "log loss", Kind.loss, PairedTest.influence_t, higher_is_better=False, most=math.inf),

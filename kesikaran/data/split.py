@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kesikaran.config.schema import Rule, SplitConfig
+from kesikaran.config.schema import Balance, Rule, SplitConfig
 from kesikaran.core.errors import InputError, printable
 from kesikaran.data import near_duplicates, split_rules
 from kesikaran.data.object_store import sha1s
@@ -66,6 +66,23 @@ def groups(config: SplitConfig, table: pd.DataFrame) -> np.ndarray | None:
     if config.rule is Rule.blocks:
         return split_rules.block_numbers(table, config.block_size, config.order or "row").to_numpy()
     return None
+
+
+def fixes_counts(config: SplitConfig, table: pd.DataFrame) -> dict[str, bool]:
+    """Side -> whether the rule has fixed how many images of each label the side has, whatever images were drawn.
+
+    Balancing fixes the counts of validation and test, and a draw that is stratified by the label, or by a column that
+    tells the label, those of all sides. Every other rule leaves them to chance, and so does balancing by whole groups,
+    nearly. Of the rule of a file nothing is known.
+
+    Args:
+        table: column label, and those that the rule names.
+    """
+    balanced = config.rule is Rule.sha1_low_byte and config.balance is Balance.minority and config.group is None
+    stratified = config.rule is Rule.stratified_random and (
+        config.stratify is None or bool((table.groupby(config.stratify)["label"].nunique() == 1).all())
+    )
+    return {side: stratified or (balanced and side != "train") for side in SPLITS}
 
 
 def moves(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

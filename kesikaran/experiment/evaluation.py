@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kesikaran.tracking.queries import Record
 
 # What a run says of itself that its evaluation does not change.
-_TAGS = ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key")
+_TAGS = ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key", "fixed_label_counts")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,9 @@ def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:
     """Decide, score, report and save what was trained."""
     rows = trained.table[["object_id", "split", "label"]].assign(logit=trained.logits)
     decision, predictions = _decided(e, run, rows)
+    fixed = split.fixes_counts(e.split, trained.table)
+    predictions["counts_fixed"] = predictions["split"].map(fixed)
+    run.tags({"fixed_label_counts": ",".join(side for side, is_fixed in fixed.items() if is_fixed) or "none"})
     groups = split.groups(e.split, trained.table)
     if groups is not None:
         predictions["group"] = groups.astype(str)

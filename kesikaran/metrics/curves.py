@@ -79,7 +79,7 @@ def reliability(predictions: Predictions, bins: int, confidence: float) -> Relia
     kept = np.flatnonzero(counts)
     probability = np.bincount(place, expit(predictions.logits.astype(np.float64)))[kept] / counts[kept]
     is_one = predictions.labels == 1
-    share = [_share(is_one, place == b, predictions, units, confidence) for b in kept]
+    share = [_share(is_one, place == b, units, confidence) for b in kept]
     return Reliability(probability, share, counts[kept])
 
 
@@ -94,13 +94,13 @@ def _rates(predictions: Predictions, confidence: float) -> list[tuple[Interval, 
     rates = []
     for threshold in (math.inf, *distinct[chosen]):
         above = predictions.logits >= threshold
-        false, true = (_share(above, of, predictions, units, math.sqrt(confidence)) for of in (zeros, ones))
+        false, true = (_share(above, of, units, math.sqrt(confidence)) for of in (zeros, ones))
         rates.append((false, true))
     return rates
 
 
-def _share(which: np.ndarray, of: np.ndarray, predictions: Predictions, units: Units, confidence: float) -> Interval:
+def _share(which: np.ndarray, of: np.ndarray, units: Units, confidence: float) -> Interval:
     """The share of the images `of` that are in `which`, both bool [n]."""
     value = float(which[of].mean())
     each = np.where(of, which - value, 0.0) / of.sum()
-    return intervals.proportion(Influence(value, each, of), predictions, units, confidence)
+    return intervals.proportion(Influence(value, each, np.where(of, 0, -1)), units, confidence)

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, norm, t
 from statsmodels.stats.multitest import multipletests
 
 from kesikaran.config.metric_names import METRICS, Kind, PairedTest
@@ -47,8 +47,10 @@ def compare(
       difference" in less than 5 % of samples. The interval is Newcombe's (1998) method 10, so the two may disagree
       at the edge.
     - roc_auc: DeLong, DeLong and Clarke-Pearson (1988), with ties as midranks.
-    - the others: Student's t on the differences of the influences of each image (`influence`), which is the paired
-      t-test for log_loss and brier.
+    - precision: the generalized score test of Kosinski (2013). The interval is that of the next line, so the two may
+      disagree at the edge.
+    - the others: Student's t on the differences of the influences of each image (`influence`). Where the counts of the
+      labels are random, it is the paired t-test for log_loss and brier.
     - calibration_error: the interval comes from both intervals taken as independent, which makes it wide (MOVER, Zou
       and Donner 2008). The p-value is the smallest level at which the interval does not hold 0.
 
@@ -70,11 +72,12 @@ def compare(
         if metric.kind is Kind.calibration:
             result[name] = _calibration(a, b, confidence, calibration_bins)
         elif metric.test is PairedTest.mcnemar:
-            interval_a = intervals.proportion(parts_a[name], a, units, confidence)
-            interval_b = intervals.proportion(parts_b[name], b, units, confidence)
-            result[name] = _proportion(parts_a[name], parts_b[name], (interval_a, interval_b), units)
+            limits = [intervals.proportion(part, units, confidence) for part in (parts_a[name], parts_b[name])]
+            result[name] = _proportion(parts_a[name], parts_b[name], limits, units)
         else:
             result[name] = by_influence(parts_a[name], parts_b[name], units, confidence, metric.test)
+            if metric.test is PairedTest.score:
+                result[name] = _with_score_test(result[name], parts_a[name], parts_b[name], units)
     return result
 
 
@@ -107,9 +110,10 @@ def by_influence(
         return _undefined(a.value, b.value)
     over = [word for word in (by, "group" if units.grouped else "") if word]
     name = test.value + (f", by {' and '.join(over)}" if over else "")
-    each, difference = b.each - a.each, b.value - a.value
-    spread, freedom = influence.variance(each, units)
-    if units.count == 1:
+    change = _change(a, b)
+    difference = change.value
+    spread, freedom = influence.variance(change, units)
+    if units.count == 1 or math.isnan(spread):
         return _undefined(a.value, b.value, difference)
     # Sums of the same terms in another order differ by a rounding error, which is taken for 0.
     error = math.sqrt(spread) if spread > (1e-12 * max(abs(a.value), abs(b.value))) ** 2 else 0.0
@@ -126,13 +130,36 @@ def by_influence(
     return Difference(a.value, b.value, difference, difference - half_width, difference + half_width, p_value, name)
 
 
-def _proportion(a: Influence, b: Influence, limits: tuple[Interval, Interval], units: Units) -> Difference:
+def _change(a: Influence, b: Influence) -> Influence:
+    return Influence(b.value - a.value, b.each - a.each, np.maximum(a.cell, b.cell))
+
+
+def _with_score_test(found: Difference, a: Influence, b: Influence, units: Units) -> Difference:
+    """`found` with the p-value of the generalized score test of two shares of different images (Kosinski 2013).
+
+    The variance is that of two equal shares, so the residuals are taken from the pooled share. With few images in the
+    shares this keeps the level, which the variance of the seen shares does not. Sums over groups take the place of
+    images.
+    """
+    if math.isnan(found.p_value) or not found.difference:
+        return found
+    hits = [part.each * part.of.sum() + part.value * part.of for part in (a, b)]
+    pooled = float(hits[0].sum() + hits[1].sum()) / float(a.of.sum() + b.of.sum())
+    before, after = ((hit - pooled * part.of) / part.of.sum() for hit, part in zip(hits, (a, b), strict=True))
+    sums = np.bincount(units.unit, after - before, units.count)
+    error = math.sqrt(float(sums @ sums))
+    name = PairedTest.score.value + (", by group" if units.grouped else "")
+    p_value = float(2 * norm.sf(abs(found.difference) / error)) if error else 1.0
+    return replace(found, p_value=p_value, test=name)
+
+
+def _proportion(a: Influence, b: Influence, limits: Sequence[Interval], units: Units) -> Difference:
     """The difference of two shares of the same images, by McNemar's test or, with groups, by the t-test."""
     if math.isnan(a.value) or math.isnan(b.value):
         return _undefined(a.value, b.value)
     n = int(a.of.sum())
-    spreads = [influence.variance(each, units, a.of)[0] for each in (a.each, b.each, b.each - a.each)]
-    root = math.sqrt(spreads[0] * spreads[1])
+    spreads = [influence.variance(part, units)[0] for part in (a, b, _change(a, b))]
+    root = math.sqrt(spreads[0] * spreads[1]) if not math.isnan(spreads[2]) else 0.0
     correlation = (spreads[0] + spreads[1] - spreads[2]) / (2 * root) if root else 0.0
     if units.grouped:
         tested = by_influence(a, b, units, CONFIDENCE, PairedTest.influence_t)  # its p-value alone, not its interval
@@ -145,7 +172,7 @@ def _proportion(a: Influence, b: Influence, limits: tuple[Interval, Interval], u
         if correlation > 0:
             share = math.sqrt(a.value * (1 - a.value) * b.value * (1 - b.value))
             correlation = max(0.0, correlation - 1 / (2 * n * share))
-    low, high = _mover(*limits, correlation)
+    low, high = _mover(limits[0], limits[1], correlation)
     return Difference(a.value, b.value, b.value - a.value, low, high, p_value, test)
 
 

@@ -45,7 +45,7 @@ def at(predictions: Predictions, prevalence: float, confidence: float = CONFIDEN
     if not 0 < prevalence < 1:
         raise ValueError(f"prevalence {prevalence} is not between 0 and 1")
     units, parts = influence.sampling_units(predictions), influence.of(predictions, _RATES)
-    recall, specificity = (intervals.proportion(parts[name], predictions, units, confidence) for name in _RATES)
+    recall, specificity = (intervals.proportion(parts[name], units, confidence) for name in _RATES)
     if math.isnan(recall.value) or math.isnan(specificity.value):
         return AtPrevalence(prevalence, UNDEFINED, UNDEFINED, UNDEFINED)
     fpr = Interval(1 - specificity.value, 1 - specificity.high, 1 - specificity.low)

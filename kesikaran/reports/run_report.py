@@ -18,7 +18,7 @@ from kesikaran.config.schema import (
     Precision,
 )
 from kesikaran.data import split, split_rules
-from kesikaran.metrics import binary, decisions, intervals, paired, prevalence
+from kesikaran.metrics import binary, decisions, influence, intervals, paired, prevalence
 from kesikaran.metrics.decisions import Decision
 from kesikaran.metrics.gate import judge
 from kesikaran.metrics.intervals import Interval
@@ -67,10 +67,12 @@ def log_decision(
 
 @dataclass(frozen=True)
 class SplitMetrics:
-    """The counts of images of a split, and every metric of the catalogue with its interval."""
+    """The counts of images of a split, every metric of the catalogue with its interval, and whether the intervals take
+    the counts of the labels for fixed."""
 
     counts: binary.Confusion
     metrics: dict[str, Interval]
+    counts_fixed: bool
 
 
 def log_predictions(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> dict[str, SplitMetrics]:
@@ -80,7 +82,8 @@ def log_predictions(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> 
 
     Args:
         table: the predictions, which become `predictions.parquet`. Columns object_id, split, label, logit, log_odds,
-            probability, predicted, and group where images came in groups.
+            probability, predicted, counts_fixed (of the labels on this side, by the rule of the split; older runs have
+            no such column), and group where images came in groups.
 
     Returns:
         split -> its metrics.
@@ -101,7 +104,8 @@ def log_predictions(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> 
 
 def split_metrics(predictions: Predictions, config: EvaluationConfig) -> SplitMetrics:
     metrics = intervals.intervals(predictions, config.confidence, config.calibration_bins)
-    return SplitMetrics(binary.confusion(predictions), metrics)
+    fixed = influence.sampling_units(predictions).labels is not None
+    return SplitMetrics(binary.confusion(predictions), metrics, fixed)
 
 
 def logged_metrics(result: SplitMetrics, side: str) -> dict[str, float]:
@@ -189,7 +193,11 @@ def print_summary(results: dict[str, SplitMetrics], config: EvaluationConfig, re
         for name, result in results.items()
     }
     print("\n" + pd.DataFrame(columns).to_string())
-    print(f"\nIn brackets: {config.confidence:.0%} intervals, of the images. The model has seen those of train.")
+    fixed = [name for name, result in results.items() if result.counts_fixed]
+    counts = f" The split fixed the counts of labels in {' and '.join(fixed)}." if fixed else ""
+    print(
+        f"\nIn brackets: {config.confidence:.0%} intervals, of the images. The model has seen those of train.{counts}"
+    )
     for name, result in results.items():
         if undefined := [metric for metric, interval in result.metrics.items() if math.isnan(interval.value)]:
             zeros, ones = result.counts.tn + result.counts.fp, result.counts.fn + result.counts.tp

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kesikaran.config.schema import Rule, SplitConfig
+from kesikaran.config.schema import Balance, Rule, SplitConfig
 from kesikaran.core.errors import InputError
 from kesikaran.data import split, split_rules
 
@@ -55,3 +55,25 @@ def test_a_column_that_is_not_there_is_named(setting: str) -> None:
     says = f"split.{setting}=session is no column of the label file; it has: label, '\\x1b[31m'"
     assert str(caught.value) == says
     split.need_columns(config, table.assign(session=0))
+
+
+@pytest.mark.parametrize(
+    ("config", "fixed"),
+    [
+        (SplitConfig(rule=Rule.sha1_low_byte), {"validation", "test"}),
+        (SplitConfig(rule=Rule.sha1_low_byte, balance=Balance.none), set()),
+        (SplitConfig(rule=Rule.sha1_low_byte, group="module"), set()),
+        (SplitConfig(rule=Rule.stratified_random), {"train", "validation", "test"}),
+        (SplitConfig(rule=Rule.stratified_random, stratify="module"), set()),
+        (SplitConfig(rule=Rule.stratified_random, stratify="kind"), {"train", "validation", "test"}),
+        (SplitConfig(rule=Rule.sha1_fold), set()),
+        (SplitConfig(rule=Rule.blocks), set()),
+        (SplitConfig(rule=Rule.from_file, file="split.csv"), set()),
+    ],
+)
+def test_counts_of_labels_are_fixed_where_the_rule_fixes_them(config: SplitConfig, fixed: set[str]) -> None:
+    """The column kind tells the label, the column module does not."""
+    table = pd.DataFrame({"label": [0, 0, 1, 1], "kind": ["a", "b", "c", "c"], "module": ["m", "n", "m", "n"]})
+    found = split.fixes_counts(config, table)
+    assert {side for side, is_fixed in found.items() if is_fixed} == fixed
+    assert list(found) == list(split_rules.SPLITS)

@@ -104,6 +104,22 @@ def test_training_and_evaluation_judge_the_same_logits_alike(client: Any) -> Non
     pd.testing.assert_frame_equal(artifacts.predictions(run.run_id), rows)
 
 
+def test_a_run_says_where_its_split_fixed_the_counts_of_labels(client: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from kesikaran.tracking import artifacts
+
+    _, balanced = judged(settings(), trained())
+    assert "The split fixed the counts of labels in validation and test." in capsys.readouterr().out
+    rows = artifacts.predictions(balanced)
+    assert rows.groupby("split")["counts_fixed"].all().to_dict() == {"test": True, "train": False, "validation": True}
+    assert client.get_run(balanced).data.tags["fixed_label_counts"] == "validation,test"
+    folds = settings()
+    folds.split.rule = Rule.sha1_fold
+    _, drawn = judged(folds, trained())
+    assert "counts of labels" not in capsys.readouterr().out
+    assert client.get_run(drawn).data.tags["fixed_label_counts"] == "none"
+    assert not artifacts.predictions(drawn)["counts_fixed"].any()
+
+
 @pytest.mark.parametrize(("least", "passed"), [(0.5, True), (0.99, False)])
 def test_the_gate_is_part_of_the_verdict(least: float, passed: bool, client: Any) -> None:
     e = settings(gate=GateConfig(metric="test/roc_auc", min=least))

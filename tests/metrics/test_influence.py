@@ -1,13 +1,15 @@
-"""Influences against derivatives of scikit-learn's weighted metrics, variances against statsmodels and by hand."""
+"""Influences against derivatives of scikit-learn's weighted metrics, variances by hand."""
+
+import dataclasses
+import math
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from scipy.special import expit
 from sklearn import metrics
 
 from kesikaran.config.metric_names import METRICS
-from kesikaran.metrics import influence
+from kesikaran.metrics import binary, influence
 from kesikaran.metrics.predictions import Predictions
 
 
@@ -66,19 +68,54 @@ def test_variance_of_the_roc_auc_is_delongs() -> None:
     ones, zeros = (predictions.logits[predictions.labels == label] for label in (1, 0))
     wins = (ones[:, None] > zeros) + 0.5 * (ones[:, None] == zeros)
     delong = wins.mean(1).var(ddof=1) / len(ones) + wins.mean(0).var(ddof=1) / len(zeros)
-    found, _ = influence.variance(influence.of(predictions)["roc_auc"].each, influence.sampling_units(predictions))
-    assert found == pytest.approx(delong, rel=1e-12)
+    for fixed in (False, True):
+        units = influence.sampling_units(dataclasses.replace(predictions, counts_fixed=fixed))
+        found, _ = influence.variance(influence.of(predictions)["roc_auc"], units)
+        assert found == pytest.approx(delong, rel=1e-12)
 
 
-def test_variance_with_groups_is_statsmodels_cluster_robust_one() -> None:
+def test_variance_with_groups_is_the_delete_one_group_jackknife() -> None:
     predictions = example(groups=15)
+    part, groups = influence.of(predictions)["accuracy"], np.asarray(predictions.groups)
     right = (predictions.labels == predictions.predicted).astype(float)
-    robust = sm.OLS(right, np.ones(len(right))).fit(cov_type="cluster", cov_kwds={"groups": predictions.groups})
-    part = influence.of(predictions)["accuracy"]
-    found, freedom = influence.variance(part.each, influence.sampling_units(predictions), part.of)
-    assert found == pytest.approx(float(robust.cov_params()[0, 0]), rel=1e-12)
-    assert predictions.groups is not None
-    assert freedom == len(set(predictions.groups)) - 1
+    without = np.array([right[groups != group].mean() for group in np.unique(groups)])
+    found, freedom = influence.variance(part, influence.sampling_units(predictions))
+    k = len(without)
+    # About the mean of all images, not about that of the deleted means.
+    assert found == pytest.approx((k - 1) / k * ((without - part.value) ** 2).sum(), rel=1e-12)
+    assert 8 < freedom < k - 1, "of groups of unequal size, fewer than groups"
+
+
+def test_equal_groups_have_as_many_degrees_of_freedom_as_groups_less_one() -> None:
+    predictions = Predictions.from_logits(np.tile([0, 1], 30), example().logits, np.arange(60) // 4)
+    _, freedom = influence.variance(influence.of(predictions)["accuracy"], influence.sampling_units(predictions))
+    assert freedom == pytest.approx(14)
+
+
+def test_one_group_that_holds_a_label_alone_tells_no_variance() -> None:
+    labels = np.repeat([0, 1], [20, 5])
+    predictions = Predictions.from_logits(labels, example(25).logits, np.append(np.arange(20) // 4, [9] * 5))
+    units, parts = influence.sampling_units(predictions), influence.of(predictions)
+    assert math.isnan(influence.variance(parts["roc_auc"], units)[0])
+    assert influence.variance(parts["accuracy"], units)[0] > 0
+
+
+def test_groups_of_one_image_are_images() -> None:
+    predictions = example()
+    alone = dataclasses.replace(predictions, groups=np.arange(60))
+    assert not influence.sampling_units(alone).grouped
+
+
+def test_random_counts_of_the_labels_are_a_part_of_the_variance() -> None:
+    """Of a mean it is the usual variance; with fixed counts it is that within the labels."""
+    predictions = example()
+    loss = binary.losses(predictions.labels, predictions.logits)
+    part, label = influence.of(predictions)["log_loss"], predictions.labels
+    found, freedom = influence.variance(part, influence.sampling_units(predictions))
+    assert (found, freedom) == (pytest.approx(loss.var(ddof=1) / 60, rel=1e-12), 59)
+    fixed = influence.sampling_units(dataclasses.replace(predictions, counts_fixed=True))
+    within = sum(loss[label == one].var(ddof=1) * (label == one).sum() / 60**2 for one in (0, 1))
+    assert influence.variance(part, fixed)[0] == pytest.approx(within, rel=1e-12)
 
 
 def test_degrees_of_freedom_are_welchs() -> None:
@@ -86,7 +123,8 @@ def test_degrees_of_freedom_are_welchs() -> None:
     zeros, ones = random.normal(size=30), 3 * random.normal(size=8)
     predictions = Predictions.from_logits(np.repeat([0, 1], [30, 8]), np.zeros(38))
     each = np.concatenate([(zeros - zeros.mean()) / 30, (ones - ones.mean()) / 8])
-    spread, freedom = influence.variance(each, influence.sampling_units(predictions))
+    part = influence.Influence(0.0, each, predictions.labels)
+    spread, freedom = influence.variance(part, influence.sampling_units(predictions))
     parts = zeros.var(ddof=1) / 30, ones.var(ddof=1) / 8
     assert spread == pytest.approx(sum(parts), rel=1e-12)
     assert freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 29 + parts[1] ** 2 / 7), rel=1e-12)

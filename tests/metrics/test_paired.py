@@ -123,18 +123,20 @@ def test_groups_replace_mcnemar_and_delong_and_say_so() -> None:
     found = paired.compare(a, b)
     assert found["accuracy"].test == "t of group sums"
     assert found["roc_auc"].test == "DeLong, by group"
-    single = two()
-    doubled = [
-        Predictions.from_logits(*(np.repeat(part, 2) for part in (one.labels, one.logits, np.arange(70))))
-        for one in two()
-    ]
-    copies, once = paired.compare(doubled[0], doubled[1]), paired.compare(single[0], single[1])
-    for name in ("balanced_accuracy", "f1", "log_loss", "brier"):
-        assert copies[name].p_value == pytest.approx(once[name].p_value, abs=1e-9), name
+    a, b = two()
+    twice, thrice = (paired.compare(copies(a, times), copies(b, times)) for times in (2, 3))
+    for name in ("accuracy", "balanced_accuracy", "precision", "f1", "log_loss", "brier"):
+        assert twice[name].p_value == pytest.approx(thrice[name].p_value, abs=1e-9), name
+
+
+def copies(one: Predictions, times: int) -> Predictions:
+    """Each image `times` times, and its copies in one group."""
+    labels, logits, groups = (np.repeat(part, times) for part in (one.labels, one.logits, np.arange(len(one.labels))))
+    return Predictions.from_logits(labels, logits, groups)
 
 
 def test_groups_give_delong_the_degrees_of_freedom_of_their_sums() -> None:
-    """Obuchowski (1997), with Satterthwaite's degrees of freedom: each label's groups are a stratum of their own."""
+    """Obuchowski (1997), with the degrees of freedom of groups whose images correlate alike, label by label."""
     a, b = two(group=5)
     wins = []
     for one in (a, b):
@@ -142,15 +144,19 @@ def test_groups_give_delong_the_degrees_of_freedom_of_their_sums() -> None:
         wins.append((ones[:, None] > zeros) + 0.5 * (ones[:, None] == zeros))
     change = wins[1] - wins[0]
     assert a.groups is not None
-    parts, freedoms = [], []
+    parts, expected, counts = [], [], []
     for label, each in ((1, change.mean(1)), (0, change.mean(0))):
         _, group = np.unique(a.groups[a.labels == label], return_inverse=True)
-        sums = np.bincount(group, (each - each.mean()) / len(each))
+        moved = (each - each.mean()) / len(each)
+        sums = np.bincount(group, moved)
         parts.append(sums.var(ddof=1) * len(sums))
-        freedoms.append(len(sums) - 1)
+        squares = (moved**2).sum()
+        alike = np.clip(((sums**2).sum() - squares) / (len(sums) * 20) / (squares / len(each)), 0, 1)
+        expected.append(squares * (1 + 4 * alike))
+        counts.append(len(sums))
     error = math.sqrt(sum(parts))
-    freedom = sum(parts) ** 2 / sum(part**2 / each for part, each in zip(parts, freedoms, strict=True))
-    assert min(freedoms) <= freedom <= sum(freedoms)
+    freedom = sum(expected) ** 2 / sum(part**2 / k for part, k in zip(expected, counts, strict=True)) - 1
+    assert min(counts) - 1 <= freedom <= sum(counts) - 1
     found = paired.compare(a, b)["roc_auc"]
     assert found.p_value == pytest.approx(2 * t.sf(abs(change.mean()) / error, freedom), abs=1e-9)
     assert found.high - found.difference == pytest.approx(t.ppf(0.975, freedom) * error, abs=1e-9)
@@ -239,3 +245,36 @@ def test_against_the_best() -> None:
     assert found[2] < 0.001
     assert found[3] == 1
     assert math.isnan(found[0])
+
+
+def test_precision_has_the_generalized_score_test() -> None:
+    """Kosinski (2013), equation 5, by its own formula: pooled precision, and the products of both predictions."""
+    a, b = two(200, 20)
+    hit_a, hit_b = ((one.labels == 1) & (one.predicted == 1) for one in (a, b))
+    n_a, n_b = int(a.predicted.sum()), int(b.predicted.sum())
+    pooled = (hit_a.sum() + hit_b.sum()) / (n_a + n_b)
+    both = (a.predicted == 1) & (b.predicted == 1)
+    covariance = float((((a.labels - pooled) ** 2)[both]).sum())
+    variance = sum(
+        float((((one.labels - pooled) ** 2)[one.predicted == 1]).sum()) / n**2 for one, n in ((a, n_a), (b, n_b))
+    )
+    error = math.sqrt(variance - 2 * covariance / (n_a * n_b))
+    found = paired.compare(a, b)["precision"]
+    assert found.test == "score"
+    assert found.p_value == pytest.approx(2 * norm.sf(abs(found.difference) / error), abs=1e-9)
+    assert paired.compare(copies(a, 2), copies(b, 2))["precision"].p_value == pytest.approx(found.p_value, abs=1e-9)
+
+
+def test_two_models_of_equal_loss_that_shift_opposite_ways_are_told_apart_5_times_in_100() -> None:
+    """With random counts of the labels; a variance within the labels rejects twice as often and more."""
+    random, share, rejected = np.random.default_rng(1), 0.29, {False: 0, True: 0}
+    for _ in range(300):
+        labels = (random.random(600) < share).astype(int)
+        logits = 2 * (random.normal(size=600) + 2 * (labels - 0.5)) + math.log(share / (1 - share))
+        a, b = logits - 0.9, logits + 0.86
+        for fixed in rejected:
+            pair = [Predictions.from_logits(labels, one, counts_fixed=fixed) for one in (a, b)]
+            found = paired.compare(pair[0], pair[1], metrics=("log_loss",))
+            rejected[fixed] += found["log_loss"].p_value <= 0.05
+    assert rejected[False] <= 0.08 * 300
+    assert rejected[True] >= 0.10 * 300

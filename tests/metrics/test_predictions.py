@@ -19,6 +19,20 @@ def test_a_logit_that_is_not_finite_is_a_defect(bad: float) -> None:
         Predictions.from_logits(np.array([0, 1]), np.array([bad, 0.0]))
 
 
+def test_a_logit_whose_loss_has_no_square_is_a_defect() -> None:
+    with pytest.raises(ValueError, match=r"a logit of 1e\+308 is beyond 1e\+100"):
+        Predictions.from_logits(np.array([0, 1]), np.array([-1e308, 0.0]))
+    Predictions.from_logits(np.array([0, 1]), np.array([np.finfo(np.float32).max, 0.0], np.float32))
+
+
+def test_counts_are_fixed_where_they_are_for_all_rows() -> None:
+    rows = pd.DataFrame({"label": [0, 1], "logit": [1.0, -1.0]})
+    assert not Predictions.from_table(rows).counts_fixed
+    assert Predictions.from_table(rows.assign(counts_fixed=True)).counts_fixed
+    assert not Predictions.from_table(rows.assign(counts_fixed=[True, False])).counts_fixed
+    assert Predictions.from_table(rows.assign(counts_fixed=True)).take(np.array([0])).counts_fixed
+
+
 def test_a_table_gives_what_it_has() -> None:
     rows = pd.DataFrame({"label": [0, 1, 1], "logit": [1.0, -1.0, 0.0]})
     plain = Predictions.from_table(rows)
