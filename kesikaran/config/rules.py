@@ -128,6 +128,7 @@ def _check_fit(fit: FitConfig) -> None:
     _need(fit.epochs >= 1, "fit.epochs", fit.epochs, "at least 1")
     _need(fit.batch_size >= 1, "fit.batch_size", fit.batch_size, "at least 1")
     _need(fit.patience is None or fit.patience >= 1, "fit.patience", fit.patience, "null or at least 1")
+    _need(0 <= fit.half < 2**32, "fit.half", fit.half, "0 to 4294967295")
     _need(0 <= fit.label_smoothing < 1, "fit.label_smoothing", fit.label_smoothing, "0 to below 1")
 
 

@@ -171,6 +171,7 @@ class FitConfig:
     batch_size: int = 32
     patience: int | None = 10  # epochs without improvement before stopping; null: never stop early
     monitor: Monitor = Monitor.loss  # the validation metric that picks the epoch and is the sweep's objective
+    half: int = 0  # 0: all training rows; 2 k - 1, 2 k: the halves of the k-th random cut, for experiment=uncertainty
     label_smoothing: float = 0.0  # training targets move by this share of the way to 0.5 (Szegedy et al. 2016)
 
 

@@ -19,7 +19,7 @@ from kesikaran.models.head import build_head
 from kesikaran.publish.model_template import FrozenClassifier
 from kesikaran.reports import run_report
 from kesikaran.tracking.runs import Run
-from kesikaran.training import device, head_trainer, imbalance
+from kesikaran.training import device, halves, head_trainer, imbalance
 from kesikaran.training.task import FeatureRows, FitResult, HeadTask, TrainingJob
 
 
@@ -54,6 +54,9 @@ def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Gen
 
     every = FeatureRows(found.matrix, table["label"].to_numpy())
     train_rows, validation = (split.rows(table, side) for side in ("train", "validation"))
+    groups = split.groups(e.split, table)
+    own_groups = None if groups is None else groups[train_rows]
+    train_rows = train_rows[halves.rows(every.labels[train_rows], own_groups, e.fit.half)]
     chosen, loss = imbalance.treat(every.labels[train_rows], e.imbalance, e.seed)
     head = build_head(net.width, e.head, e.seed)
     task = HeadTask(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch)

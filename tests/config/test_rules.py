@@ -73,6 +73,7 @@ EDGES: list[tuple[str, dict[str, Any], list[Any], list[Any]]] = [  # allowed, an
     ("imbalance.focal_gamma", FOCAL, [0.0, 5.0], [-0.001, math.inf]),
     ("imbalance.tau", {}, [1.0], [2.0]),
     ("imbalance.tau", ADJUSTED, [1e-9, 2.0], [0.0, math.inf]),
+    ("fit.half", {}, [0, 1, 2**32 - 1], [-1, 2**32]),
     ("fit.label_smoothing", {}, [0.0, 0.999], [1.0, -0.001]),
     ("fit.label_smoothing", FOCAL, [0.0], [0.1]),
     ("fit.epochs", {}, [1], [0]),
