@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from kesikaran.analysis import cross_validation, seed_study, sweep_summary
+from kesikaran.analysis import cross_validation, seed_study, sweep_summary, uncertainty
 from kesikaran.analysis.wording import in_words, significance_level
 from kesikaran.config.metric_names import ACROSS_SETTINGS, IN_SWEEP_TABLE, METRICS, OBJECTIVE
 from kesikaran.metrics import binary, paired
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
-from kesikaran.reports import run_report, sweep_figures
+from kesikaran.reports import nested_report, run_report, sweep_figures, uncertainty_report
 from kesikaran.tracking import artifacts, run_store
 from kesikaran.tracking.runs import Run
 
@@ -26,7 +26,7 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> None:
     unfinished = int((jobs["status"] != "FINISHED").sum())
     print(f"\nSweep {run.run_id}: {len(jobs)} jobs, {unfinished} not finished\n")
     table = sweep_summary.summary(jobs)
-    best = sweep_summary.best(jobs)
+    best = None if uncertainty.applies(jobs) else sweep_summary.best(jobs)
     remarks, metric, words = [], None, None
     if best:
         confidence, _ = _evaluation(jobs)
@@ -46,6 +46,8 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> None:
     print("".join(f"\n{remark}\n" for remark in remarks), end="")
     if seed_study.of_seeds(jobs):
         log_seed_spread(run, jobs[jobs["status"] == "FINISHED"])
+    if uncertainty.applies(jobs):
+        uncertainty_report.log_uncertainty(run, jobs, _evaluation(jobs)[0])
     if whole and not unfinished and sweep_summary.over_folds(jobs):
         log_cross_validation(run, jobs)
     print(f"\nLook at it:  {run_store.look_at(run.run_id)}")
@@ -176,6 +178,8 @@ def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     run.parquet(pd.concat([rows.assign(setting=name) for name, rows in settings.items()]), "oof_predictions.parquet")
     run.text(pd.DataFrame(rows).T.to_csv(index_label=" ".join(varied)), "cross_validation.csv")
     log_several_settings(run, settings, " ".join(varied), _evaluation(jobs)[0])
+    if varied != ["seed"]:  # nobody chooses a seed
+        nested_report.log_nested(run, jobs.assign(setting=names), settings, *_evaluation(jobs))
 
 
 def log_one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) -> None:

@@ -141,3 +141,62 @@ def test_the_study_of_imbalance_is_one_command(
     assert pooled["setting"].value_counts().tolist() == [240] * 8
     mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/cross_validation.png")
     assert "Against none, on 240 images out of fold, image by image, Holm over 35 comparisons at 5%:" in done.out
+
+
+def test_several_settings_over_all_folds_have_a_nested_estimate(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    import mlflow
+
+    words = ["split.folds=3", "optimizer.lr=1e-4,3e-1", "head.dropout=0"]
+    done = train("experiment=nested_cv", *made.words[:-1], *words)
+    assert done.code == 0, done.err
+    parent, *children = runs()
+    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/nested_cv.csv")
+    table = pd.read_csv(io.StringIO(text))
+    assert table["fold"].tolist() == [0, 1, 2]
+    for fold, row in enumerate(table.to_dict("records")):
+        of_fold = [c for c in children if c.data.params["split.fold"] == str(fold)]
+        best = min(of_fold, key=lambda c: c.data.metrics["validation/log_loss"])
+        assert row["run_id"] == best.info.run_id
+        assert row["test/accuracy"] == pytest.approx(best.data.metrics["test/accuracy"])
+    path = mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/nested_predictions.parquet")
+    pooled = pd.read_parquet(path)
+    assert len(pooled) == pooled["object_id"].nunique() == 240 == parent.data.metrics["nested/n"]
+    right = ((pooled["logit"] >= 0) == pooled["label"]).mean()
+    assert parent.data.metrics["nested/accuracy"] == pytest.approx(right)
+    assert "Tuned inside, reported outside" in done.out
+    assert re.search(r"^Chosen: \S+ in \d of 3 folds", done.out, re.MULTILINE)
+
+
+def test_one_interval_over_images_training_sets_and_seeds(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    import mlflow
+
+    done = train("experiment=uncertainty", *made.words, "fit.half=range(0,5)", "seed=0,1")
+    assert done.code == 0, done.err
+    parent, *children = runs()
+    assert len(children) == 10
+    text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/uncertainty.csv")
+    table = pd.read_csv(io.StringIO(text), index_col=0)
+    whole = [c.data.metrics["test/log_loss"] for c in children if c.data.params["fit.half"] == "0"]
+    assert len(set(whole)) == 2
+    assert table.loc["log_loss", "value"] == pytest.approx(np.mean(whole))
+    halves = {c.data.metrics["validation/log_loss"] for c in children}
+    assert len(halves) == 10, "each half trains on other rows"
+    assert parent.data.metrics["uncertainty/log_loss_low"] == pytest.approx(table.loc["log_loss", "low"])
+    mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/uncertainty.png")
+    assert "The best of" not in done.out, "nobody chooses a half or a seed"
+    row = table.loc["accuracy"]
+    quoted = (
+        f"To quote:  Accuracy {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] (95%, of a model trained anew"
+    )
+    assert quoted in done.out
+
+
+def test_an_incomplete_grid_is_said(train: Callable[..., Done], made: Made) -> None:
+    done = train("experiment=uncertainty", *made.words, "fit.half=0,1", "seed=0,1")
+    assert done.code == 0, done.err
+    line = "The whole uncertainty is not estimated: fit.half needs every number from 0 to an even one, 4 or more."
+    assert line in done.out
