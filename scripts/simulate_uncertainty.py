@@ -117,9 +117,8 @@ def models(
 
 
 def coverage(world: World, words: argparse.Namespace, step: Callable[[], object]) -> pd.DataFrame:
-    """Rows: metrics. Columns: the share of intervals that hold the metric of a new model, its expectation and the
-    metric of the model at hand, that lie above and below the new model's, their mean width, the shares of the sources
-    in the variance, and the variance of training by the interval over the true one."""
+    """Rows: metrics. Columns: the share of intervals that hold the metric of a new model, that lie above and below it,
+    that hold its expectation and the metric of the model at hand, and the shares of the sources in the variance."""
     random = np.random.default_rng(words.seed)
     found, new, own = [], [], []
     for _ in range(words.samples):
@@ -148,7 +147,10 @@ def coverage(world: World, words: argparse.Namespace, step: Callable[[], object]
     return pd.DataFrame(table).T
 
 
-WORLDS = tuple(World(train, test) for train in (300, 2000) for test in (150, 1000))
+WORLDS = (
+    *(World(train, test) for train in (300, 2000) for test in (150, 1000)),
+    World(1000, 500, group=5),
+)
 
 
 def table(title: str, frame: pd.DataFrame) -> str:
@@ -169,6 +171,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     words = parser.parse_args()
+    print(
+        f"{words.samples} samples, seed {words.seed}, {words.cuts} cuts, {words.seeds} seeds; the titles are training "
+        "images / test images. All numbers in %."
+    )
     with terminal.progress(None, "simulating", "sample", words.samples * len(WORLDS)) as bar:
         for world in WORLDS:
             print(table(world.name, coverage(world, words, bar.update)), flush=True)
