@@ -90,17 +90,23 @@ def estimate(models: Mapping[tuple[int, int], Predictions], confidence: float) -
 
 @dataclass(frozen=True)
 class _Values:
-    """A metric of some models, float64 [model], and its influences, float64 [model, n]."""
+    """A metric of some models, float64 [model], its influences, float64 [model, n], and their cells, int [n]."""
 
     value: np.ndarray
     each: np.ndarray
+    cell: np.ndarray
 
     @classmethod
     def of(cls, parts: list[Influence]) -> "_Values":
-        return cls(np.array([part.value for part in parts]), np.array([part.each for part in parts]))
+        cell = np.max([part.cell for part in parts], axis=0)
+        return cls(np.array([part.value for part in parts]), np.array([part.each for part in parts]), cell)
 
     def mean(self) -> Influence:
-        return Influence(float(self.value.mean()), self.each.mean(axis=0), np.ones(self.each.shape[1], bool))
+        return Influence(float(self.value.mean()), self.each.mean(axis=0), self.cell)
+
+    def variances(self, units: Units) -> list[float]:
+        """The variance of each model's metric, or difference of metrics, that other images would cause."""
+        return [influence.variance(Influence(math.nan, one, self.cell), units)[0] for one in self.each]
 
     def mean_square(self, units: Units, freedom: int) -> tuple[float, float]:
         """(the sum of squares over `freedom`, the same without what the images add to it).
@@ -108,10 +114,10 @@ class _Values:
         Two models differ on these images more than in the population. How much more is known from the influences.
         """
         square = float(np.sum(self.value**2)) / freedom
-        return square, square - sum(influence.variance(one, units)[0] for one in self.each) / freedom
+        return square, square - sum(self.variances(units)) / freedom
 
     def centred(self) -> "_Values":
-        return _Values(self.value - self.value.mean(), self.each - self.each.mean(axis=0))
+        return _Values(self.value - self.value.mean(), self.each - self.each.mean(axis=0), self.cell)
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,9 @@ def _training(first: _Values, second: _Values, units: Units) -> _Component:
     a model is near the best that it can be, and a bootstrap three times. Each half has the noise of the seeds, which
     the difference of the two variances is free of. By the expansion it is at least half of the first.
     """
-    apart = _Values((first.value - second.value) / 2, (first.each - second.each) / 2)
-    middle = _Values((first.value + second.value) / 2, (first.each + second.each) / 2).centred()
+    cell = np.maximum(first.cell, second.cell)
+    apart = _Values((first.value - second.value) / 2, (first.each - second.each) / 2, cell)
+    middle = _Values((first.value + second.value) / 2, (first.each + second.each) / 2, cell).centred()
     cuts = len(first.value)
     square, linear = apart.mean_square(units, cuts)
     other, quadratic = middle.mean_square(units, cuts - 1)
@@ -151,8 +158,8 @@ def _seed(whole: _Values, units: Units) -> _Component:
 
 def _averaged(whole: _Values, units: Units) -> float:
     """The standard error from images of the mean of the models, over that of one of them. At most 1."""
-    one = float(np.mean([influence.variance(each, units)[0] for each in whole.each]))
-    return math.sqrt(influence.variance(whole.mean().each, units)[0] / one) if one else 1.0
+    one = float(np.mean(whole.variances(units)))
+    return math.sqrt(influence.variance(whole.mean(), units)[0] / one) if one else 1.0
 
 
 def _combined(
@@ -165,7 +172,8 @@ def _combined(
     """
     value = float(np.mean([one.value for one in found]))
     is_loss = METRICS[name].kind is Kind.loss
-    if value <= 0 or (value >= 1 and not is_loss):  # no model makes an error, or each makes all
+    at_limit = value <= 0 or (value >= 1 and not is_loss)  # no model makes an error, or each makes all
+    if at_limit or math.isnan(averaged):
         low, high = (float(np.mean([getattr(one, end) for one in found])) for end in ("low", "high"))
         return {"value": value, "low": low, "high": high, **dict.fromkeys(SOURCES, math.nan)}
     scale, back = (np.log, np.exp) if is_loss else (logit, expit)

@@ -64,9 +64,9 @@ def test_images_that_differ_by_chance_are_no_effect_of_the_training_set() -> Non
 
 def test_the_parts_by_hand() -> None:
     """Two cuts: the difference of the halves, less what their means spread. The images add nothing here."""
-    units = uncertainty.Units(np.arange(2), np.zeros(2, int))
-    nothing = np.zeros((2, 2))
-    first, second = (uncertainty._Values(np.array(value), nothing) for value in ([0.9, 0.8], [0.7, 0.7]))
+    units = uncertainty.Units(np.arange(2), 2)
+    nothing, cell = np.zeros((2, 2)), np.zeros(2, int)
+    first, second = (uncertainty._Values(np.array(value), nothing, cell) for value in ([0.9, 0.8], [0.7, 0.7]))
     apart, middle = (0.1**2 + 0.05**2) / 2, np.var([0.8, 0.75], ddof=1)
     assert uncertainty._training(first, second, units).variance == pytest.approx(2 * (apart - middle))
     seed = uncertainty._seed(first, units)

@@ -94,8 +94,8 @@ def test_delongs_test_is_that_of_r(case: str) -> None:
     assert (found.a, found.b, found.low, found.high, found.p_value) == pytest.approx(expected, abs=DIGITS)
     assert found.difference == pytest.approx(printed.area_b - printed.area_a, abs=DIGITS)
     for one, variance in ((a, printed.variance_a), (b, printed.variance_b)):
-        each = influence.of(one)["roc_auc"].each
-        assert influence.variance(each, influence.sampling_units(one))[0] == pytest.approx(variance, abs=1e-9)
+        part = influence.of(one)["roc_auc"]
+        assert influence.variance(part, influence.sampling_units(one))[0] == pytest.approx(variance, abs=1e-9)
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
