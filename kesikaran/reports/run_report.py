@@ -150,11 +150,13 @@ def log_prevalences(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> 
     }
     printed = pd.DataFrame(shown).T.rename_axis("share of label 1").to_string()
     lines = [f"Where it is used, by the test split:\n\n{printed}\n"]
-    zeros = int((predictions.labels == 0).sum())
+    units, is_zero = influence.sampling_units(predictions), predictions.labels == 0
+    zeros = len(np.unique(units.unit[is_zero]))  # images of one group may all be right together
     if zeros:
         rate = prevalence.smallest_certifiable_rate(zeros, config.confidence)
+        what = "groups of test images with" if units.grouped else "test images of"
         lines.append(
-            f"With {zeros:,} test images of label 0 no false-positive rate below {rate:.1%} can be certified "
+            f"With {zeros:,} {what} label 0 no false-positive rate below {rate:.1%} can be certified "
             f"({config.confidence:.0%}), whatever the classifier."
         )
     return lines

@@ -120,6 +120,17 @@ def test_a_run_says_where_its_split_fixed_the_counts_of_labels(client: Any, caps
     assert not artifacts.predictions(drawn)["counts_fixed"].any()
 
 
+def test_groups_certify_less_than_their_images(client: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    e, candidate = settings(), trained()
+    judged(e, candidate)
+    alone = int(((candidate.table["split"] == "test") & (candidate.table["label"] == 0)).sum())
+    assert f"With {alone} test images of label 0 no false-positive rate" in capsys.readouterr().out
+    e.split.group = "module"
+    candidate.table["module"] = (candidate.table["row"] // 30).astype(str)
+    judged(e, candidate)
+    assert "With 10 groups of test images with label 0 no false-positive rate" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("least", "passed"), [(0.5, True), (0.99, False)])
 def test_the_gate_is_part_of_the_verdict(least: float, passed: bool, client: Any) -> None:
     e = settings(gate=GateConfig(metric="test/roc_auc", min=least))
