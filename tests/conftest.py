@@ -22,6 +22,7 @@ from typing import Any
 
 import absl.logging
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -287,6 +288,40 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     (root / "images").mkdir()
     labels = write_labels(root / "label.csv", make_images(root / "images", 240))
     return Made(labels, root / "images", toy_backbone(root / "backbone"))
+
+
+def sweep_of(
+    logits: dict[str, np.ndarray],
+    labels: np.ndarray,
+    chosen: list[float],
+    params: dict[str, str] | None = None,
+    varies: str = "head.l2",
+    **columns: Any,
+) -> tuple[pd.DataFrame, Callable[[str], pd.DataFrame]]:
+    """(the table of the jobs of a sweep as `queries.sweep_jobs` gives it, what reads the predictions of one of them).
+
+    Each image is in test, and once more in validation.
+
+    Args:
+        logits: the name of a job -> its logits. chosen: the selection_log_loss of each job. varies: the setting
+            that the jobs differ in, by their names. columns: of each image, such as its group.
+    """
+    n, tables, rows = len(labels), {}, []
+    for (name, of_job), value in zip(logits.items(), chosen, strict=True):
+        run_id = hashlib.md5(name.encode()).hexdigest()
+        given = {"fit.monitor": "loss", "split.fold": "0", "evaluation.confidence": "0.95", varies: name}
+        given |= {"evaluation.calibration_bins": "10"} | (params or {})
+        rows.append(
+            {"run_id": run_id, "name": name, "status": "FINISHED", "split_fingerprint": "s", "data_digest": "d"}
+            | {"gate": None, "selection_shift": 0.0, f"overrides.{varies}": name}
+            | {f"params.{key}": text for key, text in given.items()}
+            | {f"metrics.validation/selection_log_loss{end}": value for end in ("", "_low", "_high")}
+        )
+        table = pd.DataFrame({"object_id": [f"{number:040x}.png" for number in range(n)], "label": labels})
+        table = table.assign(logit=of_job, predicted=(of_job >= 0).astype(int), **columns)
+        table = table.assign(probability=1 / (1 + np.exp(-table["logit"])))
+        tables[run_id] = pd.concat([table.assign(split=side) for side in ("validation", "test")], ignore_index=True)
+    return pd.DataFrame(rows), tables.__getitem__
 
 
 @pytest.fixture(scope="session")

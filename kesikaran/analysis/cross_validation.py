@@ -21,11 +21,12 @@ from kesikaran.metrics.paired import Difference
 from kesikaran.metrics.predictions import Predictions
 
 
-def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]:
+def conclusion(pairs: pd.DataFrame, images: int, confidence: float, verdict: str) -> list[str]:
     """Sentences on which settings differ from the first.
 
     Args:
-        pairs: the table of `compare`.
+        pairs: the table of `compare`. verdict: the metric that comes first and is named the verdict, where the pairs
+            have it.
     """
     first = pairs["a"].iloc[0]
     with_first = pairs[pairs["a"] == first]
@@ -34,16 +35,19 @@ def conclusion(pairs: pd.DataFrame, images: int, confidence: float) -> list[str]
         f"Against {first}, on {images:,} images out of fold, image by image, "
         f"Holm over {with_first['p_value'].count()} comparisons at {level:.0%}:"
     ]
-    for metric, rows in with_first.groupby("metric", sort=False):
+    by_metric = sorted(with_first.groupby("metric", sort=False), key=lambda one: one[0] != verdict)
+    for metric, rows in by_metric:
         real = rows[rows["p_holm_first"] <= level]
         noise = rows.loc[rows["p_holm_first"] > level, "b"]
         undefined = rows.loc[rows["p_holm_first"].isna(), "b"]
         differences = [
             f"{row['b']} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]" for _, row in real.iterrows()
         ]
-        lines.append(f"  {METRICS[str(metric)].words}")
+        lines.append(f"  {METRICS[str(metric)].words}{' (the verdict)' if metric == verdict else ''}")
         found = {"real": differences, "within noise": list(noise), "undefined": list(undefined)}
         lines += [f"    {word}: {', '.join(names)}" for word, names in found.items() if names]
+    if verdict not in ACROSS_SETTINGS:
+        lines.append(f"The verdict, {METRICS[verdict].words}, is not among the metrics that are compared over folds.")
     lines.append(
         "Intervals and p-values hold for these trained models on other images of the kind. What another seed or "
         "another training set would change is not in them, and the folds share training images. ROC AUC is "

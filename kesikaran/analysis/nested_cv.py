@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from kesikaran.analysis import cross_validation
-from kesikaran.config.metric_names import ACROSS_SETTINGS, METRICS, objective_of
+from kesikaran.analysis import cross_validation, sweep_summary
+from kesikaran.config.metric_names import ACROSS_SETTINGS, METRICS
 
 
 def choices(jobs: pd.DataFrame) -> pd.DataFrame | None:
@@ -22,16 +22,13 @@ def choices(jobs: pd.DataFrame) -> pd.DataFrame | None:
         A row for each fold: fold, setting, run_id, `validation/OBJECTIVE`, and `test/METRIC` of the chosen job for the
         metrics `ACROSS_SETTINGS` that are defined. None where a fold has no validation metric.
     """
-    objective = f"validation/{objective_of(list(jobs['params.fit.monitor']))}"
-    if f"metrics.{objective}" not in jobs:
-        return None
-    sign = 1 if METRICS[objective.partition("/")[2]].higher_is_better else -1
+    objective = sweep_summary.objective(jobs)
     fold = jobs["params.split.fold"].astype(int).rename("fold")
-    goodness = sign * jobs[f"metrics.{objective}"].astype(float)
+    goodness = (1 if objective.higher_is_better else -1) * sweep_summary.objective_values(jobs, objective.name)
     if goodness.groupby(fold).count().min() == 0:
         return None
     chosen = jobs.assign(fold=fold).loc[goodness.groupby(fold).idxmax()]
-    metrics = [objective, *(f"test/{name}" for name in ACROSS_SETTINGS)]
+    metrics = [f"validation/{objective.name}", *(f"test/{name}" for name in ACROSS_SETTINGS)]
     columns = ["fold", "setting", "run_id", *(f"metrics.{name}" for name in metrics if f"metrics.{name}" in jobs)]
     return chosen[columns].rename(columns=lambda c: c.removeprefix("metrics.")).reset_index(drop=True)
 
@@ -49,14 +46,14 @@ def pool(chosen: pd.DataFrame, settings: Mapping[str, pd.DataFrame]) -> pd.DataF
     return pd.concat(parts).sort_values("object_id", ignore_index=True)
 
 
-def in_hindsight(jobs: pd.DataFrame) -> str:
-    """The one setting with the best mean over the folds of its test metric. The metric is the one of `choices`.
+def in_hindsight(jobs: pd.DataFrame, metric: str) -> str:
+    """The one setting with the best mean over the folds of a test metric, which is optimistic for being chosen by it.
 
-    Its metric is optimistic, since the setting is chosen by it.
+    Args:
+        jobs: as in `choices`. metric: that of the verdict.
     """
-    objective = objective_of(list(jobs["params.fit.monitor"]))
-    means = jobs.groupby("setting", sort=False)[f"metrics.test/{objective}"].mean()
-    return str(means.idxmax() if METRICS[objective].higher_is_better else means.idxmin())
+    means = jobs.groupby("setting", sort=False)[f"metrics.test/{metric}"].mean()
+    return str(means.idxmax() if METRICS[metric].higher_is_better else means.idxmin())
 
 
 def describe(pooled: pd.DataFrame, confidence: float, calibration_bins: int) -> dict[str, float]:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from kesikaran.analysis import run_predictions, wording
+from kesikaran.analysis import run_predictions, selection, verdict
 from kesikaran.analysis.run_predictions import RunMetrics, RunPredictions
-from kesikaran.config.metric_names import PRIMARY
+from kesikaran.analysis.selection import MARK
+from kesikaran.config.metric_names import METRICS
 from kesikaran.config.schema import EvaluationConfig
 from kesikaran.metrics import binary, intervals, paired
 from kesikaran.metrics.paired import Difference
@@ -68,7 +69,7 @@ def compare(a: RunPredictions, b: RunPredictions, split: str) -> Pair:
         groups=groups,
         confidence=config.confidence,
         calibration_bins=config.calibration_bins,
-        primary_metric=PRIMARY,
+        primary_metric=config.verdict,
         a=_run_metrics(a, predictions_a, config),
         b=_run_metrics(b, predictions_b, config),
         differences=found,
@@ -78,8 +79,8 @@ def compare(a: RunPredictions, b: RunPredictions, split: str) -> Pair:
         both_wrong=int((~right_a & ~right_b).sum()),
         params=_differing_params(a.params, b.params),
         conclusion=_same(predictions_a, predictions_b, split)
-        or _conclusion(found[PRIMARY], split, n, config.confidence),
-        remarks=_remarks([a, b], found, groups, split),
+        or verdict.of_pair(found[config.verdict], config.verdict, split, n, config.confidence),
+        remarks=_remarks([a, b], found, config, groups, split),
     )
 
 
@@ -100,31 +101,31 @@ def _same(a: Predictions, b: Predictions, split: str) -> str | None:
     return f"A and B predict the same: log-odds and label are equal on all {len(a.labels):,} {split} images."
 
 
-def _conclusion(found: Difference, split: str, n: int, confidence: float) -> str:
-    p = wording.p_in_words(found.p_value)
-    figures = (
-        f"{found.a:.3f} and {found.b:.3f}, B - A = {wording.in_words(found)}, "
-        f"p {p if p.startswith('<') else f'= {p}'} ({found.test}, {n:,} {split} images)"
-    )
-    if math.isnan(found.p_value):
-        return f"Nothing can be said of the difference in {PRIMARY}: {figures}."
-    if found.p_value > wording.significance_level(confidence):
-        return f"The difference in {PRIMARY} is within noise: {figures}."
-    return f"{'B' if found.difference > 0 else 'A'} is better in {PRIMARY}: {figures}."
-
-
 def _remarks(
-    several: Sequence[RunPredictions], found: dict[str, Difference], groups: int | None, split: str
+    several: Sequence[RunPredictions],
+    found: dict[str, Difference],
+    config: EvaluationConfig,
+    groups: int | None,
+    split: str,
 ) -> list[str]:
     remarks = [
-        f"The runs are judged by {PRIMARY}, settled on beforehand. The other metrics describe: their p-values are not "
-        "corrected for their number.",
+        *verdict.beside_pair(found[config.verdict], found[verdict.LOSS], config.verdict, config.confidence),
+        *(_flattered(several) if split == "validation" else []),
+        f"The runs are judged by {METRICS[config.verdict].words} (evaluation.verdict), settled on beforehand. The "
+        "other metrics describe: their p-values are not corrected for their number.",
         "Intervals and p-values allow for the images, not for what another training seed would change.",
     ]
     undefined = [name for name, each in found.items() if math.isnan(each.a) or math.isnan(each.b)]
     if undefined:
         remarks.append(f"Undefined on these images for one run at least: {', '.join(undefined)}.")
     return remarks + run_predictions.evaluation_remarks(several) + run_predictions.image_remarks(several, groups, split)
+
+
+def _flattered(several: Sequence[RunPredictions]) -> list[str]:
+    """What the runs have chosen on their validation images."""
+    chosen = {run.title: selection.chosen_on_validation(run.params) for run in several}
+    told = [f"the {' and the '.join(choices)} of {title}" for title, choices in chosen.items() if choices]
+    return [f"{MARK} Chosen on these images: {'; '.join(told)}. Their numbers flatter."] if told else []
 
 
 def changed(a: RunPredictions, b: RunPredictions) -> dict[str, pd.DataFrame]:

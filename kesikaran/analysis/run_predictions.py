@@ -81,7 +81,7 @@ def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
     """
     first = several[0]
     for other in several[1:]:
-        _check_same(first, other, split)
+        need_same_images(first, other, split)
     predictions = [Predictions.from_table(run.rows) for run in several]
     # The counts of the labels are fixed for all where one run knows it: they are the same images.
     fixed = any(each.counts_fixed for each in predictions)
@@ -107,7 +107,8 @@ def _image(object_ids: pd.Series) -> pd.Series:
     return object_ids.str.lower()
 
 
-def _check_same(a: RunPredictions, b: RunPredictions, split: str) -> None:
+def need_same_images(a: RunPredictions, b: RunPredictions, split: str) -> None:
+    """Raises InputError where two runs do not have the same images with the same labels."""
     differ = "; ".join(
         f"{key} {a.fingerprints[key]} and {b.fingerprints[key]}"
         for key in FINGERPRINTS
@@ -130,24 +131,25 @@ def _check_same(a: RunPredictions, b: RunPredictions, split: str) -> None:
 
 
 def evaluation(run: RunPredictions) -> EvaluationConfig:
-    """The confidence and the calibration bins of a run; the defaults where the run has no such settings."""
+    """Confidence, calibration bins and verdict of a run; the defaults where the run has no such settings."""
     default = EvaluationConfig()
     return EvaluationConfig(
         confidence=float(run.params.get("evaluation.confidence", default.confidence)),
         calibration_bins=int(run.params.get("evaluation.calibration_bins", default.calibration_bins)),
+        verdict=run.params.get("evaluation.verdict", default.verdict),
     )
 
 
 def evaluation_remarks(several: Sequence[RunPredictions]) -> list[str]:
-    """A remark where the confidence or the calibration bins of a run are not those of the first run, which are used."""
+    """A remark where these settings of a run are not those of the first run, which are used."""
     first, *others = several
     config = evaluation(first)
     differ = [run.title for run in others if evaluation(run) != config]
     if not differ:
         return []
     return [
-        f"evaluation.confidence={config.confidence:g} and evaluation.calibration_bins={config.calibration_bins} are "
-        f"those of {first.title}; {', '.join(differ)} had others."
+        f"evaluation.confidence={config.confidence:g}, evaluation.calibration_bins={config.calibration_bins} and "
+        f"evaluation.verdict={config.verdict} are those of {first.title}; {', '.join(differ)} had others."
     ]
 
 

@@ -1,12 +1,12 @@
-"""The summary of a sweep: its table, the best job, and the jobs that are not distinguishable from it."""
+"""The summary of a sweep: its table, its best job by validation, and what its jobs differ in."""
 
 import math
 from dataclasses import dataclass
 
 import pandas as pd
 
-from kesikaran.analysis.wording import p_in_words, significance_level
-from kesikaran.config.metric_names import IN_SWEEP_TABLE, METRICS, objective_of
+from kesikaran.config.metric_names import IN_SWEEP_TABLE, SELECTION_LOSS, Metric, objective_of
+from kesikaran.config.schema import Monitor
 
 FOLD = "split.fold"
 
@@ -19,7 +19,8 @@ def swept(jobs: pd.DataFrame) -> list[str]:
 
 def summary(jobs: pd.DataFrame) -> pd.DataFrame:
     """A row for each job: the settings that differ, and the validation and test metrics with their limits."""
-    names = [f"{s}/{m}{end}" for s in ("validation", "test") for m in IN_SWEEP_TABLE for end in ("", "_low", "_high")]
+    shown = {"validation": (SELECTION_LOSS.name, *IN_SWEEP_TABLE), "test": IN_SWEEP_TABLE}
+    names = [f"{side}/{name}{end}" for side, some in shown.items() for name in some for end in ("", "_low", "_high")]
     overrides = [f"overrides.{name}" for name in swept(jobs)]
     columns = ["run_id", "status", *overrides, *(f"metrics.{n}" for n in names if f"metrics.{n}" in jobs.columns)]
     return jobs[columns].rename(columns=lambda c: c.removeprefix("overrides.").removeprefix("metrics."))
@@ -43,15 +44,10 @@ def over_folds(jobs: pd.DataFrame) -> bool:
 
 @dataclass(frozen=True)
 class Best:
-    """The job with the best validation metric.
-
-    row: its index among the jobs. metric: the objective of the sweep. rivals: the indices of the other finished jobs on
-    the same split.
-    """
+    """The job with the best validation metric. row: its index among the jobs. metric: the objective of the sweep."""
 
     row: int
-    metric: str
-    rivals: list[int]
+    metric: Metric
 
 
 def best(jobs: pd.DataFrame) -> Best | None:
@@ -60,49 +56,40 @@ def best(jobs: pd.DataFrame) -> Best | None:
     finished = jobs[jobs["status"] == "FINISHED"]
     if finished.empty or over_folds(jobs):
         return None
-    metric = objective_of(list(finished["params.fit.monitor"]))
-    values = finished[f"metrics.validation/{metric}"] if f"metrics.validation/{metric}" in jobs else pd.Series()
-    values = values.dropna()
+    metric = objective(finished)
+    values = objective_values(finished, metric.name).dropna()
     if values.empty:
         return None
-    numbers = values.to_numpy(float)
-    row = int(values.index[int(numbers.argmax() if METRICS[metric].higher_is_better else numbers.argmin())])
-    same = finished[finished["split_fingerprint"] == finished.loc[row, "split_fingerprint"]]
-    return Best(row, metric, [int(i) for i in same.index if i != row])
+    numbers = values.to_numpy()
+    place = numbers.argmax() if metric.higher_is_better else numbers.argmin()
+    return Best(int(values.index[int(place)]), metric)
 
 
-def against_best(found: Best, p_values: pd.Series, confidence: float) -> pd.Series:
-    """A word for each job in the printed table: best, ~ where the difference is within noise, else the p-value.
-
-    Args:
-        p_values: Holm's, of every job against the best; NaN, which is printed as -, where a job was not compared.
-    """
-
-    def word(row: int) -> str:
-        p_value = float(p_values[row])
-        if math.isnan(p_value):
-            return "best" if row == found.row else "-"
-        return p_in_words(p_value) if p_value <= significance_level(confidence) else "~"
-
-    return pd.Series({row: word(int(row)) for row in p_values.index}, dtype=str)
+def objective(finished: pd.DataFrame) -> Metric:
+    """The validation metric by which the best of some finished jobs is chosen."""
+    monitors = finished["params.fit.monitor"] if "params.fit.monitor" in finished else pd.Series(dtype=object)
+    return objective_of(monitors.dropna(), lambda name: bool(objective_values(finished, name).notna().all()))
 
 
-def best_sentence(jobs: pd.DataFrame, found: Best, p_values: pd.Series, images: int, confidence: float) -> str:
-    """One sentence on how many jobs are not distinguishable from the best on `images` test images."""
-    compared = p_values.loc[found.rivals].dropna()
-    alike = int((compared > significance_level(confidence)).sum())
-    finished = int((jobs["status"] == "FINISHED").sum())
-    run_id = str(jobs.loc[found.row, "run_id"])
-    metric = METRICS[found.metric].words
-    name = f"{metric} ({setting(jobs, found.row)}, run {run_id[:8]})"
-    if not len(compared):
-        return f"The best of {finished} by validation {name} was not compared: no other job has its test images."
-    verdict = (
-        f"is not distinguishable from {alike} other{'' if alike == 1 else 's'}" if alike else "differs from every other"
-    )
+def objective_values(jobs: pd.DataFrame, metric: str) -> pd.Series:
+    """A final validation metric of each job; NaN where a job has none."""
+    return jobs.get(f"metrics.validation/{metric}", pd.Series(math.nan, jobs.index)).astype(float)
+
+
+def compares_treatments(jobs: pd.DataFrame) -> bool:
+    """Whether the jobs differ in their treatment of the imbalance, in training or by the overlay `strategy`."""
+    params = [name for name in jobs.columns if name.startswith("params.imbalance.")]
+    return "strategy" in swept(jobs) or any(jobs[name].nunique() > 1 for name in params)
+
+
+def treatments_sentence(jobs: pd.DataFrame) -> str:
+    """What a sweep over treatments of the imbalance compares."""
+    by_auc = set(jobs["params.fit.monitor"].dropna()) == {Monitor.auc.name}
+    how = "by ROC AUC, which no prior moves" if by_auc else "by the log loss of logits moved to validation's share"
+    what = "epochs are" if over_folds(jobs) else "epochs and the best job are"
     return (
-        f"The best of {finished} by validation {name} {verdict} on the {images:,} test images: {metric}, "
-        f"image by image, Holm over {len(compared)} comparisons at {significance_level(confidence):.0%}."
+        "These jobs differ in their treatment of the imbalance, and so in the share of label 1 for which their logits "
+        f"stand: {what} chosen {how}, while the test metrics compare each treatment with its own decision as it is."
     )
 
 

@@ -27,6 +27,9 @@ HALF, SEED = "fit.half", "seed"
 SOURCES = ("images", "training", "seeds")
 """What a metric varies with, in the order of the columns of `estimate`."""
 
+WORDS = dict(zip(SOURCES, ("test images", "training sets", "seeds"), strict=True))
+"""`SOURCES` in a sentence."""
+
 _NAMES = tuple(name for name in OF_SEEDS if METRICS[name].kind is not Kind.calibration)
 
 

@@ -73,30 +73,26 @@ def _pair(first: str, second: str, words: argparse.Namespace) -> None:
 
 
 def _sweep(word: str, words: argparse.Namespace) -> None:
+    from functools import cache
+
     from kesikaran.analysis import pairwise, ranking
-    from kesikaran.config.metric_names import OBJECTIVE, objective_of
-    from kesikaran.config.schema import Monitor
     from kesikaran.reports import comparison_page
-    from kesikaran.tracking import queries
+    from kesikaran.tracking import artifacts, queries
 
     if words.split == "oof" or words.images or words.no_blur:
         raise InputError("--split oof, --images and --no-blur are of two runs; the page of a sweep holds no pictures")
     parent = queries.find(word)
     if not parent.is_sweep:
         raise InputError(f"run {parent.run_id} ({printable(parent.name)}) is no sweep; compare it with another run")
-    jobs = queries.jobs(parent.run_id)
-    done = [job for job in jobs if job.status == "FINISHED"]
-    if len(done) < 2:
-        raise InputError(f"sweep {parent.run_id} has {len(done)} finished jobs; at least 2 can be compared")
+    jobs = queries.sweep_jobs(parent.run_id)
+    finished = int((jobs["status"] == "FINISHED").sum())
+    if finished < 2:
+        raise InputError(f"sweep {parent.run_id} has {finished} finished jobs; at least 2 can be compared")
     out = _destinations(words, f"sweep_{parent.run_id}_{words.split}")
-    metric = objective_of([job.params.get("fit.monitor", "") for job in done])
-    if any(f"validation/{metric}" not in job.metrics for job in done):
-        metric = OBJECTIVE[Monitor.loss]
-    predicted = [
-        (_run_predictions(job, words.split), job.metrics.get(f"validation/{metric}", float("nan"))) for job in done
-    ]
-    with terminal.progress(None, "comparing", "pair", math.comb(len(done), 2)) as bar:
-        found = ranking.compare_all(parent.run_id, predicted, metric, len(jobs) - len(done), words.split, bar.update)
+    read = cache(artifacts.predictions)
+    found = ranking.compare(parent.run_id, jobs, read, words.split)
+    with terminal.progress(None, "comparing", "pair", math.comb(len(found.candidates), 2)) as bar:
+        found = ranking.with_every_pair(found, jobs, read, bar.update)
     _print_sweep(found)
     _write(pairwise.as_json(found), comparison_page.sweep(found), out, words.json)
 
@@ -179,24 +175,12 @@ def _print_pair(found: "Pair") -> None:
 
 
 def _print_sweep(found: "SweepComparison") -> None:
-    import pandas as pd
-
-    from kesikaran.analysis.wording import in_words, p_in_words
+    from kesikaran.reports import sweep_report
 
     images = f"{found.n:,} {found.split} images, {found.ones:,} of label 1"
-    print(f"Sweep {found.sweep_id}: {images}; the best by validation first\n")
-    rows = [
-        {
-            "job": printable(one.name),
-            f"validation {found.validation_metric}": f"{one.validation:.4f}",
-            f"{found.split} {found.primary_metric}": in_words(one.primary),
-            "less the best's": in_words(one.against_best) if one.against_best else "",
-            "p, corrected": p_in_words(one.p_adjusted) if one.against_best else "",
-        }
-        for one in found.candidates
-    ]
-    print(pd.DataFrame(rows).to_string(index=False))
-    print("\n".join(["", found.conclusion, "", *found.remarks]))
+    print(f"Sweep {found.sweep_id}: {images}; {'the best by validation first' if found.names_best else 'by seed'}\n")
+    print(sweep_report.ranked(found).to_string(index=False))
+    print("\n".join(["", found.conclusion, *found.beside, "", *found.remarks]))
 
 
 def _write(content: dict[str, Any], html: str, out: Path, json_file: Path | None) -> None:

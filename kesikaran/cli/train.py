@@ -55,9 +55,9 @@ def main() -> None:
             raise
         finally:
             gc.enable()
-            passed = callback.close(status) if context.open_sweep_id() != outer else True
-    if not passed:
-        sys.exit(gate.FAILED_EXIT)
+            code = callback.close(status) if context.open_sweep_id() != outer else 0
+    if code:
+        sys.exit(code)
 
 
 def train(cfg: DictConfig, shared: Shared) -> float:

@@ -61,8 +61,8 @@ def flatten(experiment: Experiment) -> dict[str, str]:
 def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
     """32 hex digits, equal for two runs with the same computation on the same data.
 
-    Left out are the settings for where the data and the backbone lie, for how a run is named, logged and gated, and for
-    the batch size of the backbone, which changes no number.
+    Left out are the settings for where the data and the backbone lie, for how a run is named, logged and gated, for the
+    metric in which it is compared, and for the batch size of the backbone, which changes no number.
 
     Args:
         identity: names and digests of the data, the split and the backbone.
@@ -76,6 +76,7 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
         "split.file",
         "backbone.handle",
         "backbone.batch_size",
+        "evaluation.verdict",
     )
     params = {k: v for k, v in flatten(experiment).items() if not k.startswith(left_out)}
     return hashlib.sha256(json.dumps({**params, **identity}, sort_keys=True).encode()).hexdigest()[:32]

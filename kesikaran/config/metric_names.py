@@ -5,6 +5,7 @@ and the values that `gate.metric` allows follow from this catalogue.
 """
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -71,11 +72,6 @@ METRICS = {
 GATED = tuple(name for name, metric in METRICS.items() if metric.higher_is_better)
 """The metrics that `gate.metric` may name. `gate.min` is a lower bound, so a higher value must be better."""
 
-# Chosen before any result is seen, so that one test is made and not eleven. Accuracy, because its test is exact, and
-# because the images that decide the test can be shown.
-PRIMARY = "accuracy"
-"""The metric that decides which of two runs is better."""
-
 IN_SWEEP_TABLE = ("log_loss", "roc_auc", "accuracy")
 """The metrics of each job in the table of a sweep."""
 
@@ -92,18 +88,26 @@ OF_SEEDS = tuple(name for name in METRICS if name not in ("precision", "recall",
 """The metrics whose spread over seeds is reported. Precision and recall are parts of F1, recall and specificity of
 balanced accuracy."""
 
-OBJECTIVE = {Monitor.loss: "log_loss", Monitor.auc: "roc_auc"}
+# Not one of METRICS: it is of validation alone, and of the logits, whatever the decision makes of them.
+SELECTION_LOSS = Metric(
+    "selection_log_loss", "prior-corrected log loss", Kind.loss, PairedTest.influence_t, False, math.inf
+)
+"""The log loss of a run's logits on validation, moved to the share of label 1 there (`imbalance.prior_shift`)."""
+
+OBJECTIVE = {Monitor.loss: SELECTION_LOSS, Monitor.auc: METRICS["roc_auc"]}
 """`fit.monitor` -> the validation metric that picks a run's epoch and a sweep's best job."""
 
 
-def objective_of(params: list[str]) -> str:
+def objective_of(params: Iterable[str], logged: Callable[[str], bool]) -> Metric:
     """The metric by which the best of several runs is chosen.
 
     Args:
-        params: the param `fit.monitor` of each run.
+        params: the param `fit.monitor` of each run. logged: whether every run has a final validation metric of a name.
 
     Returns:
-        The metric of their common `fit.monitor`; the log loss, which every run has, where they differ or have none.
+        The metric of their common `fit.monitor`, that of `loss` where they differ or have none. Where a run has no such
+        metric, as those of older versions, the log loss, which every run has.
     """
     monitors = {Monitor[name] for name in params if name in Monitor.__members__}
-    return OBJECTIVE[monitors.pop() if len(monitors) == 1 else Monitor.loss]
+    found = OBJECTIVE[monitors.pop() if len(monitors) == 1 else Monitor.loss]
+    return found if logged(found.name) else METRICS["log_loss"]

@@ -137,6 +137,7 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
     _need(0 < evaluation.confidence < 1, "evaluation.confidence", evaluation.confidence, _A_SHARE)
     _need(bins >= 1, "evaluation.calibration_bins", bins, "at least 1")
     _need(all(0 < p < 1 for p in shares), "evaluation.prevalences", shares, f"a list of shares {_A_SHARE}, or []")
+    _need(evaluation.verdict in METRICS, "evaluation.verdict", evaluation.verdict, f"one of {', '.join(METRICS)}")
 
 
 def _check_gate(gate: GateConfig) -> None:

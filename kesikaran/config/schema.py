@@ -7,6 +7,9 @@ from omegaconf import MISSING
 
 CONFIDENCE = 0.95
 CALIBRATION_BINS = 10
+# Settled before any result is seen, so that one test is made and not eleven. Accuracy, because its test is exact, and
+# because the images that decide the test can be shown.
+VERDICT = "accuracy"
 
 
 class DataSource(Enum):
@@ -198,6 +201,7 @@ class EvaluationConfig:
     calibration_bins: int = CALIBRATION_BINS  # of calibration_error, each with the same number of images
     # Shares of label 1 where the classifier may be used: precision, alerts and misses are reported for each.
     prevalences: list[float] = field(default_factory=lambda: [0.5, 0.1, 0.01, 0.001])
+    verdict: str = VERDICT  # the one metric in which comparisons judge
 
 
 @dataclass

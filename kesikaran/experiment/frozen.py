@@ -59,7 +59,8 @@ def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Gen
     train_rows = train_rows[halves.rows(every.labels[train_rows], own_groups, e.fit.half)]
     chosen, loss = imbalance.treat(every.labels[train_rows], e.imbalance, e.seed)
     head = build_head(net.width, e.head, e.seed)
-    task = HeadTask(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch)
+    shift = imbalance.prior_shift(every.labels[train_rows], every.labels[validation], e.imbalance)
+    task = HeadTask(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch, shift)
     fitted = yield TrainingJob(task, every, train_rows[chosen], validation)
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 

@@ -9,13 +9,16 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from kesikaran.config.metric_names import OBJECTIVE
+from kesikaran.analysis import selection
+from kesikaran.config import compose
+from kesikaran.config.metric_names import OBJECTIVE, SELECTION_LOSS
 from kesikaran.config.schema import Experiment
 from kesikaran.data import split
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
 from kesikaran.reports import leakage_report, run_report
 from kesikaran.tracking.runs import Run
+from kesikaran.training import imbalance
 
 
 class Classifier(Protocol):
@@ -63,7 +66,7 @@ def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:
     if e.tracking.log_model:
         print("Saving the model ...")
         trained.classifier.log(run, decision)
-    return _closed(e, run, results, remarks)
+    return _closed(e, run, predictions, results, remarks)
 
 
 def judge_again(e: Experiment, run: Run, rows: pd.DataFrame) -> Verdict:
@@ -76,7 +79,7 @@ def judge_again(e: Experiment, run: Run, rows: pd.DataFrame) -> Verdict:
     results, remarks = _scored(e, run, predictions)
     remarks += run_report.change(rows, predictions, e.evaluation)
     remarks.append("No model is logged; python -m kesikaran.train with the same decision gives one.")
-    return _closed(e, run, results, remarks)
+    return _closed(e, run, predictions, results, remarks)
 
 
 def _decided(e: Experiment, run: Run, rows: pd.DataFrame) -> tuple[Decision, pd.DataFrame]:
@@ -93,7 +96,21 @@ def _scored(e: Experiment, run: Run, predictions: pd.DataFrame) -> tuple[dict[st
     return results, run_report.log_prevalences(run, predictions, e.evaluation)
 
 
-def _closed(e: Experiment, run: Run, results: dict[str, run_report.SplitMetrics], remarks: list[str]) -> Verdict:
-    run_report.print_summary(results, e.evaluation, remarks, run)
+def _closed(
+    e: Experiment,
+    run: Run,
+    predictions: pd.DataFrame,
+    results: dict[str, run_report.SplitMetrics],
+    remarks: list[str],
+) -> Verdict:
+    train, validation = (predictions.loc[predictions["split"] == side, "label"] for side in ("train", "validation"))
+    shift = imbalance.prior_shift(train.to_numpy(), validation.to_numpy(), e.imbalance)
+    selected = {
+        **results["validation"].metrics,
+        SELECTION_LOSS.name: run_report.log_selection(run, predictions, shift, e.evaluation),
+    }
+    chosen = selection.chosen_on_validation(compose.flatten(e))
+    remarks += run_report.looks(split.fingerprint(predictions))
+    run_report.print_summary(results, e.evaluation, remarks, run, chosen)
     passed = run_report.judge_gate(run, e.gate, results)
-    return Verdict(results["validation"].metrics[OBJECTIVE[e.fit.monitor]].value, passed)
+    return Verdict(selected[OBJECTIVE[e.fit.monitor].name].value, passed)

@@ -4,14 +4,20 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from kesikaran.analysis import cross_validation, nested_cv
+from kesikaran.analysis import cross_validation, nested_cv, sweep_summary
 from kesikaran.analysis.wording import in_words
-from kesikaran.config.metric_names import METRICS, objective_of
+from kesikaran.config.metric_names import ACROSS_SETTINGS, METRICS
+from kesikaran.config.schema import VERDICT
 from kesikaran.tracking.runs import Run
 
 
 def log_nested(
-    run: Run, jobs: pd.DataFrame, settings: Mapping[str, pd.DataFrame], confidence: float, calibration_bins: int
+    run: Run,
+    jobs: pd.DataFrame,
+    settings: Mapping[str, pd.DataFrame],
+    verdict: str,
+    confidence: float,
+    calibration_bins: int,
 ) -> None:
     """Log and print what choosing a setting by validation, fold by fold, gives on the test images of the fold.
 
@@ -21,6 +27,8 @@ def log_nested(
         run: the parent of the sweep.
         jobs: the table of `tracking.queries.sweep_jobs`, all FINISHED, with the column setting.
         settings: setting -> its table of `cross_validation.pool`.
+        verdict: the metric by which the best in hindsight is found; the accuracy where it is not one of
+            `ACROSS_SETTINGS`.
     """
     chosen = nested_cv.choices(jobs)
     if chosen is None:
@@ -30,9 +38,10 @@ def log_nested(
     run.text(chosen.to_csv(index=False), "nested_cv.csv")
     run.parquet(pooled, "nested_predictions.parquet")
     run.metrics(nested_cv.describe(pooled, confidence, calibration_bins))
-    hindsight = nested_cv.in_hindsight(jobs)
+    metric = METRICS[verdict if verdict in ACROSS_SETTINGS else VERDICT]
+    hindsight = nested_cv.in_hindsight(jobs, metric.name)
     nested, naive = (cross_validation.values(rows, confidence) for rows in (pooled, settings[hindsight]))
-    objective = METRICS[objective_of(list(jobs["params.fit.monitor"]))]
+    objective = sweep_summary.objective(jobs)
     shown = pd.DataFrame(
         {
             "chosen in each fold": {name: in_words(found) for name, found in nested.items()},
@@ -44,9 +53,9 @@ def log_nested(
     counts = chosen["setting"].value_counts(sort=True)
     folds = len(chosen)
     print(f"\nChosen: {', '.join(f'{setting} in {count} of {folds} folds' for setting, count in counts.items())}.")
-    gain = naive[objective.name].value - nested[objective.name].value
+    gain = naive[metric.name].value - nested[metric.name].value
     print(
         "Quote the first column. The second was picked by the test images that score it, so its\n"
-        f"{objective.words}, which differs by {gain:+.4f}, is in part luck; and who tunes on new data has to find that "
+        f"{metric.words}, which differs by {gain:+.4f}, is in part luck; and who tunes on new data has to find that "
         "setting by validation first."
     )

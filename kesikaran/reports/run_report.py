@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kesikaran.analysis import selection
+from kesikaran.analysis.selection import MARK
 from kesikaran.analysis.wording import in_words
-from kesikaran.config.metric_names import OF_DECISIONS
+from kesikaran.config.metric_names import OF_DECISIONS, SELECTION_LOSS
 from kesikaran.config.schema import (
     BackboneConfig,
     DecisionConfig,
@@ -24,7 +26,8 @@ from kesikaran.metrics.gate import judge
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
 from kesikaran.reports import figures
-from kesikaran.tracking import run_store
+from kesikaran.tracking import context, queries, run_store
+from kesikaran.tracking.queries import SHIFT_TAG
 from kesikaran.tracking.runs import Run
 
 # field of `AtPrevalence` -> its column in prevalences.csv, its column in the printed table, the format there
@@ -52,8 +55,8 @@ def log_engine_deviation(run: Run, config: BackboneConfig, deviation: float | No
 
 def log_inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
     """Log each split of `table` (columns object_id, label, split) as an input of the run."""
-    for context, rows in table[["object_id", "label", "split"]].groupby("split", sort=False):
-        run.dataset(rows, name, source, split.fingerprint(rows), str(context))
+    for side, rows in table[["object_id", "label", "split"]].groupby("split", sort=False):
+        run.dataset(rows, name, source, split.fingerprint(rows), str(side))
 
 
 def log_decision(
@@ -122,6 +125,30 @@ def _ends(interval: Interval) -> dict[str, float]:
     return {"": interval.value, "_low": interval.low, "_high": interval.high}
 
 
+def log_selection(run: Run, table: pd.DataFrame, shift: float, config: EvaluationConfig) -> Interval:
+    """Log the loss by which epochs and jobs are selected, and as a tag the shift of its logits.
+
+    It is the log loss of logit + shift on validation, whatever the decision makes of the logits.
+
+    Args:
+        table: the predictions, as in `log_predictions`. shift: `imbalance.prior_shift`, in nats.
+    """
+    rows = table[table["split"] == "validation"]
+    shifted = Predictions.from_table(rows.assign(log_odds=rows["logit"].to_numpy(np.float64) + shift))
+    found = intervals.intervals(shifted, config.confidence, config.calibration_bins)["log_loss"]
+    run.metrics({f"validation/{SELECTION_LOSS.name}{end}": value for end, value in _ends(found).items()})
+    run.tags({SHIFT_TAG: repr(shift)})
+    return found
+
+
+def looks(split_fingerprint: str) -> list[str]:
+    """A sentence on how often this test split was looked at, where that is often. A job of a sweep says nothing: the
+    sweep does at its end."""
+    if context.open_sweep_id():
+        return []
+    return selection.looks(queries.finished_count(split_fingerprint))
+
+
 def log_prevalences(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> list[str]:
     """Log as `prevalences.csv` what the test split predicts for a use with other shares of label 1, and return the
     sentences about it.
@@ -188,10 +215,17 @@ def log_confusion_matrix(run: Run, counts: binary.Confusion, name: str) -> None:
     )
 
 
-def print_summary(results: dict[str, SplitMetrics], config: EvaluationConfig, remarks: list[str], run: Run) -> None:
-    """Print the table of metrics, the remarks, and where to look at the run."""
+def print_summary(
+    results: dict[str, SplitMetrics], config: EvaluationConfig, remarks: list[str], run: Run, chosen: list[str]
+) -> None:
+    """Print the table of metrics, the remarks, and where to look at the run.
+
+    Args:
+        chosen: what was chosen on validation, whose numbers are then marked.
+    """
     columns = {
-        name: {"n": f"{result.counts.total:,}"} | {metric: in_words(i) for metric, i in result.metrics.items()}
+        f"{name}{MARK if name == 'validation' and chosen else ''}": {"n": f"{result.counts.total:,}"}
+        | {metric: in_words(i) for metric, i in result.metrics.items()}
         for name, result in results.items()
     }
     print("\n" + pd.DataFrame(columns).to_string())
@@ -200,6 +234,7 @@ def print_summary(results: dict[str, SplitMetrics], config: EvaluationConfig, re
     print(
         f"\nIn brackets: {config.confidence:.0%} intervals, of the images. The model has seen those of train.{counts}"
     )
+    print("".join(f"{sentence}\n" for sentence in selection.mark_sentence(chosen)), end="")
     for name, result in results.items():
         if undefined := [metric for metric, interval in result.metrics.items() if math.isnan(interval.value)]:
             zeros, ones = result.counts.tn + result.counts.fp, result.counts.fn + result.counts.tp

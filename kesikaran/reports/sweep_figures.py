@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kesikaran.analysis import uncertainty
+from kesikaran.config.metric_names import METRICS, Kind
 from kesikaran.metrics.intervals import Interval
 
 _ALIKE, _WORSE, _BEST = "#1f77b4", "#b0b0b0", "#d62728"
+_SHARES = ("#1f77b4", "#ff7f0e", "#9a9a9a")  # of images, training sets, seeds
 _DECADE = 10.0  # a setting whose values span this factor is drawn by its logarithm
 _TICKS = 8  # the most values of a setting that all have a tick
 
@@ -223,3 +227,33 @@ def settings(values: dict[str, dict[str, Interval]], real: dict[str, set[str]]) 
         fontsize=8,
     )
     return figure
+
+
+def uncertainty_shares(table: pd.DataFrame, confidence: float) -> Figure:
+    """The interval of each metric, and beside it the shares of images, training sets and seeds in its variance.
+
+    Args:
+        table: of `uncertainty.estimate`.
+    """
+    place = np.arange(len(table))
+    result = Figure(figsize=(9.0, 1.3 + 0.42 * len(table)), dpi=100, layout="constrained")
+    left, right = result.subplots(1, 2, sharey=True)
+    ends = [table["value"] - table["low"], table["high"] - table["value"]]
+    left.errorbar(table["value"], place, xerr=ends, fmt="o", color="black", markersize=5, elinewidth=1.4, capsize=3)
+    left.set_yticks(place, [METRICS[str(name)].words for name in table.index])
+    left.set_ylim(len(table) - 0.5, -0.5)
+    left.set_title(f"a model trained anew, {confidence:.0%} intervals", fontsize=10)
+    left.grid(axis="x", alpha=0.3)
+    if all(METRICS[str(name)].kind is not Kind.loss or table.loc[name, "high"] <= 1 for name in table.index):
+        left.set_xlim(0, 1)
+    begin = np.zeros(len(table))
+    for source, colour in zip(uncertainty.SOURCES, _SHARES, strict=True):
+        width = 100 * table[source].fillna(0).to_numpy(float)
+        right.barh(place, width, left=begin, color=colour, height=0.6, label=uncertainty.WORDS[source])
+        for row in np.flatnonzero(width >= 8):
+            centre = begin[row] + width[row] / 2
+            right.annotate(f"{width[row]:.0f}", (centre, row), ha="center", va="center", fontsize=8, color="white")
+        begin += width
+    right.set(xlim=(0, 100), xlabel="% of the variance")
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)
+    return result

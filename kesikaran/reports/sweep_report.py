@@ -1,71 +1,144 @@
 """The report of a finished sweep: tables and figures go to its parent run, sentences to the terminal."""
 
+import sys
+import traceback
+from collections.abc import Callable
+from functools import cache
+
 import pandas as pd
 
-from kesikaran.analysis import cross_validation, seed_study, sweep_summary, uncertainty
-from kesikaran.analysis.wording import in_words, significance_level
-from kesikaran.config.metric_names import ACROSS_SETTINGS, IN_SWEEP_TABLE, METRICS, OBJECTIVE
-from kesikaran.metrics import binary, paired
+from kesikaran.analysis import cross_validation, ranking, seed_study, selection, sweep_summary, uncertainty
+from kesikaran.analysis.ranking import SweepComparison
+from kesikaran.analysis.selection import MARK
+from kesikaran.analysis.sweep_summary import Best
+from kesikaran.analysis.wording import in_words, p_in_words, significance_level
+from kesikaran.config.metric_names import ACROSS_SETTINGS, IN_SWEEP_TABLE, OBJECTIVE
+from kesikaran.config.schema import VERDICT
+from kesikaran.core import errors
+from kesikaran.core.errors import printable
+from kesikaran.metrics import binary
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
 from kesikaran.reports import nested_report, run_report, sweep_figures, uncertainty_report
-from kesikaran.tracking import artifacts, run_store
+from kesikaran.tracking import artifacts, queries, run_store
 from kesikaran.tracking.runs import Run
 
 _RUN_ID_LENGTH = 8  # the first characters of a run id, which are enough for kesikaran.compare
+Read = Callable[[str], pd.DataFrame]
 
 
-def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> None:
-    """Log and print the report of a sweep.
+def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
+    """Log and print the report of a sweep. The table comes before anything that is computed from predictions.
 
     Args:
         run: the parent of the sweep.
         jobs: the table of `tracking.queries.sweep_jobs`.
         whole: whether the sweep came to its end.
+
+    Returns:
+        False where a part of the report could not be made. The other parts were made then.
     """
     unfinished = int((jobs["status"] != "FINISHED").sum())
     print(f"\nSweep {run.run_id}: {len(jobs)} jobs, {unfinished} not finished\n")
     table = sweep_summary.summary(jobs)
     best = None if uncertainty.applies(jobs) else sweep_summary.best(jobs)
-    remarks, metric, words = [], None, None
-    if best:
-        confidence, _ = _evaluation(jobs)
-        p_values, images = _against(jobs, best)
-        table["p_value_vs_best"] = p_values
-        metric, words = best.metric, sweep_summary.against_best(best, p_values, confidence)
-        remarks = [sweep_summary.best_sentence(jobs, best, p_values, images, confidence)] if len(jobs) > 1 else []
     run.text(table.to_csv(index=False), "sweep.csv")
-    print(_shown(table, metric, words).to_string(index=False, na_rep="-", max_colwidth=30))
-    if best and words is not None:
-        log_figures(run, jobs, best, words)
+    of_seeds = seed_study.of_seeds(jobs)
+    chose = best.metric.name if best and not of_seeds and len(jobs) > 1 else None
+    print(_shown(table, chose).to_string(index=False, na_rep="-", max_colwidth=30))
+    if chose:
+        print(f"\n{MARK} Chosen on validation: the best job, by these numbers. That of the best flatters.")
+    read = cache(_validation_and_test)
+    parts: dict[str, Callable[[], object]] = {}
+    if best:
+        parts["comparison"] = lambda: _log_comparison(run, jobs, table, best, read)
+    if chose and best:
+        parts["optimism"] = lambda: print_optimism(jobs, best, read)
+    parts["remarks"] = lambda: _print_remarks(jobs)
+    if of_seeds:
+        parts["seed spread"] = lambda: log_seed_spread(run, jobs[jobs["status"] == "FINISHED"])
+    if uncertainty.applies(jobs):
+        parts["uncertainty"] = lambda: uncertainty_report.log_uncertainty(
+            run, jobs, _verdict(jobs), _evaluation(jobs)[0]
+        )
+    if whole and not unfinished and sweep_summary.over_folds(jobs):
+        parts["cross-validation"] = lambda: log_cross_validation(run, jobs)
+    made = [_made(run, name, part) for name, part in parts.items()]
+    print(f"\nLook at it:  {run_store.look_at(run.run_id)}")
+    return all(made)
+
+
+def _made(run: Run, name: str, part: Callable[[], object]) -> bool:
+    """Make one part of the report. What goes wrong is told in one line, and takes no other part with it."""
+    try:
+        part()
+    except Exception as error:
+        file = f"traceback_{name.replace(' ', '_')}.txt"
+        run.text(errors.without_password(traceback.format_exc()), file)
+        print(
+            f"error: the {name} of this sweep could not be made: {errors.first_line(error)} ({file})", file=sys.stderr
+        )
+        return False
+    return True
+
+
+def _validation_and_test(run_id: str) -> pd.DataFrame:
+    """The predictions of a job without those of its training images, which nothing here needs."""
+    rows = artifacts.predictions(run_id)
+    return rows[rows["split"] != "train"]
+
+
+def _log_comparison(run: Run, jobs: pd.DataFrame, table: pd.DataFrame, best: Best, read: Read) -> None:
+    """The verdict on the test images, its column in `sweep.csv`, and the figures."""
+    found = ranking.compare(run.run_id, jobs, read, "test")
+    if found.names_best:
+        p_values = {one.run_id: one.p_adjusted for one in found.candidates}
+        run.text(table.assign(p_value_vs_best=table["run_id"].map(p_values)).to_csv(index=False), "sweep.csv")
+    if found.names_best and len(found.candidates) > 1:
+        print(f"\n{ranked(found).to_string(index=False, max_colwidth=40)}")
+    print("".join(f"\n{sentence}\n" for sentence in (found.conclusion, *found.beside)), end="")
+    log_figures(run, jobs, best, found)
+
+
+def ranked(found: SweepComparison) -> pd.DataFrame:
+    """The jobs of a comparison for the terminal, the best by validation first."""
+    level = significance_level(found.confidence)
+    rows = [
+        {
+            "job": printable(one.name),
+            f"validation {found.validation_metric}{MARK if found.names_best else ''}": f"{one.validation:.4f}",
+            f"{found.split} {found.primary_metric}": in_words(one.primary),
+        }
+        for one in found.candidates
+    ]
+    if found.names_best:
+        for row, one in zip(rows, found.candidates, strict=True):
+            row["less the best's"] = in_words(one.against_best) if one.against_best else "the best"
+            row["p, corrected"] = p_in_words(one.p_adjusted) if one.against_best else ""
+            row[""] = "~" if one.p_adjusted > level else ""
+    return pd.DataFrame(rows)
+
+
+def print_optimism(jobs: pd.DataFrame, best: Best, read: Read) -> None:
+    """By how much being the best flatters the validation metric of the best job."""
+    if sentence := ranking.optimism(jobs, best, read):
+        print(f"\n{sentence}")
+
+
+def _print_remarks(jobs: pd.DataFrame) -> None:
+    """What the jobs have been compared on, and how often their split was looked at."""
+    remarks = []
+    if sweep_summary.compares_treatments(jobs):
+        remarks.append(sweep_summary.treatments_sentence(jobs))
     if (count := sweep_summary.splits(jobs)) > 1:
         remarks.append(
             f"These jobs were scored on {count} different splits (tag split_fingerprint): "
             "their metrics are not comparable image by image."
         )
+    fingerprints = jobs["split_fingerprint"].dropna() if "split_fingerprint" in jobs else pd.Series(dtype=str)
+    if len(fingerprints):
+        remarks += selection.looks(queries.finished_count(str(fingerprints.mode()[0])))
     print("".join(f"\n{remark}\n" for remark in remarks), end="")
-    if seed_study.of_seeds(jobs):
-        log_seed_spread(run, jobs[jobs["status"] == "FINISHED"])
-    if uncertainty.applies(jobs):
-        uncertainty_report.log_uncertainty(run, jobs, _evaluation(jobs)[0])
-    if whole and not unfinished and sweep_summary.over_folds(jobs):
-        log_cross_validation(run, jobs)
-    print(f"\nLook at it:  {run_store.look_at(run.run_id)}")
-
-
-def _against(jobs: pd.DataFrame, best: sweep_summary.Best) -> tuple[pd.Series, int]:
-    """(Holm's p-value of each job against the best on the test images, NaN where there is none; number of images)."""
-    rows = [best.row, *best.rivals]
-    predictions = [_test_predictions(str(jobs.loc[row, "run_id"])) for row in rows]
-    confidence, bins = _evaluation(jobs)
-    p_values = paired.against_best(predictions, 0, best.metric, confidence, bins)
-    return pd.Series(p_values, index=rows).reindex(jobs.index), len(predictions[0].labels)
-
-
-def _test_predictions(run_id: str) -> Predictions:
-    """The predictions of a job on its test images, sorted by object id."""
-    rows = artifacts.predictions(run_id)
-    return Predictions.from_table(rows[rows["split"] == "test"].sort_values("object_id"))
 
 
 def _evaluation(jobs: pd.DataFrame) -> tuple[float, int]:
@@ -76,23 +149,25 @@ def _evaluation(jobs: pd.DataFrame) -> tuple[float, int]:
     return float(confidence), int(bins)
 
 
-def _shown(table: pd.DataFrame, metric: str | None, words: pd.Series | None) -> pd.DataFrame:
-    """The summary for the terminal, with two header lines and intervals beside the test metrics."""
+def _shown(table: pd.DataFrame, chose: str | None) -> pd.DataFrame:
+    """The summary for the terminal, with two header lines and intervals beside the test metrics.
+
+    chose: the validation metric that has named the best job, which is marked.
+    """
     columns: dict[tuple[str, str], object] = {("", "run"): table["run_id"].str[:_RUN_ID_LENGTH]}
     if (table["status"] != "FINISHED").any():
         columns["", "status"] = table["status"]
     for name in table.columns[2:]:
         head, _, tail = name.rpartition(".")
-        if "/" not in name and name != "p_value_vs_best":
+        if "/" not in name:
             columns[head, tail] = table[name]
-    for name in OBJECTIVE.values():
+    for name in dict.fromkeys((*(metric.name for metric in OBJECTIVE.values()), *([chose] if chose else []))):
         if f"validation/{name}" in table:
-            columns["validation", name] = table[f"validation/{name}"].map("{:.4f}".format, na_action="ignore")
+            values = table[f"validation/{name}"].map("{:.4f}".format, na_action="ignore")
+            columns["validation", f"{name}{MARK if name == chose else ''}"] = values
     for name in IN_SWEEP_TABLE:
         if f"test/{name}" in table:
             columns["test", name] = _with_limits(table, f"test/{name}")
-    if metric and words is not None:
-        columns["test", f"{metric} vs best"] = words
     return pd.DataFrame(columns)
 
 
@@ -101,21 +176,22 @@ def _with_limits(table: pd.DataFrame, name: str) -> list[str]:
     return [in_words(Interval(*map(float, row))) for row in ends.to_numpy()]
 
 
-def log_figures(run: Run, jobs: pd.DataFrame, best: sweep_summary.Best, words: pd.Series) -> None:
+def log_figures(run: Run, jobs: pd.DataFrame, best: Best, found: SweepComparison) -> None:
     """`sweep.png`, and `parallel_coordinates.png` where more than two settings vary."""
-    metric = f"metrics.validation/{best.metric}"
+    metric = f"metrics.validation/{best.metric.name}"
     drawn = jobs[(jobs["status"] == "FINISHED") & jobs[metric].notna()]
     names = sweep_summary.swept(drawn)
     if len(drawn) < 2 or not names:
         return
     value, low, high = (drawn[f"{metric}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
+    named = [found.candidates[0].run_id] if found.names_best else []
     trials = sweep_figures.Trials(
         {name: list(drawn[f"overrides.{name}"].astype(str)) for name in names},
-        f"validation {METRICS[best.metric].words}",
-        not METRICS[best.metric].higher_is_better,
+        f"validation {best.metric.words}",
+        not best.metric.higher_is_better,
         *(value, low, high),
-        best=(words[drawn.index] == "best").to_numpy(),
-        alike=(words[drawn.index] == "~").to_numpy(),
+        best=drawn["run_id"].isin(named).to_numpy(),
+        alike=drawn["run_id"].isin(found.not_distinguishable).to_numpy(),
     )
     run.figure(sweep_figures.sweep(trials), "sweep.png")
     if len(names) > 2:
@@ -177,9 +253,9 @@ def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
         return
     run.parquet(pd.concat([rows.assign(setting=name) for name, rows in settings.items()]), "oof_predictions.parquet")
     run.text(pd.DataFrame(rows).T.to_csv(index_label=" ".join(varied)), "cross_validation.csv")
-    log_several_settings(run, settings, " ".join(varied), _evaluation(jobs)[0])
+    log_several_settings(run, settings, " ".join(varied), _evaluation(jobs)[0], _verdict(jobs))
     if varied != ["seed"]:  # nobody chooses a seed
-        nested_report.log_nested(run, jobs.assign(setting=names), settings, *_evaluation(jobs))
+        nested_report.log_nested(run, jobs.assign(setting=names), settings, _verdict(jobs), *_evaluation(jobs))
 
 
 def log_one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) -> None:
@@ -196,11 +272,18 @@ def log_one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) ->
     print(shown.to_string(float_format=lambda x: f"{x:.3f}", na_rep="-"))
 
 
-def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, confidence: float) -> None:
+def _verdict(jobs: pd.DataFrame) -> str:
+    """The metric of the verdict, of the first job that logged one; the default where none did, as older versions."""
+    given = jobs.get("params.evaluation.verdict", pd.Series(dtype=str)).dropna()
+    return str(given.iloc[0]) if len(given) else VERDICT
+
+
+def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, confidence: float, verdict: str) -> None:
     """Log and print the comparison of the settings of one cross-validation.
 
     Args:
-        settings: name -> its pooled table. of: the names of the settings that vary.
+        settings: name -> its pooled table. of: the names of the settings that vary. verdict: the metric that comes
+            first, where the comparison has it.
     """
     pairs = cross_validation.compare(settings, confidence)
     run.text(pairs.to_csv(index=False), "cross_validation_pairs.csv")
@@ -208,10 +291,11 @@ def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, c
     shown = pd.DataFrame(
         {name: {metric: in_words(found) for metric, found in metrics.items()} for name, metrics in values.items()}
     ).T
+    shown = shown[sorted(shown.columns, key=lambda name: name != verdict)]
     images = len(next(iter(settings.values())))
     print(f"\nOut of fold: {images:,} images, each tested once, by a model that has not seen it\n")
     print(shown.rename_axis(of).to_string())
-    print("\n".join(["", *cross_validation.conclusion(pairs, images, confidence)]))
+    print("\n".join(["", *cross_validation.conclusion(pairs, images, confidence, verdict)]))
     real = pairs[pairs["p_holm_first"] <= significance_level(confidence)]
     differ = {metric: set(real.loc[real["metric"] == metric, "b"]) for metric in ACROSS_SETTINGS}
     run.figure(sweep_figures.settings(values, differ), "cross_validation.png")

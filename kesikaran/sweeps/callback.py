@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from kesikaran.metrics import gate
 from kesikaran.tracking import context
 
 
@@ -33,7 +34,7 @@ class SweepCallback(Callback):
         context.enter_sweep(sweep_id, [word.split("=")[0] for word in words])
 
 
-def close(status: str) -> bool:
+def close(status: str) -> int:
     """End the open sweep, if there is one, and report on it (`reports.sweep_report`).
 
     The command calls this and not Hydra's callback, because Hydra would turn a failure into a warning.
@@ -42,19 +43,20 @@ def close(status: str) -> bool:
         status: of the parent run in MLflow. FINISHED becomes FAILED where a job failed.
 
     Returns:
-        False where a job did not pass its gate.
+        The exit code of the command: 0; 1 where a part of the report could not be made, which leaves the jobs and their
+        parent FINISHED; else `gate.FAILED_EXIT` where a job did not pass its gate.
     """
     sweep_id = context.open_sweep_id()
     if sweep_id is None:
-        return True
+        return 0
     context.leave_sweep()
     from kesikaran.tracking import sweeps
 
     with sweeps.closing_sweep(sweep_id, status) as (run, jobs):
         from kesikaran.reports import sweep_report
 
-        sweep_report.print_summary(run, jobs, whole=status == "FINISHED")
+        reported = sweep_report.print_summary(run, jobs, whole=status == "FINISHED")
     failed = (jobs["gate"] == "failed").sum() if len(jobs) else 0
     if failed:
         print(f"\nGate failed: {failed} of {len(jobs)} jobs (tag gate, why in gate_judged)")
-    return not failed
+    return 1 if not reported else gate.FAILED_EXIT if failed else 0

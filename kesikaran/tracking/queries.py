@@ -8,11 +8,13 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow import entities
+from mlflow.utils.search_utils import SearchUtils
 
 from kesikaran.core.errors import InputError, printable
 from kesikaran.tracking import run_store
 from kesikaran.tracking.context import OVERRIDES_TAG, SWEEP_TAG
 
+SHIFT_TAG = "selection_shift"  # what a run's logits are shifted by in the loss that selects, in nats
 _LISTED = 10  # runs of one name that an error lists
 
 
@@ -95,16 +97,44 @@ def settings(run: Record) -> dict[str, str]:
 
 
 def sweep_jobs(sweep_id: str) -> pd.DataFrame:
-    """The jobs of a sweep in the order of their starts: columns `run_id`, `status`, `split_fingerprint` and `gate`
-    (None where a job has none), `overrides.*` (the settings that the sweep varies), `params.*` and `metrics.*`."""
+    """The jobs of a sweep in the order of their starts: columns `run_id`, `name`, `status`, `split_fingerprint`,
+    `data_digest` and `gate` (None where a job has none), `selection_shift` (NaN where a job has none), `overrides.*`
+    (the settings that the sweep varies), `params.*` and `metrics.*`."""
     rows = []
     for job in jobs(sweep_id):
         row: dict[str, Any] = {"run_id": job.run_id, "status": job.status}
-        row |= {name: job.tags.get(name) for name in ("split_fingerprint", "gate")}
+        row |= {name: job.tags.get(name) for name in ("split_fingerprint", "data_digest", "gate")}
+        row |= {"name": job.name, SHIFT_TAG: float(job.tags.get(SHIFT_TAG, "nan"))}
         row |= {f"overrides.{k}": value for k, value in json.loads(job.tags.get(OVERRIDES_TAG, "{}")).items()}
         row |= {f"params.{name}": value for name, value in job.params.items()}
         rows.append(row | {f"metrics.{name}": value for name, value in job.metrics.items()})
     return pd.DataFrame(rows, columns=None if rows else ["run_id", "status"])
+
+
+def finished_count(split_fingerprint: str) -> int:
+    """The number of finished runs of all experiments that were scored on one split, without deleted runs.
+
+    MLflow cannot count, and reads a run with all its metrics (measured: 1,000 runs, 20 s). So it is asked for single
+    runs: whether there is a first, a second, a fourth, ..., and then for the last by halving (1,000 runs, 0.4 s).
+
+    Raises:
+        InputError: there is no store, or it cannot be read.
+    """
+    with run_store.reading("the runs of this split") as client:
+        query = f"attributes.status = 'FINISHED' and tags.split_fingerprint = '{split_fingerprint}'"
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+
+        def more_than(count: int) -> bool:
+            token = SearchUtils.create_page_token(count) if count else None
+            return bool(client.search_runs(experiments, query, max_results=1, page_token=token))
+
+        least, beyond = 0, 1  # there are at least `least`, and in the end fewer than `beyond`
+        while more_than(beyond - 1):
+            least, beyond = beyond, 2 * beyond
+        while beyond - least > 1:
+            middle = (least + beyond) // 2
+            least, beyond = (middle, beyond) if more_than(middle - 1) else (least, middle)
+        return least
 
 
 def get(client: mlflow.MlflowClient, run_id: str) -> Record:

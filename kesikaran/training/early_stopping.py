@@ -43,8 +43,8 @@ class EarlyStopping:
             epoch: its number, from 0.
             losses: of its steps, float32 [steps].
             logits_finite: whether every logit on validation is finite.
-            metrics: what `on_epoch` is to get, with validation/loss and validation/auc among it. An AUC of NaN
-                (validation has one class only) is left out.
+            metrics: what `on_epoch` is to get, with validation/loss, validation/selection_loss and validation/auc among
+                it. An AUC of NaN (validation has one class only) is left out.
         """
         broken = np.flatnonzero(~np.isfinite(losses))
         if broken.size:
@@ -58,7 +58,7 @@ class EarlyStopping:
         if math.isnan(self.auc):
             metrics = {name: value for name, value in metrics.items() if name != "validation/auc"}
         self._on_epoch(epoch, metrics)
-        value = self.loss if self._monitor is Monitor.loss else -self.auc
+        value = metrics["validation/selection_loss"] if self._monitor is Monitor.loss else -self.auc
         better = self._patience is None or value < self._best
         if better:
             self._best, self._best_epoch = value, epoch

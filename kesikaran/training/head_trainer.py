@@ -26,8 +26,9 @@ def fit(tasks: Sequence[HeadTask], train: FeatureRows, validation: FeatureRows) 
 
     Each head is trained as it would be alone, within float tolerance: the same order, masks, schedule and early
     stopping. The updates are those of tf_keras's optimizers. With `fit.patience` the head gets back its weights of the
-    best epoch by the validation metric `fit.monitor`, whether training stopped early or not. Without patience it keeps
-    those of the last epoch.
+    best epoch by the validation metric `fit.monitor`, whether training stopped early or not. The loss among these
+    metrics is that of the logits plus the task's prior_shift. Without patience the head keeps the weights of the last
+    epoch.
 
     Args:
         tasks: alike in the shape of the head, the optimizer's name and `fit.batch_size`.
@@ -52,12 +53,17 @@ def fit(tasks: Sequence[HeadTask], train: FeatureRows, validation: FeatureRows) 
         terminal.progress(None, "head", "epoch", max(task.fit.epochs for task in tasks)) as bar,
         ThreadPoolExecutor(len(parts)) as pool,
     ):
+        shifts = np.array([[task.prior_shift] for task in tasks])
         stacks = [
-            (head_stack.Stack(tasks, part, train, validation, resident), [stops[n] for n in part.flat])
+            (
+                head_stack.Stack(tasks, part, train, validation, resident),
+                [stops[n] for n in part.flat],
+                shifts[part.flat],
+            )
             for part in parts
         ]
         _run_epochs(stacks, stops, pool, bar, validation.labels)
-        for stack, _ in stacks:
+        for stack, *_ in stacks:
             stack.put_back()
     return [stop.outcome for stop in stops]
 
@@ -83,13 +89,13 @@ def _parts(tasks: Sequence[HeadTask], features_on_device: bool) -> list[np.ndarr
 
 
 def _run_epochs(
-    stacks: Sequence[tuple[head_stack.Stack, Sequence[EarlyStopping]]],
+    stacks: Sequence[tuple[head_stack.Stack, Sequence[EarlyStopping], np.ndarray]],
     stops: Sequence[EarlyStopping],
     pool: ThreadPoolExecutor,
     bar: Any,
     labels: np.ndarray,
 ) -> None:
-    """Train the stacks, each with the early stopping of its heads, until all heads have stopped.
+    """Train the stacks, each with the early stopping and the prior shifts of its heads, until all heads have stopped.
 
     Args:
         stops: of all heads.
@@ -100,9 +106,9 @@ def _run_epochs(
     for epoch in range(bar.total):
         # In the first epoch one after the other, since that compiles the program
         apply = pool.map if len(running) > 1 and epoch > 0 else map
-        numbers = apply(head_stack.Stack.run, [stack for stack, _ in running], itertools.repeat(epoch))
-        for (stack, its_stops), its_numbers in zip(running, numbers, strict=True):
-            stack.keep(_best_so_far(its_stops, epoch, its_numbers, labels))
+        numbers = apply(head_stack.Stack.run, [stack for stack, *_ in running], itertools.repeat(epoch))
+        for (stack, its_stops, shifts), its_numbers in zip(running, numbers, strict=True):
+            stack.keep(_best_so_far(its_stops, epoch, its_numbers, labels, shifts))
         loss, auc = min(stop.loss for stop in stops), max(stop.auc for stop in stops)
         bar.set_postfix_str(f"validation loss {loss:.3f}, AUC {auc:.3f}", refresh=False)
         bar.update()
@@ -112,20 +118,24 @@ def _run_epochs(
 
 
 def _best_so_far(
-    stops: Sequence[EarlyStopping], epoch: int, numbers: head_stack.Epoch, labels: np.ndarray
+    stops: Sequence[EarlyStopping], epoch: int, numbers: head_stack.Epoch, labels: np.ndarray, shifts: np.ndarray
 ) -> np.ndarray:
     """Tell the early stopping of each running head its epoch. Returns whether these weights are its best: bool [head].
 
-    labels: of validation, int [n].
+    labels: of validation, int [n]. shifts: the prior shift of each head, float64 [head, 1].
     """
     running = [n for n, stop in enumerate(stops) if stop.running]
     with np.errstate(invalid="ignore"):  # logits that are not finite: EarlyStopping reports them
-        losses, aucs = (of(labels, numbers.logits[running]) for of in (binary.log_losses, binary.roc_aucs))
+        logits = numbers.logits[running]
+        losses, aucs = (of(labels, logits) for of in (binary.log_losses, binary.roc_aucs))
+        selection = binary.log_losses(labels, logits + shifts[running])
     best = np.zeros(len(stops), bool)
-    for n, loss, auc in zip(running, losses.tolist(), aucs.tolist(), strict=True):
+    for n, *values in zip(running, losses.tolist(), selection.tolist(), aucs.tolist(), strict=True):
+        loss, selection_loss, auc = values
         metrics = {
             "train/loss": numbers.means[n],
             "validation/loss": loss,
+            "validation/selection_loss": selection_loss,
             "validation/auc": auc,
             "learning_rate": numbers.learning_rates[n],
         }

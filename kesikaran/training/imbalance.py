@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy.special import logit
 
 from kesikaran.config.schema import ImbalanceConfig, Strategy
 from kesikaran.training.losses import Loss
@@ -73,3 +74,41 @@ def treat(labels: np.ndarray, config: ImbalanceConfig, seed: int) -> tuple[np.nd
             return every, Loss(logit_offset=config.tau * log_odds(labels))
         case Strategy.oversample | Strategy.undersample:
             return resampled_rows(labels, config.strategy.name, seed), Loss()
+
+
+def learned_log_odds(train_labels: np.ndarray, config: ImbalanceConfig) -> float:
+    """The log-odds of label 1, in nats, of the share for which the logits of a trained head stand.
+
+    A logit is the log-likelihood ratio of the image plus these log-odds.
+
+    - none: those of the training split.
+    - focal: the same, as an approximation. Focal loss shrinks log-odds towards 0 (Charoenphakdee et al. 2021).
+    - class_weight, oversample, undersample: 0, because both labels weigh the same.
+    - logit_adjusted: training fits logit + tau log(pi_1 / pi_0) to the log-odds under the share pi_1, so the logit
+      alone stands for (1 - tau) log(pi_1 / pi_0), which is 0 for tau = 1 (Menon et al. 2021).
+
+    Args:
+        train_labels: int [n] of 0 and 1, both present, before any resampling.
+    """
+    match config.strategy:
+        case Strategy.none | Strategy.focal:
+            return log_odds(train_labels)
+        case Strategy.class_weight | Strategy.oversample | Strategy.undersample:
+            return 0.0
+        case Strategy.logit_adjusted:
+            return (1 - config.tau) * log_odds(train_labels)
+
+
+def prior_shift(train_labels: np.ndarray, validation_labels: np.ndarray, config: ImbalanceConfig) -> float:
+    """What to add to the logits of a trained head, in nats, so that they stand for the share of label 1 in validation.
+
+    Epochs and jobs are selected by the log loss of logits that are shifted so. Without the shift a treatment that moves
+    the logits to other shares would be preferred for that alone. The shift is Bayes' rule where only the shares of the
+    labels differ (Saerens, Latinne and Decaestecker 2002). Where validation has one label only, no share is known, and
+    the shift is 0.
+
+    Args:
+        train_labels: int [m] of 0 and 1, both present, before any resampling. validation_labels: int [n] of 0 and 1.
+    """
+    share = float(np.mean(validation_labels))
+    return float(logit(share)) - learned_log_odds(train_labels, config) if 0 < share < 1 else 0.0

@@ -41,10 +41,12 @@ class HeadTask:
         chosen epoch's.
     seed: of the order of the rows and of the dropout masks.
     on_epoch: called with the number of each epoch (from 0) and its metrics: train/loss (by `loss`, with label
-        smoothing, dropout and L2), validation/loss (plain cross-entropy in nats), validation/auc (left out where
-        validation has one class only) and learning_rate. A run may log no final metric under one of these names:
-        MLflow shows the value of the highest step, so the last epoch's value would be taken for that of the chosen
-        epoch.
+        smoothing, dropout and L2), validation/loss (plain cross-entropy in nats), validation/selection_loss (the same
+        of logits + prior_shift), validation/auc (left out where validation has one class only) and learning_rate. A run
+        may log no final metric under one of these names: MLflow shows the value of the highest step, so the last
+        epoch's value would be taken for that of the chosen epoch.
+    prior_shift: what is added to the logits of validation, in nats, before the loss by which the epoch is chosen
+        (`imbalance.prior_shift`).
     """
 
     model: Any
@@ -54,6 +56,7 @@ class HeadTask:
     loss: Loss
     seed: int
     on_epoch: Callable[[int, dict[str, float]], None]
+    prior_shift: float = 0.0
 
 
 @dataclass(frozen=True)

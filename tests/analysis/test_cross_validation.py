@@ -120,11 +120,14 @@ def test_holm_is_over_all_that_is_said() -> None:
     assert pairs["p_holm"].to_numpy() == pytest.approx(multipletests(pairs["p_value"], method="holm")[1])
     held = pairs[pairs["a"] == "a"]
     assert held["p_holm_first"].to_numpy() == pytest.approx(multipletests(held["p_value"], method="holm")[1])
-    lines = cross_validation.conclusion(pairs, 400, 0.95)
+    lines = cross_validation.conclusion(pairs, 400, 0.95, "accuracy")
     assert lines[0] == "Against a, on 400 images out of fold, image by image, Holm over 10 comparisons at 5%:"
     (accuracy,) = held.query("metric == 'accuracy' and b == 'c'").to_dict("records")
     numbers = f"{accuracy['difference']:+.4f} [{accuracy['low']:+.4f}, {accuracy['high']:+.4f}]"
-    assert lines[1:4] == ["  accuracy", f"    real: c {numbers}", "    within noise: b"]
+    assert lines[1:4] == ["  accuracy (the verdict)", f"    real: c {numbers}", "    within noise: b"]
+    assert cross_validation.conclusion(pairs, 400, 0.95, "log_loss")[1] == "  log loss (the verdict)"
+    other = cross_validation.conclusion(pairs, 400, 0.95, "recall")
+    assert other[-2] == "The verdict, recall, is not among the metrics that are compared over folds."
     with pytest.raises(ValueError, match="not tested on the same images in the same folds"):
         cross_validation.compare({"a": made_pool(1, 1), "b": made_pool(1, 1, folds=5)})
 
@@ -137,7 +140,7 @@ def test_a_fold_without_a_class_has_no_area() -> None:
     assert np.isnan(by_metric["roc_auc"]["p_value"])
     assert np.isnan(cross_validation.values(a)["roc_auc"].value)
     assert by_metric["accuracy"]["p_holm"] < 1
-    lines = cross_validation.conclusion(pairs, 400, 0.95)
+    lines = cross_validation.conclusion(pairs, 400, 0.95, "accuracy")
     assert lines[lines.index("  ROC AUC") + 1] == "    undefined: b"
 
 

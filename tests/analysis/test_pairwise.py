@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kesikaran.analysis import pairwise, run_predictions
+from kesikaran.analysis import pairwise, run_predictions, verdict
 from kesikaran.metrics.paired import Difference
 
 NAN = math.nan
@@ -27,7 +27,7 @@ def difference(p_value: float, by: float = 0.04) -> Difference:
     ],
 )
 def test_the_conclusion_is_the_tests(p_value: float, by: float, begins: str) -> None:
-    found = pairwise._conclusion(difference(p_value, by), "test", 1234, 0.95)
+    found = verdict.of_pair(difference(p_value, by), "accuracy", "test", 1234, 0.95)
     assert found.startswith(begins)
     assert found.endswith("1,234 test images).")
 

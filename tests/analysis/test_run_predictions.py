@@ -28,7 +28,9 @@ def test_a_run_before_the_settings_of_its_evaluation_has_their_defaults() -> Non
     assert run_predictions.evaluation(older) == run_predictions.evaluation(same)
     assert run_predictions.evaluation_remarks([older, same]) == []
     (remark,) = run_predictions.evaluation_remarks([other, same, other])
-    assert remark.startswith("evaluation.confidence=0.9 and evaluation.calibration_bins=15 are those of run r (n); ")
+    assert remark.startswith(
+        "evaluation.confidence=0.9, evaluation.calibration_bins=15 and evaluation.verdict=accuracy are "
+    )
 
 
 def test_rows_are_aligned_and_groups_of_one_run_hold_for_all() -> None:

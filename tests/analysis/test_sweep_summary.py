@@ -1,4 +1,4 @@
-"""The best job of a sweep, the jobs that are not distinguishable from it, and the number of splits."""
+"""The best job of a sweep, what its jobs differ in, and the number of splits."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from kesikaran.analysis import sweep_summary
+from kesikaran.config.metric_names import METRICS, SELECTION_LOSS
 
 
 def jobs(**columns: list[Any]) -> pd.DataFrame:
@@ -22,21 +23,29 @@ def jobs(**columns: list[Any]) -> pd.DataFrame:
     return pd.DataFrame(made | columns)
 
 
-LOSS, AUC = "metrics.validation/log_loss", "metrics.validation/roc_auc"
+LOSS, OLD = "metrics.validation/selection_log_loss", "metrics.validation/log_loss"
+AUC = "metrics.validation/roc_auc"
 
 
 def test_the_best_is_chosen_on_validation_by_the_objective() -> None:
     values = {LOSS: [0.4, 0.3, np.nan], AUC: [0.9, 0.8, 0.85], "metrics.test/log_loss": [0.1, 0.9, 0.2]}
-    assert sweep_summary.best(jobs(**values)) == sweep_summary.Best(1, "log_loss", [0, 2])
+    values[LOSS][2] = 0.35
+    assert sweep_summary.best(jobs(**values)) == sweep_summary.Best(1, SELECTION_LOSS)
     assert sweep_summary.best(jobs(**values, **{"params.fit.monitor": ["auc"] * 3})) == sweep_summary.Best(
-        0, "roc_auc", [1, 2]
+        0, METRICS["roc_auc"]
     )
 
 
-def test_only_finished_jobs_on_its_split_are_its_rivals() -> None:
+def test_runs_of_an_older_version_are_chosen_among_by_their_log_loss() -> None:
+    values = {LOSS: [0.1, np.nan, 0.2], OLD: [0.3, 0.2, 0.4]}
+    assert sweep_summary.best(jobs(**values)) == sweep_summary.Best(1, METRICS["log_loss"])
+    assert sweep_summary.best(jobs(**{OLD: [0.3, 0.2, 0.4]})) == sweep_summary.Best(1, METRICS["log_loss"])
+
+
+def test_only_finished_jobs_of_one_fold_have_a_best() -> None:
     given = jobs(**{LOSS: [0.2, 0.3, 0.4, 0.1]}, split_fingerprint=["a", "a", "b", "a"])
     given.loc[3, "status"] = "FAILED"
-    assert sweep_summary.best(given) == sweep_summary.Best(0, "log_loss", [1])
+    assert sweep_summary.best(given) == sweep_summary.Best(0, SELECTION_LOSS)
     assert sweep_summary.best(jobs(**{LOSS: [0.2, 0.3]}, **{"params.split.fold": ["0", "1"]})) is None, (
         "folds are no rivals"
     )
@@ -44,20 +53,21 @@ def test_only_finished_jobs_on_its_split_are_its_rivals() -> None:
     assert sweep_summary.best(pd.DataFrame(columns=["run_id", "status"])) is None
 
 
-def test_the_words_and_the_honest_line() -> None:
-    given = jobs(**{LOSS: [0.2, 0.3, 0.4, 0.5, 0.6]}, **{"overrides.head.l2": ["0", "1", "2", "3", "4"]})
-    given.loc[4, "split_fingerprint"] = "b"
-    found = sweep_summary.best(given)
-    assert found is not None
-    p_values = pd.Series([np.nan, 0.05, 0.0501, 1e-9, np.nan])
-    assert list(sweep_summary.against_best(found, p_values, 0.95)) == ["best", "0.05", "~", "< 0.0001", "-"]
-    line = sweep_summary.best_sentence(given, found, p_values, 150, 0.95)
-    assert line == (
-        "The best of 5 by validation log loss (head.l2=0, run 00000000) is not distinguishable from 1 other on the "
-        "150 test images: log loss, image by image, Holm over 3 comparisons at 5%."
-    )
-    assert "differs from every other" in sweep_summary.best_sentence(given, found, p_values * 0, 150, 0.95)
-    assert "was not compared" in sweep_summary.best_sentence(given, found, p_values * np.nan, 150, 0.95)
+@pytest.mark.parametrize(
+    ("columns", "compares"),
+    [
+        ({"overrides.strategy": ["none", "tuned"]}, True),
+        ({"params.imbalance.strategy": ["none", "focal"]}, True),
+        ({"params.imbalance.tau": ["1.0", "0.5"], "params.imbalance.strategy": ["logit_adjusted"] * 2}, True),
+        ({"overrides.head.l2": ["0", "1"], "params.imbalance.strategy": ["none"] * 2}, False),
+    ],
+)
+def test_what_a_sweep_over_treatments_compares_is_said(columns: dict[str, Any], compares: bool) -> None:
+    given = jobs(**columns)
+    assert sweep_summary.compares_treatments(given) == compares
+    assert "by the log loss of logits moved to validation's share" in sweep_summary.treatments_sentence(given)
+    by_auc = given.assign(**{"params.fit.monitor": "auc"})
+    assert "and the best job are chosen by ROC AUC, which no prior moves" in sweep_summary.treatments_sentence(by_auc)
 
 
 @pytest.mark.parametrize(

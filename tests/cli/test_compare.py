@@ -353,7 +353,7 @@ def test_confidence_and_bins_are_those_of_the_first_run(
     wide = {"evaluation.confidence": "0.8", "evaluation.calibration_bins": "4"}
     first, second, old = made_run("first", a, wide), made_run("second", b, wide), made_run("old", b)
     words = ["--html", tmp_path / "p.html", "--json", tmp_path / "c.json"]
-    said = "evaluation.confidence=0.8 and evaluation.calibration_bins=4 are those of run "
+    said = "evaluation.confidence=0.8, evaluation.calibration_bins=4 and evaluation.verdict=accuracy are those of run "
     for other, remarks in ((second, []), (old, [f"{said}{first[:8]} (first); run {old[:8]} (old) had others."])):
         done = call(first, other, *words)
         assert done.code == 0, done.err
@@ -362,7 +362,7 @@ def test_confidence_and_bins_are_those_of_the_first_run(
         expected = intervals.intervals(Predictions.from_table(b[b["split"] == "test"]), 0.8, 4)
         for name in ("accuracy", "calibration_error"):
             assert found["b"]["metrics"][name]["high"] == pytest.approx(expected[name].high)
-        assert [line for line in found["remarks"] if "evaluation." in line] == remarks
+        assert [line for line in found["remarks"] if "evaluation.confidence" in line] == remarks
         assert "80 % intervals" in done.out
     call(old, first, *words)
     assert read_json(tmp_path / "c.json")["confidence"] == 0.95
@@ -451,9 +451,10 @@ def test_a_sweep(call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert np.array_equal(matrix, matrix.T, equal_nan=True)
     assert matrix[1, 3] == 1  # the same predictions
     assert np.isnan(np.diag(matrix)).all()
+    best = found["candidates"][0]["run_id"][:8]
     line = (
-        "The best of 4 by validation log_loss, a=1, is not distinguishable in accuracy from 2 others: a=0, a=3. Of the "
-        "rest 1 is worse."
+        f"Judged by accuracy on the 44 test images, the best of 4 by validation log loss (a=1, run {best}), is better "
+        "than 1 other; 2 are not distinguishable from it (Holm over 3 comparisons at 5%)."
     )
     assert found["conclusion"] == line
     assert line in done.out
@@ -463,7 +464,7 @@ def test_a_sweep(call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not page.images
     assert done.err == "", "no bar where it is quick"
     by_auc = made_sweep([a, b], [0.4, 0.3], monkeypatch, "auc")
-    assert "The best of 2 by validation roc_auc, a=1," in call(f"sweep:{by_auc}", *words).out
+    assert "the best of 2 by validation ROC AUC (a=1, run " in call(f"sweep:{by_auc}", *words).out
 
 
 def test_all_pairs_of_a_sweep_have_a_bar(call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

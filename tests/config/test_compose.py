@@ -30,6 +30,7 @@ DO_NOT_COUNT = [
     "split.file",
     "backbone.handle",
     "backbone.batch_size",
+    "evaluation.verdict",
     "gate.metric",
     "gate.min",
     "tracking.run_name",

@@ -4,18 +4,17 @@ import pytest
 
 from kesikaran.config import metric_names
 from kesikaran.config.metric_names import METRICS, Kind, PairedTest
-from kesikaran.config.schema import Monitor, TunedMetric
+from kesikaran.config.schema import VERDICT, Monitor, TunedMetric
 
 
 def test_every_choice_is_of_the_catalogue() -> None:
     choices = (
         metric_names.GATED,
-        (metric_names.PRIMARY,),
+        (VERDICT,),
         metric_names.IN_SWEEP_TABLE,
         metric_names.ACROSS_SETTINGS,
         metric_names.OVER_FOLDS,
         metric_names.OF_SEEDS,
-        tuple(metric_names.OBJECTIVE.values()),
         tuple(metric.name for metric in TunedMetric),
     )
     for choice in choices:
@@ -43,12 +42,13 @@ def test_every_monitor_has_its_objective() -> None:
     ("params", "name"),
     [
         (["auc", "auc"], "roc_auc"),
-        (["loss"], "log_loss"),
-        (["auc", "loss"], "log_loss"),
-        ([], "log_loss"),
-        (["of another version"], "log_loss"),
+        (["loss"], "selection_log_loss"),
+        (["auc", "loss"], "selection_log_loss"),
+        ([], "selection_log_loss"),
+        (["of another version"], "selection_log_loss"),
         (["auc", "of another version"], "roc_auc"),
     ],
 )
 def test_the_objective_is_that_of_all_runs_or_the_log_loss(params: list[str], name: str) -> None:
-    assert metric_names.objective_of(params) == name
+    assert metric_names.objective_of(params, lambda _: True).name == name
+    assert metric_names.objective_of(params, lambda asked: asked != name).name == "log_loss", "as older runs have"

@@ -87,6 +87,7 @@ EDGES: list[tuple[str, dict[str, Any], list[Any], list[Any]]] = [  # allowed, an
     ("decision.cost_false_negative", COST, [1e-9], [0.0, math.inf]),
     ("evaluation.confidence", {}, *A_SHARE),
     ("evaluation.calibration_bins", {}, [1], [0]),
+    ("evaluation.verdict", {}, ["accuracy", "log_loss", "calibration_error"], ["", "auc", "selection_log_loss"]),
     ("evaluation.prevalences", {}, [[], [1e-9, 0.999]], [[0.5, 1.0], [0.0, 0.5]]),
     ("gate.min", {}, [None], [0.5]),
     ("gate.min", GATE, [0.0, 1.0], [-0.001, 1.001]),

@@ -45,12 +45,13 @@ def trained(seed: int = 0) -> Any:
     return Trained(table, logits, Saved(), random.normal(size=(N, 8)).astype(np.float32))
 
 
-def judged(e: Experiment, candidate: Any) -> tuple[Any, str]:
+def judged(e: Experiment, candidate: Any, tags: dict[str, str] | None = None) -> tuple[Any, str]:
     """(the verdict, the run's id)."""
     from kesikaran.experiment import judge
     from kesikaran.tracking import runs
 
     with runs.run("judged", None, {}) as run:
+        run.tags(tags or {})
         return judge.judge(e, run, candidate), run.run_id
 
 
@@ -62,7 +63,7 @@ def test_logits_alone_are_judged_and_leave_all_that_a_run_leaves(client: Any) ->
     candidate = trained()
     verdict, run_id = judged(settings(), candidate)
     logged = client.get_run(run_id).data.metrics
-    assert verdict.objective == logged["validation/log_loss"]
+    assert verdict.objective == logged["validation/selection_log_loss"]
     assert verdict.passed
     matrices = {
         f"confusion_matrix_{side}.{kind}" for side in ("train", "validation", "test") for kind in ("png", "json")
@@ -146,3 +147,75 @@ def test_images_that_were_kept_together_are_so_in_the_predictions(client: Any) -
     e.split.group = "row"
     _, run_id = judged(e, candidate)
     assert list(artifacts.predictions(run_id)["group"]) == [str(row) for row in candidate.table["row"]]
+
+
+def test_the_objective_is_of_the_logits_and_not_of_the_decision(client: Any) -> None:
+    from kesikaran.experiment import judge
+    from kesikaran.metrics import binary
+    from kesikaran.tracking import artifacts, runs
+
+    candidate = trained()
+    rows = candidate.table.assign(logit=candidate.logits)
+    rows.loc[(rows["split"] == "train") & (rows["row"] > 150), "label"] = 0
+    candidate = judge.Trained(rows.drop(columns="logit"), candidate.logits, Saved(), candidate.features)
+    rules = (DecisionRule.plain, DecisionRule.prior_shift, DecisionRule.tuned)
+    found = [judged(settings(decision=DecisionConfig(rule=rule)), candidate) for rule in rules]
+    shares = {side: np.mean(rows.loc[rows["split"] == side, "label"]) for side in ("train", "validation")}
+    shift = np.log(shares["validation"] / (1 - shares["validation"])) - np.log(shares["train"] / (1 - shares["train"]))
+    assert shift > 0.3
+    validation = rows[rows["split"] == "validation"]
+    expected = binary.log_loss(validation["label"].to_numpy(), validation["logit"].to_numpy(float) + shift)
+    assert [verdict.objective for verdict, _ in found] == pytest.approx([expected] * 3)
+    data = client.get_run(found[0][1]).data
+    assert data.metrics["validation/log_loss"] != pytest.approx(expected)
+    assert (
+        data.metrics["validation/selection_log_loss_low"]
+        < expected
+        < data.metrics["validation/selection_log_loss_high"]
+    )
+    assert float(data.tags["selection_shift"]) == pytest.approx(shift)
+    with runs.run("judged", None, {}) as run:
+        again = judge.judge_again(settings(), run, artifacts.predictions(found[2][1]))
+    assert again.objective == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("patience", "decision", "line"),
+    [
+        (None, DecisionConfig(rule=DecisionRule.plain), None),
+        (10, DecisionConfig(rule=DecisionRule.plain), "* Chosen on validation: epoch; its numbers flatter."),
+        (
+            10,
+            DecisionConfig(rule=DecisionRule.tuned, temperature=True),
+            "* Chosen on validation: epoch, temperature, threshold; its numbers flatter.",
+        ),
+    ],
+)
+def test_what_validation_has_chosen_is_marked(
+    patience: int | None, decision: DecisionConfig, line: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    e = settings(decision=decision)
+    e.fit.patience = patience
+    judged(e, trained())
+    out = capsys.readouterr().out
+    assert ("validation*" in out) == (line is not None)
+    assert (line in out.splitlines()) if line else ("Chosen on validation" not in out)
+
+
+def test_many_looks_at_a_test_split_are_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.analysis import selection
+    from kesikaran.data import split
+
+    candidate = trained(seed=7)
+    tag = {"split_fingerprint": split.fingerprint(candidate.table)}
+    monkeypatch.setattr(selection, "MANY_LOOKS", 2)
+    for _ in range(2):
+        judged(settings(), candidate, tag)
+    assert "finished runs of this store" not in capsys.readouterr().out
+    judged(settings(), candidate, tag)
+    assert "2 finished runs of this store were scored on this very split" in capsys.readouterr().out
+    monkeypatch.setenv("KESIKARAN_SWEEP_ID", "5" * 32)
+    judged(settings(), candidate, tag)
+    assert "finished runs of this store" not in capsys.readouterr().out, "the sweep says it once"

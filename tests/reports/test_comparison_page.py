@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from conftest import sweep_of
 
 from kesikaran.analysis import pairwise, ranking, run_predictions
 from kesikaran.analysis.run_predictions import RunPredictions
@@ -49,19 +50,35 @@ def test_decisions_have_their_share_of_the_label() -> None:
     assert comparison_page._with_shares(Confusion(tn=3, fp=1, fn=0, tp=0))[1] == [(0, 0), (0, 0)], "no division by 0"
 
 
-def bold(jobs: list[tuple[RunPredictions, float]]) -> tuple[set[str], int]:
+def swept(wrong: dict[str, int], varies: str = "head.l2", **columns: Any) -> str:
+    """The page of a sweep whose jobs predict so many images wrongly, the best first."""
+    logits = {name: run("x", count).rows["logit"].to_numpy() for name, count in wrong.items()}
+    jobs, read = sweep_of(logits, LABELS, [0.1 * number for number in range(len(wrong))], varies=varies, **columns)
+    found = ranking.compare("s", jobs, read, "test")
+    return comparison_page.sweep(ranking.with_every_pair(found, jobs, read, lambda: None))
+
+
+def bold(page: str) -> tuple[set[str], int]:
     """(names of the jobs in bold rows, number of p-values in bold) of the page of a sweep."""
-    page = comparison_page.sweep(ranking.compare_all("s", jobs, "log_loss", 0, "test", lambda: None))
     rows = [row for row in table_rows(page) if 'class="primary"' in row]
     return {re.findall(r'<td class="words">(\w+)</td>', row)[0] for row in rows}, page.count("<strong>")
 
 
 def test_the_page_of_a_sweep_has_in_bold_what_is_not_distinguishable_from_the_best() -> None:
-    jobs = [(run("a", 2), 0.1), (run("b", 3), 0.2), (run("c", 30), 0.3)]
-    assert bold(jobs) == ({"a", "b"}, 4), "c differs from a and from b, each in two cells"
+    page = swept({"a": 2, "b": 3, "c": 30})
+    assert bold(page) == ({"a", "b"}, 4), "c differs from a and from b, each in two cells"
+    assert "validation selection_log_loss*" in page
 
 
-def test_a_job_that_no_test_can_compare_is_bold() -> None:
+def test_a_job_that_no_test_can_compare_is_not_bold_and_is_said() -> None:
     """With one group no p-value is defined, however far apart two jobs are."""
-    jobs = [(run("a", 2, group=0), 0.1), (run("c", 30, group=0), 0.3)]
-    assert bold(jobs) == ({"a", "c"}, 0)
+    page = swept({"a": 2, "c": 30}, group=0)
+    assert bold(page) == ({"a"}, 0)
+    assert "<td>could not be tested</td>" in page
+
+
+def test_no_seed_is_the_best() -> None:
+    page = swept({"3": 2, "4": 30}, "seed")
+    assert bold(page) == (set(), 2), "the seeds may differ from each other"
+    assert "the best" not in "".join(table_rows(page))
+    assert "*" not in "".join(table_rows(page))

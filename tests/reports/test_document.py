@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import sweep_of
 
 from kesikaran.analysis import pairwise, ranking, run_predictions
 from kesikaran.analysis.run_predictions import RunPredictions
@@ -68,11 +69,11 @@ def made_comparison(text: str, pictures: bool) -> str:
 
 
 def made_sweep(text: str) -> str:
-    jobs = [
-        (made_run(number, f"{text}{number}", {"evaluation.calibration_bins": str(number + 2)}), 0.1)
-        for number in (1, 2)
-    ]
-    return comparison_page.sweep(ranking.compare_all(text, jobs, "log_loss", 0, "test", lambda: None))
+    labels = np.arange(40) % 2
+    jobs, read = sweep_of({f"{text}{number}": labels - 0.1 * number for number in (1, 2)}, labels, [0.1, 0.1])
+    jobs["params.evaluation.calibration_bins"] = ["3", "4"]
+    found = ranking.compare(text, jobs, read, "test")
+    return comparison_page.sweep(ranking.with_every_pair(found, jobs, read, lambda: None))
 
 
 def made_doubts(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:

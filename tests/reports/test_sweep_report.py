@@ -1,8 +1,10 @@
 """The report of a sweep, of seeds and of a cross-validation, each from one command."""
 
+import html
 import io
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from kesikaran.metrics.predictions import Predictions
 
 
 def test_a_sweep_compares_image_by_image_and_draws(
-    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+    train: Callable[..., Done], run: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Path
 ) -> None:
     import mlflow
 
@@ -29,16 +31,27 @@ def test_a_sweep_compares_image_by_image_and_draws(
     parent, *children = runs()
     table = pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/sweep.csv")))
     assert list(table.columns[2:5]) == ["optimizer.lr", "head.dropout", "imbalance"], "in the words of the sweep"
-    best = int(table["validation/log_loss"].to_numpy().argmin())
+    best = int(table["validation/selection_log_loss"].to_numpy().argmin())
     assert np.isnan(table["p_value_vs_best"][best])
     assert table["p_value_vs_best"].drop(best).between(0, 1).all()
     tested = []
     for child in children:
         rows = artifacts.predictions(child.info.run_id)
         tested.append(Predictions.from_table(rows[rows["split"] == "test"].sample(frac=1, random_state=0)))
-    each = [paired.compare(tested[best], one)["log_loss"].p_value for one in tested if one is not tested[best]]
-    assert table["p_value_vs_best"].min() == pytest.approx(7 * min(each)), "Holm's smallest of seven"
-    assert f"run {table['run_id'][best][:8]})" in done.out.split("\nThe best of 8 by validation log loss")[1]
+    each = [paired.compare(tested[best], one)["accuracy"].p_value for one in tested if one is not tested[best]]
+    assert table["p_value_vs_best"].min() == pytest.approx(min(1, 7 * min(each))), "Holm's smallest of seven"
+    (verdict,) = (line for line in done.out.splitlines() if line.startswith("Judged by accuracy on the "))
+    assert ", the best of 8 by validation prior-corrected log loss (" in verdict
+    assert f", run {table['run_id'][best][:8]})" in verdict
+    assert "being the best of 8 flatters it by about" in done.out
+    assert "selection_log_loss*" in done.out
+    assert "These jobs differ in their treatment of the imbalance" in done.out
+    from kesikaran import compare
+
+    again = run(compare.main, "kesikaran-compare", f"sweep:{parent.info.run_id}", "--html", tmp_path / "page.html")
+    assert again.code == 0, again.err
+    assert verdict in again.out.splitlines(), "the closing and the comparison say the same"
+    assert verdict in html.unescape((tmp_path / "page.html").read_text())
     for name in ("sweep.png", "parallel_coordinates.png"):
         mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/{name}")
     longest = max(len(line) for line in done.out.split("\nSweep ")[1].splitlines()[2:12])
@@ -69,6 +82,9 @@ def test_seeds_as_one_command(train: Callable[..., Done], made: Made, runs: Call
         assert parent.data.metrics[f"seeds/{metric}_std"] == pytest.approx(np.std(values, ddof=1))
         assert parent.data.metrics[f"seeds/{metric}_mean"] == pytest.approx(np.mean(values))
     assert "4 seeds of one setting" in done.out
+    closing = done.out.split("\nSweep ")[1]
+    assert "These 4 jobs differ in their seed only, and none of them is named best" in closing
+    assert not re.search(r"the best|best of|\*", closing)
     assert "larger doubt" in done.out or "do not tell" in done.out
 
 

@@ -99,19 +99,70 @@ def test_a_defect_of_ours_keeps_its_traceback(
         assert "ZeroDivisionError: a defect" in mlflow.artifacts.load_text(f"{child.info.artifact_uri}/traceback.txt")
 
 
-@pytest.mark.parametrize("room", ["reports.sweep_report.log_seed_spread", "tracking.queries.sweep_jobs"])
-def test_what_fails_at_the_end_of_a_sweep_is_told(
-    room: str, train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+def test_what_fails_before_a_sweep_can_be_summed_up_is_told(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(f"kesikaran.{room}", broken)
+    monkeypatch.setattr("kesikaran.tracking.queries.sweep_jobs", broken)
     with pytest.raises(ZeroDivisionError):
         train("-m", *made.words, "seed=0,1", "tracking.log_model=false")
     parent, children = family(runs())
     assert parent.info.status == "FAILED"
     assert [child.info.status for child in children] == ["FINISHED", "FINISHED"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "part", "varied", "others"),
+    [
+        ("analysis.ranking.compare", "comparison", "head.l2=0,0.1", ["being the best of 2 flatters it"]),
+        ("analysis.selection.corrected", "optimism", "head.l2=0,0.1", ["Judged by accuracy", "sweep.png"]),
+        ("reports.sweep_report.log_seed_spread", "seed spread", "seed=0,1", ["differ in their seed only"]),
+        ("tracking.queries.finished_count", "remarks", "seed=0,1", ["differ in their seed only", "seeds.csv"]),
+        ("tracking.artifacts.predictions", "comparison", "seed=0,1", ["2 seeds of one setting", "seeds.csv"]),
+        ("reports.sweep_report.log_cross_validation", "cross-validation", "split.fold=0,1,2", []),
+    ],
+)
+def test_a_part_of_a_summary_that_fails_takes_nothing_else_with_it(
+    broken: str, part: str, varied: str, others: list[str],
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import mlflow
+
+    def breaks(*_: Any) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(f"kesikaran.{broken}", breaks)
+    folds = ["split=sha1_fold", "split.folds=3"] if "fold" in varied else []
+    done = train("-m", *made.words, *folds, varied, "tracking.log_model=false")
+    file = f"traceback_{part.replace(' ', '_')}.txt"
+    lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert lines == [f"error: the {part} of this sweep could not be made: a defect ({file})"]
+    assert done.code == 1
+    parent, children = family(runs())
+    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * (len(children) + 1)
+    assert "ZeroDivisionError: a defect" in mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/{file}")
+    assert list(table_of(parent)["run_id"]) == [child.info.run_id for child in children]
+    assert "0 not finished" in done.out
+    assert "Look at it:" in done.out.split("0 not finished")[1]
+    left = {artifact.path for artifact in mlflow.MlflowClient().list_artifacts(parent.info.run_id)}
+    for other in others:
+        assert other in left or other in done.out, other
+
+
+def test_jobs_that_keep_other_images_together_are_compared_on_the_groups_of_one(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Path
+) -> None:
+    """Of images in groups of one, the grouped split is the split without groups."""
+    table = pd.read_csv(made.labels)
+    labels = tmp_path / "label.csv"
+    table.assign(cell=table["objectId"]).to_csv(labels, index=False)
+    words = [word for word in made.words if not word.startswith("data.labels=")]
+    done = train("-m", *words, f"data.labels={labels}", "split.group=null,cell", "tracking.log_model=false")
+    assert done.code == 0, done.err
+    assert family(runs())[0].info.status == "FINISHED"
+    assert "Judged by accuracy on the" in done.out
 
 
 def test_predictions_that_are_gone_at_the_end_of_a_sweep_are_one_line(

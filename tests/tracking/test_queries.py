@@ -69,6 +69,18 @@ def test_the_jobs_of_a_sweep_are_all_of_them(monkeypatch: pytest.MonkeyPatch) ->
     assert queries.jobs(ids[0]) == []
 
 
+def test_finished_runs_of_a_split_are_counted() -> None:
+    name = f"counted {time.time_ns()}"
+    for count in range(12):
+        assert queries.finished_count(name) == count
+        with runs.run("records" if count % 2 else "others", "counted", {}) as run:
+            run.tags({"split_fingerprint": name})
+            assert queries.finished_count(name) == count, "it is not finished yet"
+    mlflow.MlflowClient().set_tag(failed("counted"), "split_fingerprint", name)
+    assert queries.finished_count(name) == 12
+    assert queries.finished_count("0" * 32) == 0
+
+
 def test_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_store, "_uri_given", f"sqlite:///{tmp_path / 'none.db'}")
     refused("there is no store of runs at", queries.find, "x")

@@ -20,7 +20,8 @@ def follow(
     stopping = EarlyStopping(monitor, patience, epochs, lambda epoch, metrics: None)
     best = []
     for epoch, value in enumerate(values):
-        metrics = {"validation/loss": 1.0, "validation/auc": 0.5, f"validation/{monitor.name}": value}
+        watched = "validation/auc" if monitor is AUC else "validation/selection_loss"
+        metrics = {"validation/loss": 1.0, "validation/selection_loss": 1.0, "validation/auc": 0.5, watched: value}
         best.append(stopping.update(epoch, np.ones(3, np.float32), True, metrics))
         if not stopping.running:
             break
@@ -59,7 +60,8 @@ def test_without_patience_every_epoch_is_the_best_and_none_is_left_out() -> None
 def test_the_callback_gets_every_metric_that_is_defined(auc: float) -> None:
     heard = []
     stopping = EarlyStopping(LOSS, 2, 9, lambda epoch, metrics: heard.append((epoch, metrics)))
-    metrics = {"train/loss": 0.25, "validation/loss": 0.5, "validation/auc": auc, "learning_rate": 0.1}
+    metrics = {"train/loss": 0.25, "validation/loss": 0.5, "validation/selection_loss": 0.4, "validation/auc": auc}
+    metrics |= {"learning_rate": 0.1}
     given = dict(metrics)
     assert stopping.update(0, np.ones(3, np.float32), True, given)
     assert heard == [(0, {name: value for name, value in metrics.items() if not math.isnan(value)})]
@@ -78,7 +80,7 @@ def test_the_callback_gets_every_metric_that_is_defined(auc: float) -> None:
 def test_numbers_that_are_not_finite_end_it(losses: list[float], logits_finite: bool, reason: str) -> None:
     heard: list[int] = []
     stopping = EarlyStopping(LOSS, None, 9, lambda epoch, _: heard.append(epoch))
-    metrics = {"validation/loss": 0.5, "validation/auc": 0.5}
+    metrics = {"validation/loss": 0.5, "validation/selection_loss": 0.5, "validation/auc": 0.5}
     stopping.update(0, np.ones(3, np.float32), True, metrics)
     assert not stopping.update(1, np.array(losses, np.float32), logits_finite, metrics)
     assert not stopping.running
@@ -86,3 +88,12 @@ def test_numbers_that_are_not_finite_end_it(losses: list[float], logits_finite: 
     assert isinstance(stopping.outcome, InputError)
     with pytest.raises(InputError, match=reason):
         raise stopping.outcome
+
+
+def test_the_loss_that_selects_is_not_the_plain_one() -> None:
+    stopping = EarlyStopping(LOSS, 5, 9, lambda epoch, metrics: None)
+    epochs = zip((0.5, 0.4, 0.3), (0.2, 0.1, 0.15), strict=True)
+    for epoch, (plain, selection) in enumerate(epochs):
+        metrics = {"validation/loss": plain, "validation/selection_loss": selection, "validation/auc": 0.5}
+        stopping.update(epoch, np.ones(3, np.float32), True, metrics)
+    assert stopping.outcome == FitResult(epoch=1, epochs=3)

@@ -1,6 +1,7 @@
 """The head learns what it is told to, stops where validation says, and says when it cannot."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,27 @@ def test_the_best_epochs_weights_are_put_back(monitor: Monitor, metric: str, bes
     logits = head_trainer.predict(net, validation.features)
     found = {"loss": binary.log_loss, "auc": binary.roc_auc}[metric](validation.labels, logits)
     assert found == pytest.approx(values[fitted.epoch])
+
+
+def test_the_epoch_is_chosen_by_the_loss_of_shifted_logits_head_by_head() -> None:
+    from kesikaran.metrics import binary
+    from kesikaran.training import head_trainer
+    from kesikaran.training.task import FitResult
+
+    made = [task(HeadConfig([64]), epochs=40, patience=4) for _ in range(2)]
+    shifts = (0.0, 2.5)
+    tasks = [replace(one, prior_shift=shift) for (one, _), shift in zip(made, shifts, strict=True)]
+    validation = sample(200, 2)
+    fitted = head_trainer.fit(tasks, sample(400, 1), validation)
+    for (one, history), shift, result in zip(made, shifts, fitted, strict=True):
+        assert isinstance(result, FitResult)
+        values = [epoch["validation/selection_loss"] for epoch in history]
+        assert result.epoch == int(np.argmin(values))
+        logits = head_trainer.predict(one.model, validation.features)
+        assert binary.log_loss(validation.labels, logits + shift) == pytest.approx(min(values))
+        plain = history[result.epoch]["validation/loss"]
+        assert binary.log_loss(validation.labels, logits) == pytest.approx(plain)
+        assert (plain == min(values)) == (shift == 0)
 
 
 def test_the_best_weights_come_back_when_the_epochs_run_out() -> None:

@@ -79,3 +79,43 @@ def test_resampled_rows_are_sorted(strategy: str) -> None:
 def test_an_unknown_strategy_is_a_defect() -> None:
     with pytest.raises(ValueError, match="no resampling strategy 'smote'"):
         imbalance.resampled_rows(LABELS, "smote", 0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "settings", "share"),
+    [
+        ("none", {}, 0.8),
+        ("focal", {}, 0.8),
+        ("class_weight", {}, 0.5),
+        ("oversample", {}, 0.5),
+        ("undersample", {}, 0.5),
+        ("logit_adjusted", {}, 0.5),
+        ("logit_adjusted", {"tau": 0.5}, 2 / 3),  # log-odds 0.5 log 4 = log 2
+        ("logit_adjusted", {"tau": 2.0}, 0.2),
+    ],
+)
+def test_the_shift_is_from_the_share_that_the_logits_stand_for(
+    strategy: str, settings: dict[str, float], share: float
+) -> None:
+    config = ImbalanceConfig(Strategy[strategy], **settings)
+    validation = np.repeat([0, 1], [30, 10])
+    expected = np.log(10 / 30) - np.log(share / (1 - share))
+    assert imbalance.prior_shift(LABELS, validation, config) == pytest.approx(expected)
+    assert imbalance.prior_shift(LABELS, validation[:30], config) == 0, "a share of 0 is none"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "settings"),
+    [(s.name, {}) for s in Strategy if s.name != "focal"] + [("logit_adjusted", {"tau": 0.5})],
+)
+def test_a_treatment_that_only_moves_the_prior_is_worth_what_no_treatment_is(
+    strategy: str, settings: dict[str, float]
+) -> None:
+    """The best constant logit by the loss of each treatment, moved by its shift, is that of validation's share."""
+    labels, validation = np.repeat([0, 1], [710, 290]), np.repeat([0, 1], [50, 50])
+    rows, loss = treat(labels, strategy, 0, **settings)
+    weights = np.where(labels[rows] == 1, loss.weight_of_1, loss.weight_of_0)
+    share = np.average(labels[rows], weights=weights)
+    fitted = np.log(share / (1 - share)) - loss.logit_offset
+    config = ImbalanceConfig(Strategy[strategy], **settings)
+    assert fitted + imbalance.prior_shift(labels, validation, config) == pytest.approx(0, abs=1e-9)
