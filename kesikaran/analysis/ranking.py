@@ -231,7 +231,7 @@ def _remarks(
     return [
         *([choice] if named and others else []),
         "P-values allow for the images, not for what another training seed would change.",
-        *([f"{unfinished} jobs did not finish and are left out."] if unfinished else []),
+        *([f"Left out, as not finished: {unfinished} of {len(jobs)} jobs."] if unfinished else []),
         *run_predictions.evaluation_remarks(contest.runs),
         *run_predictions.image_remarks(contest.runs, groups, split),
     ]

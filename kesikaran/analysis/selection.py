@@ -18,9 +18,8 @@ MARK = "*"
 # largest of 20 independent normal numbers): as much as half the width of its 95 % interval.
 MANY_LOOKS = 20
 
-NOISE = (
-    0.7  # of the coupled bootstrap: less makes its estimate vary more, more makes its choice worse than the true one
-)
+# Of the coupled bootstrap. Less makes its estimate vary more, more makes its choice worse than the true one.
+NOISE = 0.7
 DRAWS = 4000
 
 

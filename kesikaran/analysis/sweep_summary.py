@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kesikaran.config.metric_names import IN_SWEEP_TABLE, SELECTION_LOSS, Metric, objective_of
-from kesikaran.config.schema import Monitor
+from kesikaran.config.schema import VERDICT, Monitor
 
 FOLD = "split.fold"
 
@@ -97,3 +97,17 @@ def setting(jobs: pd.DataFrame, row: int, without: tuple[str, ...] = ()) -> str:
     """The values of a job for the settings that the sweep varies: `optimizer.lr=0.01 head.l2=0`."""
     given = jobs.loc[row].to_dict()
     return " ".join(f"{name}={given[f'overrides.{name}']}" for name in swept(jobs) if name not in without)
+
+
+def evaluation(jobs: pd.DataFrame) -> tuple[float, int]:
+    """(confidence, bins of the calibration error) of the first job that logged its params."""
+    confidence, bins = (
+        jobs[f"params.evaluation.{name}"].dropna().iloc[0] for name in ("confidence", "calibration_bins")
+    )
+    return float(confidence), int(bins)
+
+
+def verdict(jobs: pd.DataFrame) -> str:
+    """The metric of the verdict, of the first job that logged one; the default where none did, as older versions."""
+    given = jobs.get("params.evaluation.verdict", pd.Series(dtype=str)).dropna()
+    return str(given.iloc[0]) if len(given) else VERDICT

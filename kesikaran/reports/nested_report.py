@@ -55,7 +55,6 @@ def log_nested(
     print(f"\nChosen: {', '.join(f'{setting} in {count} of {folds} folds' for setting, count in counts.items())}.")
     gain = naive[metric.name].value - nested[metric.name].value
     print(
-        "Quote the first column. The second was picked by the test images that score it, so its\n"
-        f"{metric.words}, which differs by {gain:+.4f}, is in part luck; and who tunes on new data has to find that "
-        "setting by validation first."
+        "Quote the first column. The second was picked by the test images that score it, and may owe them its lead of\n"
+        f"{gain:+.4f} in {metric.words}; who tunes on new data has to find that setting by validation first."
     )

@@ -7,19 +7,16 @@ from functools import cache
 
 import pandas as pd
 
-from kesikaran.analysis import cross_validation, ranking, seed_study, selection, sweep_summary, uncertainty
+from kesikaran.analysis import ranking, seed_study, selection, sweep_summary, uncertainty
 from kesikaran.analysis.ranking import SweepComparison
 from kesikaran.analysis.selection import MARK
 from kesikaran.analysis.sweep_summary import Best
 from kesikaran.analysis.wording import in_words, p_in_words, significance_level
-from kesikaran.config.metric_names import ACROSS_SETTINGS, IN_SWEEP_TABLE, OBJECTIVE
-from kesikaran.config.schema import VERDICT
+from kesikaran.config.metric_names import IN_SWEEP_TABLE, OBJECTIVE
 from kesikaran.core import errors
 from kesikaran.core.errors import printable
-from kesikaran.metrics import binary
 from kesikaran.metrics.intervals import Interval
-from kesikaran.metrics.predictions import Predictions
-from kesikaran.reports import nested_report, run_report, sweep_figures, uncertainty_report
+from kesikaran.reports import cross_validation_report, sweep_figures, uncertainty_report
 from kesikaran.tracking import artifacts, queries, run_store
 from kesikaran.tracking.runs import Run
 
@@ -59,10 +56,10 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
         parts["seed spread"] = lambda: log_seed_spread(run, jobs[jobs["status"] == "FINISHED"])
     if uncertainty.applies(jobs):
         parts["uncertainty"] = lambda: uncertainty_report.log_uncertainty(
-            run, jobs, _verdict(jobs), _evaluation(jobs)[0]
+            run, jobs, sweep_summary.verdict(jobs), sweep_summary.evaluation(jobs)[0]
         )
     if whole and not unfinished and sweep_summary.over_folds(jobs):
-        parts["cross-validation"] = lambda: log_cross_validation(run, jobs)
+        parts["cross-validation"] = lambda: cross_validation_report.log_cross_validation(run, jobs)
     made = [_made(run, name, part) for name, part in parts.items()]
     print(f"\nLook at it:  {run_store.look_at(run.run_id)}")
     return all(made)
@@ -141,14 +138,6 @@ def _print_remarks(jobs: pd.DataFrame) -> None:
     print("".join(f"\n{remark}\n" for remark in remarks), end="")
 
 
-def _evaluation(jobs: pd.DataFrame) -> tuple[float, int]:
-    """(confidence, bins of the calibration error) of the first job that logged its params."""
-    confidence, bins = (
-        jobs[f"params.evaluation.{name}"].dropna().iloc[0] for name in ("confidence", "calibration_bins")
-    )
-    return float(confidence), int(bins)
-
-
 def _shown(table: pd.DataFrame, chose: str | None) -> pd.DataFrame:
     """The summary for the terminal, with two header lines and intervals beside the test metrics.
 
@@ -200,7 +189,7 @@ def log_figures(run: Run, jobs: pd.DataFrame, best: Best, found: SweepComparison
 
 def log_seed_spread(run: Run, jobs: pd.DataFrame) -> None:
     """Log and print the spread over seeds beside the standard error over test images."""
-    spread = seed_study.seed_spread(jobs, _evaluation(jobs)[0])
+    spread = seed_study.seed_spread(jobs, sweep_summary.evaluation(jobs)[0])
     run.text(spread.to_csv(), "seeds.csv")
     run.metrics(
         {
@@ -222,80 +211,3 @@ def log_seed_spread(run: Run, jobs: pd.DataFrame) -> None:
     images = int(jobs["metrics.test/n"].iloc[0])
     print(f"\n{len(jobs)} seeds of one setting, on {images:,} test images\n\n{shown.to_string()}\n")
     print("\n".join(seed_study.seed_sentences(spread, len(jobs))))
-
-
-def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
-    """Pool the test splits of a sweep over all folds, and log and print the results.
-
-    For one setting its metrics, confusion matrix and label doubts are logged. For several settings there is a row for
-    each in `cross_validation.csv`, one for each pair in `cross_validation_pairs.csv`, and `cross_validation.png`.
-
-    Args:
-        run: the parent of the sweep.
-        jobs: the table of `tracking.queries.sweep_jobs`, all FINISHED.
-    """
-    varied = [name for name in sweep_summary.swept(jobs) if name != sweep_summary.FOLD]
-    names = pd.Series({row: sweep_summary.setting(jobs, row, without=(sweep_summary.FOLD,)) for row in jobs.index})
-    if len(varied) == 1:  # the values alone identify the settings
-        names = names.str.partition("=")[2]
-    settings = {}
-    for name, group in jobs.groupby(names, sort=False):
-        fold, folds = (group[f"params.split.{key}"].astype(int) for key in ("fold", "folds"))
-        if sorted(fold) != list(range(folds.iloc[0])):
-            print("\nNot every fold was run once: nothing is pooled.")
-            return
-        runs = zip(fold, group["run_id"], strict=True)
-        settings[str(name)] = cross_validation.pool({number: artifacts.predictions(run_id) for number, run_id in runs})
-    rows = {name: cross_validation.describe(pooled, *_evaluation(jobs)) for name, pooled in settings.items()}
-    if len(settings) == 1:
-        name = next(iter(settings))
-        log_one_setting(run, settings[name], rows[name])
-        return
-    run.parquet(pd.concat([rows.assign(setting=name) for name, rows in settings.items()]), "oof_predictions.parquet")
-    run.text(pd.DataFrame(rows).T.to_csv(index_label=" ".join(varied)), "cross_validation.csv")
-    log_several_settings(run, settings, " ".join(varied), _evaluation(jobs)[0], _verdict(jobs))
-    if varied != ["seed"]:  # nobody chooses a seed
-        nested_report.log_nested(run, jobs.assign(setting=names), settings, _verdict(jobs), *_evaluation(jobs))
-
-
-def log_one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) -> None:
-    """Log and print the cross-validation of one setting."""
-    run.parquet(pooled, "oof_predictions.parquet")
-    run.text(pd.DataFrame([result]).to_csv(index=False), "cross_validation.csv")
-    run.metrics(result)
-    run_report.log_confusion_matrix(run, binary.confusion(Predictions.from_table(pooled)), "oof")
-    run.text(cross_validation.doubts(pooled).to_csv(index=False), "label_doubts.csv")
-    table = cross_validation.table(result)
-    limits = [in_words(Interval(*row)) for row in table[["pooled", "low", "high"]].to_numpy()]
-    shown = pd.DataFrame({"pooled": limits, **table[["fold_mean", "fold_std"]]}, index=table.index)
-    print(f"\nOut of fold: {len(pooled):,} images, each tested once, by a model that has not seen it\n")
-    print(shown.to_string(float_format=lambda x: f"{x:.3f}", na_rep="-"))
-
-
-def _verdict(jobs: pd.DataFrame) -> str:
-    """The metric of the verdict, of the first job that logged one; the default where none did, as older versions."""
-    given = jobs.get("params.evaluation.verdict", pd.Series(dtype=str)).dropna()
-    return str(given.iloc[0]) if len(given) else VERDICT
-
-
-def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, confidence: float, verdict: str) -> None:
-    """Log and print the comparison of the settings of one cross-validation.
-
-    Args:
-        settings: name -> its pooled table. of: the names of the settings that vary. verdict: the metric that comes
-            first, where the comparison has it.
-    """
-    pairs = cross_validation.compare(settings, confidence)
-    run.text(pairs.to_csv(index=False), "cross_validation_pairs.csv")
-    values = {name: cross_validation.values(pooled, confidence) for name, pooled in settings.items()}
-    shown = pd.DataFrame(
-        {name: {metric: in_words(found) for metric, found in metrics.items()} for name, metrics in values.items()}
-    ).T
-    shown = shown[sorted(shown.columns, key=lambda name: name != verdict)]
-    images = len(next(iter(settings.values())))
-    print(f"\nOut of fold: {images:,} images, each tested once, by a model that has not seen it\n")
-    print(shown.rename_axis(of).to_string())
-    print("\n".join(["", *cross_validation.conclusion(pairs, images, confidence, verdict)]))
-    real = pairs[pairs["p_holm_first"] <= significance_level(confidence)]
-    differ = {metric: set(real.loc[real["metric"] == metric, "b"]) for metric in ACROSS_SETTINGS}
-    run.figure(sweep_figures.settings(values, differ), "cross_validation.png")

@@ -44,7 +44,7 @@ def test_the_best_by_validation_may_be_worse_than_others_and_is_said_to_be() -> 
         "4a8a08f0), is not the best there: it is WORSE than 2 others, a (+0.500 [..], p < 0.0001), "
         "d (+0.500 [..], p < 0.0001); 1 is worse than it (Holm over 3 comparisons at 5%)."
     )
-    assert "1 jobs did not finish and are left out." in found.remarks
+    assert "Left out, as not finished: 1 of 5 jobs." in found.remarks
     steps: list[None] = []
     every = ranking.with_every_pair(found, jobs, read, lambda: steps.append(None))
     assert len(steps) == 6

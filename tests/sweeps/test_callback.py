@@ -121,7 +121,7 @@ def test_what_fails_before_a_sweep_can_be_summed_up_is_told(
         ("reports.sweep_report.log_seed_spread", "seed spread", "seed=0,1", ["differ in their seed only"]),
         ("tracking.queries.finished_count", "remarks", "seed=0,1", ["differ in their seed only", "seeds.csv"]),
         ("tracking.artifacts.predictions", "comparison", "seed=0,1", ["2 seeds of one setting", "seeds.csv"]),
-        ("reports.sweep_report.log_cross_validation", "cross-validation", "split.fold=0,1,2", []),
+        ("reports.cross_validation_report.log_cross_validation", "cross-validation", "split.fold=0,1,2", []),
     ],
 )
 def test_a_part_of_a_summary_that_fails_takes_nothing_else_with_it(
