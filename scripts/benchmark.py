@@ -248,6 +248,7 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
     from kesikaran.data import split
     from kesikaran.features.extract import FeatureCache
     from kesikaran.models.head import build_head
+    from kesikaran.training import imbalance
     from kesikaran.training.losses import Loss
     from kesikaran.training.task import FeatureRows, HeadTask, TrainingJob
 
@@ -256,6 +257,7 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
     table = split.apply(e.split, table, None)
     every = FeatureRows(found.matrix, table["label"].to_numpy())
     train, validation = (split.rows(table, side) for side in ("train", "validation"))
+    shift = imbalance.prior_shift(every.labels[train], every.labels[validation], e.imbalance)
 
     def make() -> list[Any]:
         made = []
@@ -263,7 +265,7 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
             head = dataclasses.replace(e.head, dropout=dropout)
             optimizer = dataclasses.replace(e.optimizer, lr=rate)
             network = build_head(net.width, head, e.seed)
-            task = HeadTask(network, head, optimizer, e.fit, Loss(), e.seed, lambda epoch, metrics: None)
+            task = HeadTask(network, head, optimizer, e.fit, Loss(), e.seed, lambda epoch, metrics: None, shift)
             made.append(TrainingJob(task, every, train, validation))
         return made
 

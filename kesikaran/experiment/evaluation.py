@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from kesikaran.tracking.queries import Record
 
 # What a run says of itself that its evaluation does not change.
-_TAGS = ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key", "fixed_label_counts")
+_TAGS = ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key")
+_COUNTS_TAG = "fixed_label_counts"  # of older runs unknown
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def evaluate(source: Source, e: Experiment, config_yaml: str, overrides: list[st
     with room, runs.run(record.experiment, name, compose.flatten(e)) as run:
         run.text(config_yaml, "config.yaml")
         fingerprint = compose.fingerprint(e, identity)
-        run.tags({**identity, "run_fingerprint": fingerprint, "evaluated_run": record.run_id})
+        counts = {_COUNTS_TAG: record.tags[_COUNTS_TAG]} if _COUNTS_TAG in record.tags else {}
+        run.tags({**identity, **counts, "run_fingerprint": fingerprint, "evaluated_run": record.run_id})
         print(f"Run {run.run_id} in experiment {record.experiment}: {printable(record.name)} ({record.run_id}) anew")
         # The store has these data sets already, with their source: name and digest tell it which.
         labels_path = Path(e.data.labels or e.data.source.name)

@@ -60,13 +60,13 @@ def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:
     groups = split.groups(e.split, trained.table)
     if groups is not None:
         predictions["group"] = groups.astype(str)
-    results, remarks = _scored(e, run, predictions)
-    remarks += leakage_report.log_leakage(run, trained.table, trained.features, trained.logits, e.split)
-    remarks += leakage_report.log_near_duplicates(run, trained.table)
+    scored = _scored(e, run, predictions)
+    leak = leakage_report.log_leakage(run, trained.table, trained.features, trained.logits, e.split)
+    scored.remarks.extend([*leak, *leakage_report.log_near_duplicates(run, trained.table)])
     if e.tracking.log_model:
         print("Saving the model ...")
         trained.classifier.log(run, decision)
-    return _closed(e, run, predictions, results, remarks)
+    return _closed(e, run, predictions, scored)
 
 
 def judge_again(e: Experiment, run: Run, rows: pd.DataFrame) -> Verdict:
@@ -76,10 +76,10 @@ def judge_again(e: Experiment, run: Run, rows: pd.DataFrame) -> Verdict:
         rows: `predictions.parquet` of that run.
     """
     _, predictions = _decided(e, run, rows)
-    results, remarks = _scored(e, run, predictions)
-    remarks += run_report.change(rows, predictions, e.evaluation)
-    remarks.append("No model is logged; python -m kesikaran.train with the same decision gives one.")
-    return _closed(e, run, predictions, results, remarks)
+    scored = _scored(e, run, predictions)
+    scored.remarks.extend(run_report.change(rows, predictions, e.evaluation))
+    scored.remarks.append("No model is logged; python -m kesikaran.train with the same decision gives one.")
+    return _closed(e, run, predictions, scored)
 
 
 def _decided(e: Experiment, run: Run, rows: pd.DataFrame) -> tuple[Decision, pd.DataFrame]:
@@ -91,26 +91,28 @@ def _decided(e: Experiment, run: Run, rows: pd.DataFrame) -> tuple[Decision, pd.
     return decision, decisions.apply(decision, rows)
 
 
-def _scored(e: Experiment, run: Run, predictions: pd.DataFrame) -> tuple[dict[str, run_report.SplitMetrics], list[str]]:
+@dataclass(frozen=True)
+class _Scored:
+    """results: split -> its metrics. objective: of the verdict. remarks: sentences for the end of the run."""
+
+    results: dict[str, run_report.SplitMetrics]
+    objective: float
+    remarks: list[str]
+
+
+def _scored(e: Experiment, run: Run, predictions: pd.DataFrame) -> _Scored:
+    """All metrics of the run as a whole. They are logged before the model, which takes them over."""
     results = run_report.log_predictions(run, predictions, e.evaluation)
-    return results, run_report.log_prevalences(run, predictions, e.evaluation)
-
-
-def _closed(
-    e: Experiment,
-    run: Run,
-    predictions: pd.DataFrame,
-    results: dict[str, run_report.SplitMetrics],
-    remarks: list[str],
-) -> Verdict:
     train, validation = (predictions.loc[predictions["split"] == side, "label"] for side in ("train", "validation"))
     shift = imbalance.prior_shift(train.to_numpy(), validation.to_numpy(), e.imbalance)
-    selected = {
-        **results["validation"].metrics,
-        SELECTION_LOSS.name: run_report.log_selection(run, predictions, shift, e.evaluation),
-    }
+    loss = run_report.log_selection(run, predictions, shift, e.evaluation)
+    selected = {**results["validation"].metrics, SELECTION_LOSS.name: loss}
+    objective = selected[OBJECTIVE[e.fit.monitor].name].value
+    return _Scored(results, objective, run_report.log_prevalences(run, predictions, e.evaluation))
+
+
+def _closed(e: Experiment, run: Run, predictions: pd.DataFrame, scored: _Scored) -> Verdict:
     chosen = selection.chosen_on_validation(compose.flatten(e))
-    remarks += run_report.looks(split.fingerprint(predictions))
-    run_report.print_summary(results, e.evaluation, remarks, run, chosen)
-    passed = run_report.judge_gate(run, e.gate, results)
-    return Verdict(selected[OBJECTIVE[e.fit.monitor].name].value, passed)
+    remarks = [*scored.remarks, *run_report.looks(split.fingerprint(predictions))]
+    run_report.print_summary(scored.results, e.evaluation, remarks, run, chosen)
+    return Verdict(scored.objective, run_report.judge_gate(run, e.gate, scored.results))

@@ -181,6 +181,7 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
         "log_odds",
         "probability",
         "predicted",
+        "counts_fixed",
     ]
     columns = ["object_id", "label", "split"]
     pd.testing.assert_frame_equal(predictions[columns], table[columns], check_dtype=False)

@@ -120,7 +120,7 @@ def test_the_second_run_of_a_shape_neither_traces_nor_loads(
         logged = client.get_logged_model(output.model_id)
         assert (str(logged.status), logged.experiment_id) == ("READY", run.info.experiment_id)
         # The model's metrics are the run's but for those of epochs.
-        of_epochs = {"train/loss", "validation/loss", "validation/auc", "learning_rate"}
+        of_epochs = {"train/loss", "validation/loss", "validation/selection_loss", "validation/auc", "learning_rate"}
         final = {name: value for name, value in run.data.metrics.items() if name not in of_epochs}
         assert {metric.key: metric.value for metric in logged.metrics} == final
         assert logged.params == run.data.params
