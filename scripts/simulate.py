@@ -157,7 +157,8 @@ def rejections(
         a, b = draw(world, random, 2, better, offsets)
         for name, one in paired.compare(a, b, metrics=metrics).items():
             true = second[name] - first[name] if better else 0.0
-            counts.setdefault(name, []).append((one.p_value <= 0.05, one.low <= true <= one.high))
+            if not np.isnan(one.p_value):  # undefined, as in `coverage`
+                counts.setdefault(name, []).append((one.p_value <= 0.05, one.low <= true <= one.high))
         step()
     return pd.DataFrame({name: np.mean(held, axis=0) for name, held in counts.items()}, index=["rejects", "holds"]).T
 

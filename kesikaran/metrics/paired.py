@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import binomtest, norm, t
+from scipy.stats import binomtest, t
 from statsmodels.stats.multitest import multipletests
 
 from kesikaran.config.metric_names import METRICS, Kind, PairedTest
@@ -47,8 +47,8 @@ def compare(
       difference" in less than 5 % of samples. The interval is Newcombe's (1998) method 10, so the two may disagree
       at the edge.
     - roc_auc: DeLong, DeLong and Clarke-Pearson (1988), with ties as midranks.
-    - precision: the generalized score test of Kosinski (2013). The interval is that of the next line, so the two may
-      disagree at the edge.
+    - precision: the generalized score test of Kosinski (2013). The interval is the wider one of its own and that of
+      the next line, so the two may disagree at the edge.
     - the others: Student's t on the differences of the influences of each image (`influence`). Where the counts of the
       labels are random, it is the paired t-test for log_loss and brier.
     - calibration_error: the interval comes from both intervals taken as independent, which makes it wide (MOVER, Zou
@@ -77,7 +77,7 @@ def compare(
         else:
             result[name] = by_influence(parts_a[name], parts_b[name], units, confidence, metric.test)
             if metric.test is PairedTest.score:
-                result[name] = _with_score_test(result[name], parts_a[name], parts_b[name], units)
+                result[name] = _with_score_test(result[name], parts_a[name], parts_b[name], units, confidence)
     return result
 
 
@@ -134,12 +134,13 @@ def _change(a: Influence, b: Influence) -> Influence:
     return Influence(b.value - a.value, b.each - a.each, np.maximum(a.cell, b.cell))
 
 
-def _with_score_test(found: Difference, a: Influence, b: Influence, units: Units) -> Difference:
-    """`found` with the p-value of the generalized score test of two shares of different images (Kosinski 2013).
+def _with_score_test(found: Difference, a: Influence, b: Influence, units: Units, confidence: float) -> Difference:
+    """`found` with the generalized score test of two shares of different images (Kosinski 2013).
 
     The variance is that of two equal shares, so the residuals are taken from the pooled share. With few images in the
-    shares this keeps the level, which the variance of the seen shares does not. Sums over groups take the place of
-    images.
+    shares this keeps the level, which the variance of the seen shares does not, and the interval is at least as wide as
+    this variance makes it. Sums over groups take the place of images. Student's t has as many degrees of freedom as
+    units in either share, less 1.
     """
     if math.isnan(found.p_value) or not found.difference:
         return found
@@ -147,10 +148,12 @@ def _with_score_test(found: Difference, a: Influence, b: Influence, units: Units
     pooled = float(hits[0].sum() + hits[1].sum()) / float(a.of.sum() + b.of.sum())
     before, after = ((hit - pooled * part.of) / part.of.sum() for hit, part in zip(hits, (a, b), strict=True))
     sums = np.bincount(units.unit, after - before, units.count)
-    error = math.sqrt(float(sums @ sums))
+    error, freedom = math.sqrt(float(sums @ sums)), max(len(np.unique(units.unit[a.of | b.of])) - 1, 1)
     name = PairedTest.score.value + (", by group" if units.grouped else "")
-    p_value = float(2 * norm.sf(abs(found.difference) / error)) if error else 1.0
-    return replace(found, p_value=p_value, test=name)
+    p_value = float(2 * t.sf(abs(found.difference) / error, freedom)) if error else 1.0
+    reach = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    low, high = min(found.low, found.difference - reach), max(found.high, found.difference + reach)
+    return replace(found, low=low, high=high, p_value=p_value, test=name)
 
 
 def _proportion(a: Influence, b: Influence, limits: Sequence[Interval], units: Units) -> Difference:

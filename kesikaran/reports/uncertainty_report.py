@@ -67,7 +67,10 @@ def quoted(table: pd.DataFrame, verdict: str, confidence: float) -> str:
     row = table.to_dict("index")[name]
     words = METRICS[name].words
     interval = in_words(Interval(*(float(row[column]) for column in ("value", "low", "high"))))
-    shares = [f"{uncertainty.WORDS[source]} {row[source]:.0%}" for source in uncertainty.SOURCES]
+    shares = [
+        f"{uncertainty.WORDS[source]} {f'{row[source]:.0%}' if row[source] else 'not told from 0'}"
+        for source in uncertainty.SOURCES
+    ]
     of_variance = "" if math.isnan(row["images"]) else f"; of the variance: {', '.join(shares)}"
     over = "of a model trained anew, over test images, training sets and seeds"
     return f"{words[0].upper()}{words[1:]} {interval} ({confidence:.0%}, {over}{of_variance})."

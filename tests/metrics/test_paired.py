@@ -260,8 +260,10 @@ def test_precision_has_the_generalized_score_test() -> None:
     )
     error = math.sqrt(variance - 2 * covariance / (n_a * n_b))
     found = paired.compare(a, b)["precision"]
+    freedom = int(((a.predicted == 1) | (b.predicted == 1)).sum()) - 1
     assert found.test == "score"
-    assert found.p_value == pytest.approx(2 * norm.sf(abs(found.difference) / error), abs=1e-9)
+    assert found.p_value == pytest.approx(2 * t.sf(abs(found.difference) / error, freedom), abs=1e-9)
+    assert found.high - found.difference >= t.ppf(0.975, freedom) * error - 1e-12
     assert paired.compare(copies(a, 2), copies(b, 2))["precision"].p_value == pytest.approx(found.p_value, abs=1e-9)
 
 
