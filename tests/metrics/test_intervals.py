@@ -1,5 +1,6 @@
 """Intervals: coverage by simulation, references, and the cases where a metric has no spread to be seen."""
 
+import dataclasses
 import math
 import time
 
@@ -255,3 +256,27 @@ def test_random_counts_of_labels_are_covered() -> None:
     """1,000 images, one in twenty of label 1: a variance within the labels covered the Brier score 80 times in 100."""
     for name, share in coverage(simulate.World(950, 50, fixed=False), 300).items():
         assert share >= 0.92, name
+
+
+def test_fixed_counts_narrow_a_share_that_differs_between_the_labels() -> None:
+    """The design effect is the binomial variance within the labels over that of all, averaged with 1, of weight 10."""
+    predictions = counted((5, 100), (30, 50))
+    seen = (100 * 0.95 * 0.05 + 50 * 0.6 * 0.4) / 150**2
+    share = 125 / 150
+    effect = (50 * seen / (share * (1 - share) / 150) + 10) / 60
+    fixed = intervals.intervals(dataclasses.replace(predictions, counts_fixed=True))["accuracy"]
+    expected = intervals.wilson(share, 150 / effect, math.inf, 0.95)
+    assert effect < 0.9
+    assert (fixed.low, fixed.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    random = intervals.intervals(predictions)["accuracy"]
+    assert (random.low, random.high) == pytest.approx(binomtest(125, 150).proportion_ci(method="wilson"))
+
+
+def test_the_variance_of_the_pr_auc_is_averaged_with_the_binomial_one() -> None:
+    (predictions,) = simulate.draw(simulate.World(60, 40), np.random.default_rng(0))
+    part = influence.of(predictions)["pr_auc"]
+    spread, freedom = influence.variance(part, influence.sampling_units(predictions))
+    size = 50 / (10 / 40 + 40 * spread / (part.value * (1 - part.value)))
+    expected = intervals.wilson(part.value, size, freedom, 0.95)
+    found = intervals.intervals(predictions)["pr_auc"]
+    assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
