@@ -19,6 +19,7 @@ from kesikaran.config.schema import (
     GateConfig,
     Precision,
 )
+from kesikaran.core.errors import InputError
 from kesikaran.data import split, split_rules
 from kesikaran.metrics import binary, decisions, influence, intervals, paired, prevalence
 from kesikaran.metrics.decisions import Decision
@@ -143,10 +144,13 @@ def log_selection(run: Run, table: pd.DataFrame, shift: float, config: Evaluatio
 
 def looks(split_fingerprint: str) -> list[str]:
     """A sentence on how often this test split was looked at, where that is often. A job of a sweep says nothing: the
-    sweep does at its end."""
+    sweep does at its end. A store that cannot count is no reason to lose a run that is trained: it is told instead."""
     if context.open_sweep_id():
         return []
-    return selection.looks(queries.finished_count(split_fingerprint))
+    try:
+        return selection.looks(queries.finished_count(split_fingerprint))
+    except InputError as error:
+        return [f"How often this split was looked at could not be counted: {error}"]
 
 
 def log_prevalences(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> list[str]:

@@ -132,6 +132,20 @@ def test_groups_certify_less_than_their_images(client: Any, capsys: pytest.Captu
     assert "With 10 groups of test images with label 0 no false-positive rate" in capsys.readouterr().out
 
 
+def test_a_store_that_cannot_count_takes_no_run_with_it(
+    client: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.core.errors import InputError
+
+    def refused(split_fingerprint: str) -> int:
+        raise InputError("no such page")
+
+    monkeypatch.setattr("kesikaran.tracking.queries.finished_count", refused)
+    _, run_id = judged(settings(), trained())
+    assert "could not be counted: no such page" in capsys.readouterr().out
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
 @pytest.mark.parametrize(("least", "passed"), [(0.5, True), (0.99, False)])
 def test_the_gate_is_part_of_the_verdict(least: float, passed: bool, client: Any) -> None:
     e = settings(gate=GateConfig(metric="test/roc_auc", min=least))
