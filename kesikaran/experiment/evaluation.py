@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What a run says of itself that its evaluation does not change.
 _TAGS = ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key")
-_COUNTS_TAG = "fixed_label_counts"  # of older runs unknown
+_COUNTS_TAG = "fixed_label_counts"  # older runs have no such tag
 
 
 @dataclass(frozen=True)
