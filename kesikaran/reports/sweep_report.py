@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 
 import pandas as pd
@@ -70,11 +71,11 @@ def _made(run: Run, name: str, part: Callable[[], object]) -> bool:
     try:
         part()
     except Exception as error:
-        file = f"traceback_{name.replace(' ', '_')}.txt"
-        run.text(errors.without_password(traceback.format_exc()), file)
-        print(
-            f"error: the {name} of this sweep could not be made: {errors.first_line(error)} ({file})", file=sys.stderr
-        )
+        what, file = f"error: the {name} of this sweep could not be made", f"traceback_{name.replace(' ', '_')}.txt"
+        written = traceback.format_exc()
+        print(f"{what}: {errors.first_line(error)} ({file})", file=sys.stderr)
+        with suppress(Exception):  # on a full disk the traceback has no place either, and the other parts go on
+            run.text(errors.without_password(written), file)
         return False
     return True
 

@@ -216,3 +216,15 @@ def test_an_incomplete_grid_is_said(train: Callable[..., Done], made: Made) -> N
     assert done.code == 0, done.err
     line = "The whole uncertainty is not estimated: fit.half needs every number from 0 to an even one, 4 or more."
     assert line in done.out
+
+
+def test_a_part_that_fails_on_a_full_disk_takes_no_other_part_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    from types import SimpleNamespace
+
+    from kesikaran.reports import sweep_report
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    assert not sweep_report._made(SimpleNamespace(text=full), "seed spread", full)  # type: ignore[arg-type]
+    assert "error: the seed spread of this sweep could not be made: " in capsys.readouterr().err
