@@ -1,5 +1,6 @@
 """What every command has in common: how its process starts, and how an error or a stop is said."""
 
+import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,3 +26,26 @@ def opened(stopped: str = "") -> Iterator[None]:
         if stopped and terminal.stop_asked():
             print(stopped, file=sys.stderr)
         raise
+
+
+def add_max_megapixels(parser: argparse.ArgumentParser) -> None:
+    """The option `--max-megapixels`, the same in all commands that read images; its default is that of training."""
+    from kesikaran.config.schema import DataConfig
+
+    parser.add_argument("--max-megapixels", type=float, default=DataConfig().max_megapixels, metavar="N",
+                        help="a larger image is refused, as in training by data.max_megapixels; default: "
+                        "%(default)g, at most 178")  # fmt: skip
+
+
+def max_megapixels(words: argparse.Namespace) -> float:
+    """The value of the option.
+
+    Raises:
+        InputError: it is out of its range.
+    """
+    from kesikaran.data.image_file import MOST_MEGAPIXELS
+
+    given: float = words.max_megapixels
+    if not 0 < given <= MOST_MEGAPIXELS:
+        raise InputError(f"--max-megapixels {given:g} is not allowed: above 0, at most {MOST_MEGAPIXELS:g}")
+    return given

@@ -1,21 +1,43 @@
-"""One image file of unknown origin: read, checked, decoded, converted or refused. Pillow only, no TensorFlow."""
+"""One image file of unknown origin: read, judged, decoded, converted or refused. No TensorFlow.
+
+All that reads images goes through this room. What it takes, TensorFlow decodes to the last row; `ingest` and `verify`
+put the bytes through TensorFlow's decoder as well.
+
+The limits, and why. Regular files only: a read from a pipe can wait for ever, one from a device has no end. Eight bytes
+a pixel of the largest allowed image, those of 16 bits and four channels without any compression, and 16 MB of metadata.
+65,500 pixels a side: libjpeg reads no larger JPEG, and one row of a PNG is decoded whole. 178 megapixels: Pillow takes
+more for an attack. 100 scans of a JPEG (`jpeg_structure`).
+"""
 
 import hashlib
 import io
+import os
 import stat
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
 
+from kesikaran.core import parallel
+from kesikaran.data import jpeg_structure, png_structure, sixteen_bits
+from kesikaran.data.jpeg_structure import JpegHeader
 from kesikaran.data.object_store import sha1_of
+from kesikaran.data.png_structure import PngHeader
 
 KINDS = ("JPEG", "PNG")
+MOST_MEGAPIXELS = 178.0
+MOST_SIDE_PX = 65_500
 
-_EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}  # MPO: a camera's JPEG, followed by further pictures
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_BYTES_A_PIXEL, _METADATA_BYTES = 8, 16 * 10**6
+_SIGNATURES = (jpeg_structure.SIGNATURE, png_structure.SIGNATURE)
+# What the threads of a process hold at the same time: one pixel being decoded takes up to ten bytes.
+_ENCODED_BYTES, _DECODED_PIXELS = parallel.Budget(5e8), parallel.Budget(2e8)
 
 
 class Reason(StrEnum):
@@ -26,10 +48,12 @@ class Reason(StrEnum):
     empty = "empty"
     no_image = f"not a {' or '.join(KINDS)} image"
     animated = "animated"
+    too_many_bytes = "too large in bytes"
     too_large = "too large in pixels"
     damaged = "truncated or damaged"
     other_content = "its content has another SHA-1 than its name"
     grey_transparency = "16-bit grey with transparency"
+    lost_in_8_bits = "its upper 8 of 16 bits, which are used, lose the picture"
 
 
 class BadImage(Exception):
@@ -41,89 +65,170 @@ class BadImage(Exception):
         self.reason = reason
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a file that begins with the signature of a JPEG or PNG. Of any other file only the first bytes are
-    read.
+@dataclass(frozen=True)
+class Encoded:
+    """The bytes of an image file, as they are, and what its header says."""
+
+    content: bytes
+    header: JpegHeader | PngHeader
+
+    @property
+    def extension(self) -> str:
+        """That of the content, whatever the file's name says: `.jpg` or `.png`."""
+        return ".jpg" if isinstance(self.header, JpegHeader) else ".png"
+
+    @property
+    def pixels(self) -> int:
+        return self.header.width * self.header.height
+
+    @cached_property
+    def complaint(self) -> str:
+        """A harmless complaint of libjpeg about a JPEG; empty where there is none. It costs a third of a decoding, so
+        the feature pass asks only where libjpeg in TensorFlow has complained.
+
+        Raises:
+            BadImage: libjpeg complains of the picture's own data.
+        """
+        try:
+            return jpeg_structure.complaint(self.content) if isinstance(self.header, JpegHeader) else ""
+        except ValueError as error:
+            raise BadImage(Reason.damaged, str(error)) from None
+
+
+@contextmanager
+def opened(path: Path, max_megapixels: float, named: bool = True) -> Iterator[Encoded]:
+    """The image of a file, read and judged. While the block is open, the image counts among those that are in memory:
+    the block waits until there is room for it.
+
+    Args:
+        named: the file is an object of a store, named by the SHA-1 of its bytes.
 
     Raises:
-        BadImage: missing, unreadable, empty, no such signature; `animated` for an animated GIF or WebP.
+        BadImage: missing, unreadable, empty, no JPEG or PNG; `animated` for an animated GIF, WebP or PNG; another
+            SHA-1 than that of its name; too large in bytes or pixels; damaged, as far as can be told without decoding
+            a JPEG; 16 bits that eight would lose.
     """
+    Image.MAX_IMAGE_PIXELS = None  # of Pillow's limits the lower one is a warning; ours are checked before it decodes
+    with _file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        most = int(min(max_megapixels, MOST_MEGAPIXELS) * 1e6 * _BYTES_A_PIXEL) + _METADATA_BYTES
+        with _ENCODED_BYTES.taken(min(size, most)):
+            content = _read(file, size, most)
+            if named and hashlib.sha1(content, usedforsecurity=False).hexdigest() != sha1_of(path.name):
+                raise BadImage(Reason.other_content)
+            image = Encoded(content, _header(content, max_megapixels))
+            with _DECODED_PIXELS.taken(image.pixels):
+                _check_pixels(image.header)
+                yield image
+
+
+def _file(path: Path) -> IO[bytes]:
+    """The regular file, open. It is looked at before it is opened, which alone can have an effect on a device, and
+    after, since another may have come into its place."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could wait for ever
-            raise BadImage(Reason.unreadable, "not a regular file")
-        with path.open("rb") as file:
-            head = file.read(max(map(len, _SIGNATURES)))
-            if head.startswith(_SIGNATURES):
-                return head + file.read()
+        if stat.S_ISREG(path.stat().st_mode):
+            file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # of a pipe it does not wait
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file
+            file.close()
     except FileNotFoundError:
         raise BadImage(Reason.missing) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise BadImage(Reason.unreadable, getattr(error, "strerror", None) or str(error)) from None
-    if not head:
-        raise BadImage(Reason.empty)
+    raise BadImage(Reason.unreadable, "not a regular file")
+
+
+def _read(file: IO[bytes], size: int, most: int) -> bytes:
+    """The bytes of a file that begins with the signature of a JPEG or PNG. Of any other file only the first bytes are
+    read."""
     try:
-        with Image.open(path, formats=("GIF", "WEBP")) as image:
-            animated = getattr(image, "is_animated", False)
-    except Exception:  # Pillow's readers raise many types; the file is no image that is used, whatever it is
-        animated = False
-    raise BadImage(Reason.animated if animated else Reason.no_image)
+        head = file.read(max(map(len, _SIGNATURES)))
+        if not head:
+            raise BadImage(Reason.empty)
+        if size <= most and head.startswith(_SIGNATURES):
+            content = head + file.read(size + 1 - len(head))  # one more: a file that grows is told from a whole one
+            if len(content) <= size:
+                return content
+            raise BadImage(Reason.unreadable, "it grows while it is read")
+    except OSError as error:
+        raise BadImage(Reason.unreadable, error.strerror or str(error)) from None
+    if size > most:
+        raise BadImage(Reason.too_many_bytes, f"{size:,}, allowed {most:,}")
+    raise BadImage(Reason.animated if _is_animation(file) else Reason.no_image)
 
 
-def read_object(path: Path) -> bytes:
-    """The bytes of a file of an object store, by `read`.
+def _is_animation(file: IO[bytes]) -> bool:
+    """Whether the file is an animated GIF or WebP."""
+    try:
+        file.seek(0)
+        head = file.read(21)
+        if head[8:16] == b"WEBPVP8X":
+            return bool(head[20] & 2)
+        file.seek(0)
+        with Image.open(file, formats=("GIF",)) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # Pillow's reader raises many types; the file is no image that is used, whatever it is
+        return False
 
-    Raises:
-        BadImage: as `read`; or the SHA-1 of the bytes is not that of the file's name.
-    """
-    encoded = read(path)
-    if hashlib.sha1(encoded, usedforsecurity=False).hexdigest() != sha1_of(path.name):
-        raise BadImage(Reason.other_content)
-    return encoded
+
+def _header(content: bytes, max_megapixels: float) -> JpegHeader | PngHeader:
+    """Read the header and hold it against the limits."""
+    is_jpeg = content.startswith(jpeg_structure.SIGNATURE)
+    try:
+        header = jpeg_structure.header(content) if is_jpeg else png_structure.header(content)
+    except ValueError as error:
+        raise BadImage(Reason.damaged, str(error)) from None
+    most = min(max_megapixels, MOST_MEGAPIXELS)
+    if header.width * header.height > most * 1e6:
+        raise BadImage(Reason.too_large, f"{header.width} x {header.height}, allowed {most:g} megapixels")
+    if max(header.width, header.height) > MOST_SIDE_PX:
+        raise BadImage(Reason.too_large, f"{header.width} x {header.height}, allowed {MOST_SIDE_PX:,} a side")
+    if isinstance(header, PngHeader) and header.animated:
+        raise BadImage(Reason.animated)
+    return header
 
 
-def open_checked(encoded: bytes, max_megapixels: float) -> Image.Image:
-    """The image with only its header read, after the checks that need no decoded pixel.
+def _check_pixels(header: JpegHeader | PngHeader) -> None:
+    """Whether the pixels of a PNG are whole, and of 16 bits the upper eight are enough."""
+    if isinstance(header, JpegHeader):
+        return
+    try:
+        png_structure.check_rows(header)
+        loss = sixteen_bits.loss(header) if header.bit_depth == 16 else ""
+    except ValueError as error:
+        raise BadImage(Reason.damaged, str(error)) from None
+    except Exception:  # Pillow's decoders raise a dozen types for damaged bytes
+        raise BadImage(Reason.damaged, "Pillow cannot decode it") from None
+    if loss:
+        raise BadImage(Reason.lost_in_8_bits, loss)
+
+
+def decode(image: Encoded, transparency: bool = False) -> Image.Image:
+    """The image with its pixels loaded, by Pillow: eight bits a sample, or 16 of grey.
+
+    Pillow gets the file without metadata, since damaged metadata can end in any exception or warning.
 
     Args:
-        encoded: of `read` or `read_object`, so with the signature of a JPEG or PNG.
+        transparency: with colours that are declared transparent; without them, as in the input of a model, they are
+            colours as any other. An alpha channel is there in either case.
 
     Raises:
-        BadImage: a damaged header, an animated PNG, more pixels than `max_megapixels` or than Pillow allows (178
-            megapixels).
+        BadImage: a JPEG that does not decode to its last pixel, or of which libjpeg complains.
     """
+    _ = image.complaint
+    if isinstance(image.header, PngHeader):
+        content = png_structure.bare(image.header, transparency)
+    else:
+        content = jpeg_structure.bare(image.content)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the caller's limit is checked below
-            image = Image.open(io.BytesIO(encoded), formats=KINDS)
-    except Image.DecompressionBombError:
-        raise BadImage(Reason.too_large, "a decompression bomb") from None
-    except Exception:  # Pillow's readers raise a dozen types for damaged bytes
-        raise BadImage(Reason.damaged) from None
-    width, height = image.size
-    if width * height > max_megapixels * 1e6:
-        raise BadImage(Reason.too_large, f"{width} x {height}, allowed {max_megapixels:g} megapixels")
-    if image.format == "PNG" and getattr(image, "is_animated", False):
-        raise BadImage(Reason.animated)
-    return image
-
-
-def decode(encoded: bytes, max_megapixels: float) -> tuple[Image.Image, str]:
-    """(the image with its pixels loaded, the extension of its content: `.jpg` or `.png`).
-
-    Raises:
-        BadImage: as `open_checked`; an image that does not decode to its last pixel; a PNG with a wrong checksum.
-    """
-    image = open_checked(encoded, max_megapixels)
-    try:
-        if image.format == "PNG":
-            Image.open(io.BytesIO(encoded), formats=("PNG",)).verify()  # load() ignores checksums
-        image.load()
+        decoded = Image.open(io.BytesIO(content), formats=KINDS)
+        decoded.load()
     except Exception:  # Pillow's decoders raise a dozen types for damaged bytes
-        raise BadImage(Reason.damaged) from None
-    return image, _EXTENSIONS[image.format or ""]
+        raise BadImage(Reason.damaged, "Pillow cannot decode it") from None
+    return decoded
 
 
-def convert(image: Image.Image) -> tuple[bytes, str] | None:
+def convert(image: Encoded) -> tuple[bytes, str] | None:
     """(the bytes of an RGB PNG, the kind of conversion) for a CMYK or transparent image, None for any other.
 
     CMYK becomes RGB by Pillow's conversion; an image with transparency (an alpha channel, or a colour declared
@@ -131,17 +236,20 @@ def convert(image: Image.Image) -> tuple[bytes, str] | None:
     the same bytes each time.
 
     Raises:
-        BadImage: 16-bit grey with transparency, which Pillow would clip.
+        BadImage: 16-bit grey with transparency, which Pillow would clip; as `decode`.
     """
-    if image.mode == "CMYK":
-        flat, kind = image.convert("RGB"), "CMYK to RGB"
-    elif not image.has_transparency_data:
+    if isinstance(image.header, JpegHeader):
+        if image.header.components != 4:
+            return None
+        flat, kind = decode(image).convert("RGB"), "CMYK to RGB"
+    elif not image.header.transparent:
         return None
-    elif image.mode.startswith("I"):
-        raise BadImage(Reason.grey_transparency)
     else:
-        white = Image.new("RGBA", image.size, "white")
-        flat, kind = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"), "transparency on white"
+        pixels, kind = decode(image, transparency=True), "transparency on white"
+        if pixels.mode.startswith("I"):
+            raise BadImage(Reason.grey_transparency)
+        white = Image.new("RGBA", pixels.size, "white")
+        flat = Image.alpha_composite(white, pixels.convert("RGBA")).convert("RGB")
     flat.info.clear()  # else the CMYK colour profile would be saved in an RGB file
     sink = io.BytesIO()
     flat.save(sink, "PNG")

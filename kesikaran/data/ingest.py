@@ -11,7 +11,6 @@ and label.csv is written last. So the same call again completes what a killed ca
 import json
 import os
 import shutil
-import warnings
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from kesikaran.core import files, parallel, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import label_file, object_store
+from kesikaran.data import label_file, libjpeg_lines, object_store
 from kesikaran.data.ingest_file import Intake, ReadFile
 from kesikaran.data.ingest_sources import Source
 
@@ -39,7 +38,8 @@ class Report:
     """Counts of files: taken + already_there + duplicates + the sum of refused is the number of all files.
 
     duplicates: further copies, in this call, of an image that is taken or already there. converted: kind of conversion
-    -> files. refused: kind of reason -> files. refused_files: (path, reason). rows: label -> rows of the new label.csv.
+    -> files. refused: kind of reason -> files. refused_files: (path, reason). remarks: (path, what libjpeg complains
+    of) of files that are whole. rows: label -> rows of the new label.csv.
     """
 
     taken: int
@@ -48,6 +48,7 @@ class Report:
     converted: dict[str, int]
     refused: dict[str, int]
     refused_files: list[tuple[str, str]]
+    remarks: list[tuple[str, str]]
     rows: dict[int, int]
 
 
@@ -117,8 +118,9 @@ def _read_all(sources: list[Source], intake: Intake) -> tuple[list[ReadFile], li
     read: list[ReadFile] = []
     refused: list[tuple[str, str]] = []
     total = sum(len(source.files) for source in sources)
-    with terminal.progress(None, "ingest", "image", total) as bar, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about files that are refused here
+    with terminal.quiet_start():
+        from kesikaran.data import preprocess  # noqa: F401  TensorFlow, which decodes each image
+    with libjpeg_lines.kept_back(), terminal.progress(None, "ingest", "image", total) as bar:
         for source in sources:
             before = len(read)
             bad = list(source.refused)
@@ -164,6 +166,7 @@ def _settle(
         converted=dict(sorted(Counter(file.converted for file in read if file.converted).items())),
         refused=dict(Counter(reason.split(":")[0] for _, reason in refused).most_common()),
         refused_files=refused,
+        remarks=[(str(file.path), file.remark) for file in read if file.remark],
         rows={label: rows[label] for label in (0, 1)},
     )
 

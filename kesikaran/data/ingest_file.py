@@ -8,16 +8,19 @@ from pathlib import Path
 
 from kesikaran.core import files
 from kesikaran.data import image_file
+from kesikaran.data.image_file import BadImage, Encoded, Reason
 
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A usable file. object_id: of its object. converted: the kind of conversion, None where there was none."""
+    """A usable file. object_id: of its object. converted: the kind of conversion, None where there was none. remark:
+    what libjpeg complains of in spite of that; empty where it does not."""
 
     path: Path
     label: int
     object_id: str
     converted: str | None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,23 +39,30 @@ class Intake:
 
     def take(self, file: tuple[Path, int]) -> ReadFile | str:
         """Read and check a file, and write it to `incoming` where the store lacks it. A str: why it is refused."""
-        path, label = file
         try:
-            encoded = image_file.read(path)
-            object_id = self.known.get(_sha1(encoded), ("", 0))[0]
-            if object_id and self._has(object_id, encoded):  # an earlier call has decoded it
-                return ReadFile(path, label, object_id, None)
-            image, extension = image_file.decode(encoded, self.max_megapixels)
-            conversion = image_file.convert(image)
-        except image_file.BadImage as reason:
+            with image_file.opened(file[0], self.max_megapixels, named=False) as image:
+                return self._take(*file, image)
+        except BadImage as reason:
             return str(reason)
+
+    def _take(self, path: Path, label: int, image: Encoded) -> ReadFile:
+        from kesikaran.data import preprocess  # it loads TensorFlow
+
+        encoded, extension = image.content, image.extension
+        object_id = self.known.get(_sha1(encoded), ("", 0))[0]
+        if object_id and self._has(object_id, encoded):  # an earlier call has decoded it
+            return ReadFile(path, label, object_id, None)
+        remark = image.complaint
+        conversion = image_file.convert(image)
         if conversion:
-            encoded, extension = conversion[0], ".png"
+            encoded, extension, remark = conversion[0], ".png", ""
+        if not preprocess.decodes(encoded):
+            raise BadImage(Reason.damaged, "TensorFlow cannot decode it")
         sha1 = _sha1(encoded)
         object_id = self.known.get(sha1, (sha1 + extension, 0))[0]
         if not self._has(object_id, encoded):
             self._bring(object_id, encoded, path if self.link and not conversion else None)
-        return ReadFile(path, label, object_id, conversion[1] if conversion else None)
+        return ReadFile(path, label, object_id, conversion[1] if conversion else None, remark)
 
     def _has(self, object_id: str, encoded: bytes) -> bool:
         place = self.stored.get(object_id)

@@ -16,6 +16,16 @@ def decode(encoded: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
     return tf.cond(tf.io.is_jpeg(encoded), lambda: _decode_reduced(encoded, backbone), lambda: _decode_full(encoded))
 
 
+def decodes(encoded: bytes) -> bool:
+    """Whether `decode` takes the bytes."""
+    try:
+        with tf.device("CPU"):
+            _decode_full(tf.constant(encoded))
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
+
+
 def _decode_full(encoded: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 

@@ -1,18 +1,18 @@
 """Check an object store against its file names, its decoder and its label.csv."""
 
 import json
-import math
 import re
-import warnings
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from kesikaran.core import files, parallel, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import image_file, label_file, object_store
+from kesikaran.data import image_file, label_file, libjpeg_lines, object_store
+from kesikaran.data.image_file import BadImage, Reason
 
 _STATE = ".verified.json"
+_JUDGEMENT = 2  # to be raised when more is found wrong: what was right before is then read again
 _AHEAD = 64
 _EXTENSIONS = {".jpg": (".jpg", ".jpeg", ".jpe", ".jfif"), ".png": (".png",)}
 _SAVE_EVERY = 5000  # objects, the most that are read once more after an interruption
@@ -20,14 +20,16 @@ _SAVE_EVERY = 5000  # objects, the most that are read once more after an interru
 
 @dataclass(frozen=True)
 class Result:
-    """wrong: (path, reason). checked: objects read now. skipped: objects verified before and unchanged since then."""
+    """wrong: (path, reason). remarks: (path, what libjpeg complains of) of objects that are right. checked: objects read
+    now. skipped: objects verified before and unchanged since then."""
 
     wrong: list[tuple[str, str]]
+    remarks: list[tuple[str, str]]
     checked: int
     skipped: int
 
 
-def verify(data: Path, everything: bool = False) -> Result:
+def verify(data: Path, max_megapixels: float, everything: bool = False) -> Result:
     """Check `data/images` against its names, its decoder and `data/label.csv`.
 
     An object is wrong where its bytes have another SHA-1 than its name, it is no whole JPEG or PNG, its name is no
@@ -35,6 +37,7 @@ def verify(data: Path, everything: bool = False) -> Result:
     says or in two, or label.csv has no row for it. A row without an object is wrong too.
 
     Args:
+        max_megapixels: a larger image is wrong, as it is refused in training.
         everything: read also the objects that an earlier call found right and that still have the same size and
             modification time.
 
@@ -45,10 +48,10 @@ def verify(data: Path, everything: bool = False) -> Result:
         raise InputError(f"{data} has no folder images; give the folder that an ingest wrote to")
     with object_store.alone(data):
         files.remove_temporaries(data / _STATE)
-        return _verify(data, everything)
+        return _verify(data, max_megapixels, everything)
 
 
-def _verify(data: Path, everything: bool) -> Result:
+def _verify(data: Path, max_megapixels: float, everything: bool) -> Result:
     images = data / "images"
     rows = set(label_file.read_labels(data / "label.csv", both_classes=False).table["object_id"])
     wrong = [(f"label.csv: {name}", "no object") for name in sorted(rows - set(object_store.objects(images)))]
@@ -59,31 +62,34 @@ def _verify(data: Path, everything: bool) -> Result:
         for path in objects
         if path.name not in rows and object_store.is_object_id(path.name)
     ]
-    before = {} if everything else _state(data / _STATE)
+    rules = f"{_JUDGEMENT}, {max_megapixels:g} megapixels"
+    before = {} if everything else _state(data / _STATE, rules)
     marks = {path: _mark(path) for path in objects}
-    todo = [path for path in objects if before.get(_key(path, images)) != marks[path]]
+    todo = [path for path in objects if before.get(_key(path, images), [])[:2] != marks[path]]
     left = set(todo)
-    right = {_key(path, images): marks[path] for path in objects if path not in left}
+    right = {key: before[key] for path in objects if path not in left for key in [_key(path, images)]}
     checked = 0
+    with terminal.quiet_start():
+        from kesikaran.data import preprocess  # noqa: F401  TensorFlow, which decodes each image
     try:
         with (
+            libjpeg_lines.kept_back(),
             terminal.progress(None, "verify", "image", len(todo)) as bar,
-            warnings.catch_warnings(),
-            closing(parallel.ordered(_check, todo, _AHEAD)) as results,
+            closing(parallel.ordered(lambda path: _check(path, max_megapixels), todo, _AHEAD)) as results,
         ):
-            warnings.simplefilter("ignore")  # Pillow warns about files that are reported here
-            for path, reason in results:
+            for path, (reason, remark) in results:
                 checked += 1
                 if reason:
                     wrong.append((str(path), reason))
-                else:
-                    right[_key(path, images)] = marks[path]  # taken before the read, so that a change meanwhile is seen
+                else:  # the mark was taken before the read, so that a change meanwhile is seen
+                    right[_key(path, images)] = [*marks[path], remark]
                 if checked % _SAVE_EVERY == 0:
-                    _save(data, right)
+                    _save(data, rules, right)
                 bar.update()
     finally:
-        _save(data, right)
-    return Result(wrong, checked, len(objects) - len(todo))
+        _save(data, rules, right)
+    remarks = [(str(images / key), str(of[2])) for key, of in sorted(right.items()) if of[2]]
+    return Result(wrong, remarks, checked, len(objects) - len(todo))
 
 
 def _list(images: Path) -> tuple[list[Path], list[tuple[str, str]]]:
@@ -109,18 +115,23 @@ def _list(images: Path) -> tuple[list[Path], list[tuple[str, str]]]:
     return objects, wrong
 
 
-def _check(path: Path) -> str | None:
-    """Why an object is wrong; None where it is right."""
+def _check(path: Path, max_megapixels: float) -> tuple[str, str]:
+    """(why an object is wrong, empty where it is right; what libjpeg complains of nevertheless)."""
+    from kesikaran.data import preprocess  # it loads TensorFlow
+
+    if not object_store.is_object_id(path.name):
+        return "its name is no SHA-1", ""
     try:
-        if not object_store.is_object_id(path.name):
-            return "its name is no SHA-1"
-        _, extension = image_file.decode(image_file.read_object(path), math.inf)
-    except image_file.BadImage as reason:
-        return str(reason)
+        with image_file.opened(path, max_megapixels) as image:
+            remark = image.complaint
+            if not preprocess.decodes(image.content):
+                raise BadImage(Reason.damaged, "TensorFlow cannot decode it")
+    except BadImage as reason:
+        return str(reason), ""
     given = path.suffix.lower()
-    if given and given not in _EXTENSIONS[extension]:
-        return f"its content is {extension}, its name says {given}"
-    return None
+    if given and given not in _EXTENSIONS[image.extension]:
+        return f"its content is {image.extension}, its name says {given}", ""
+    return "", remark
 
 
 def _key(path: Path, images: Path) -> str:
@@ -136,17 +147,19 @@ def _mark(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _state(path: Path) -> dict[str, list[int]]:
+def _state(path: Path, rules: str) -> dict[str, list[int | str]]:
+    """What an earlier call by the same rules found right: key -> [size, modification time, libjpeg's complaint]."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no or a damaged state: all objects are verified again
+        found = state["right"] if state["rules"] == rules else {}
+        return {key: [int(size), int(time), str(remark)] for key, (size, time, remark) in found.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or it is damaged: all are read again
         return {}
-    return state if isinstance(state, dict) else {}
 
 
-def _save(data: Path, right: dict[str, list[int]]) -> None:
+def _save(data: Path, rules: str, right: dict[str, list[int | str]]) -> None:
     try:
-        files.write_whole(data / _STATE, json.dumps(right, sort_keys=True))
+        files.write_whole(data / _STATE, json.dumps({"rules": rules, "right": right}, sort_keys=True))
     except OSError as error:
         raise InputError(f"{data} cannot be written: {error.strerror or error}") from None
 

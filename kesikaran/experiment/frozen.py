@@ -10,7 +10,7 @@ from kesikaran.config import compose
 from kesikaran.config.schema import DataConfig, Experiment, Monitor
 from kesikaran.data import data_source, label_file, near_duplicates, split
 from kesikaran.experiment.judge import Trained
-from kesikaran.experiment.refusals import settle_refusals
+from kesikaran.experiment.refusals import settle_refusals, tell_complaints
 from kesikaran.features.extract import FeatureCache, Features
 from kesikaran.metrics import decisions
 from kesikaran.models import backbone
@@ -46,6 +46,7 @@ def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Gen
     found = cache.extract(list(images.table["object_id"]), images.folder, net, e.backbone, e.data.max_megapixels)
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
     run_report.log_engine_deviation(run, e.backbone, found.deviation)
+    tell_complaints(found.remarks)
     settle_refusals(run, found.refused, len(images.table), e.data.on_bad_image)
 
     table = _split(e, images, found)

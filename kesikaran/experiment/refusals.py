@@ -1,8 +1,15 @@
-"""What to do about images that cannot be used."""
+"""What to do about images that cannot be used, and what is said about those of which a decoder complains."""
 
 from kesikaran.config.schema import OnBadImage
 from kesikaran.core.errors import InputError
 from kesikaran.tracking.runs import Run
+
+
+def tell_complaints(remarks: dict[str, str]) -> None:
+    """One line about the images that are used although libjpeg complains of them (object id -> its words)."""
+    if remarks:
+        name, words = min(remarks.items())
+        print(f"libjpeg complains of {len(remarks)} images that are whole and used (the first: {name}: {words}).")
 
 
 def settle_refusals(run: Run, reasons: dict[str, str], asked: int, policy: OnBadImage) -> None:

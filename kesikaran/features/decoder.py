@@ -6,25 +6,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kesikaran.config.schema import BackboneConfig
-from kesikaran.data import image_file
-from kesikaran.data.image_file import BadImage, Reason
+from kesikaran.data import image_file, libjpeg_lines
+from kesikaran.data.image_file import BadImage, Encoded, Reason
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 TOGETHER = 8  # images decoded in one call, which itself costs up to a tenth of the decoding of one image
+_SMALL = 10**6  # bytes and pixels; a larger image is decoded alone, since a group of them would take much memory
 
 
 def decoder(
-    paths: dict[str, Path], config: BackboneConfig, max_megapixels: float
+    paths: dict[str, Path], config: BackboneConfig, max_megapixels: float, remarks: dict[str, str] | None = None
 ) -> "Callable[[list[str]], list[tf.Tensor | str]]":
     """A function that reads images by their names (`paths`: name -> file). It is quickest for `TOGETHER` names a call.
 
-    For each name it returns the image as float32 [size, size, 3], or the reason why it is refused.
+    For each name it returns the image as float32 [size, size, 3], or the reason why it is refused. Called inside
+    `libjpeg_lines.kept_back`, it asks libjpeg for its complaints only where libjpeg in TensorFlow has complained.
+
+    Args:
+        remarks: gets the names of whole images of which libjpeg complains, with its words.
     """
     import tensorflow as tf
 
     from kesikaran.data import preprocess
+
+    remarks = {} if remarks is None else remarks
 
     def prepare(encoded: tf.Tensor) -> list[tf.Tensor]:
         with tf.device("CPU"):  # a GPU would round differently, and the features' key does not tell the device
@@ -35,29 +42,54 @@ def decoder(
         for count in (1, TOGETHER)
     )
 
-    def decode_alone(encoded: bytes | str) -> tf.Tensor | str:
-        if isinstance(encoded, str):
-            return encoded
+    def decode_alone(name: str, image: Encoded) -> tf.Tensor | str:
+        before = libjpeg_lines.heard()
         try:
-            return alone([encoded])[0]
+            (pixels,) = alone([image.content])
+            if before is None or libjpeg_lines.heard() != before:
+                remark = image.complaint
+                if remark:
+                    remarks[name] = remark
+            return pixels
         except tf.errors.InvalidArgumentError:
-            return str(BadImage(Reason.damaged, "it cannot be decoded"))
+            return str(_undecoded(image))
+        except BadImage as reason:
+            return str(reason)
+
+    def decode_together(images: list[Encoded]) -> "list[tf.Tensor] | None":
+        """None where one of the images cannot be decoded, or libjpeg complains of one: each is then decoded alone."""
+        before = libjpeg_lines.heard()
+        with contextlib.suppress(tf.errors.InvalidArgumentError):
+            pixels = together([image.content for image in images])
+            if before is not None and libjpeg_lines.heard() == before:
+                return list(pixels)
+        return None
 
     def decode(names: list[str]) -> list[tf.Tensor | str]:
-        encoded = [_read(paths[name], max_megapixels) for name in names]
-        if len(names) == TOGETHER and all(isinstance(content, bytes) for content in encoded):
-            with contextlib.suppress(tf.errors.InvalidArgumentError):  # one by one below, to find the damaged image
-                return list(together(encoded))
-        return [decode_alone(content) for content in encoded]
+        done: dict[str, tf.Tensor | str] = {}
+        small: dict[str, Encoded] = {}
+        for name in names:
+            try:
+                with image_file.opened(paths[name], max_megapixels) as image:
+                    if max(len(image.content), image.pixels) <= _SMALL:
+                        small[name] = image
+                    else:
+                        done[name] = decode_alone(name, image)
+            except BadImage as reason:
+                done[name] = str(reason)
+        pixels = decode_together(list(small.values())) if len(small) == TOGETHER else None
+        if pixels is not None:
+            return pixels
+        done |= {name: decode_alone(name, image) for name, image in small.items()}
+        return [done[name] for name in names]
 
     return decode
 
 
-def _read(path: Path, max_megapixels: float) -> bytes | str:
-    """The content of the file, or the reason why it is refused."""
+def _undecoded(image: Encoded) -> BadImage:
+    """Why TensorFlow cannot decode an image, in libjpeg's words where they are to be had."""
     try:
-        encoded = image_file.read_object(path)
-        image_file.open_checked(encoded, max_megapixels).close()
-        return encoded
+        _ = image.complaint
     except BadImage as reason:
-        return str(reason)
+        return reason
+    return BadImage(Reason.damaged, "TensorFlow cannot decode it")

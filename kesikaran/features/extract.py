@@ -20,7 +20,7 @@ import numpy as np
 from kesikaran.config.schema import BackboneConfig, Engine
 from kesikaran.core import files, parallel, paths, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import near_duplicates, object_store
+from kesikaran.data import libjpeg_lines, near_duplicates, object_store
 from kesikaran.data.image_file import Reason
 from kesikaran.data.object_store import sha1_of
 from kesikaran.features.decoder import TOGETHER, decoder
@@ -35,7 +35,8 @@ _MERGE_EVERY = 128  # batches; until then each batch is a shard of its own
 
 @dataclass(frozen=True)
 class Features:
-    """matrix: float32 [n, width], row i of image `object_ids[i]`. refused: object id -> reason."""
+    """matrix: float32 [n, width], row i of image `object_ids[i]`. refused: object id -> reason. remarks: object id -> what
+    libjpeg complains of in an image that is whole, of the images computed now."""
 
     matrix: np.ndarray
     object_ids: list[str]
@@ -43,6 +44,7 @@ class Features:
     key: str
     computed: int  # images that were not in the cache
     deviation: float | None  # of another engine: its largest deviation from TensorFlow, on some images
+    remarks: dict[str, str] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)  # clusters by similarity, for the next job of a sweep
 
     def near_duplicates(self, similarity: float) -> np.ndarray:
@@ -94,11 +96,12 @@ class FeatureCache:
         missing = {name: str(Reason.missing) for name in object_ids if name not in there}
         asked = str(store), tuple(object_ids), str(folder), max_megapixels, tuple(missing)
         if self._last and self._last[0] == asked:
-            return replace(self._last[1], computed=0)
+            return replace(self._last[1], computed=0, remarks={})
         self._last = None  # frees the last matrix, since two might not fit into memory
         known = Shards(store)
         todo = {name: there[name] for name in object_ids if name in there and _key(name) not in known}
-        computed, bad = _pass(todo, backbone, config, max_megapixels, known) if todo else (0, {})
+        remarks: dict[str, str] = {}
+        computed, bad = _pass(todo, backbone, config, max_megapixels, known, remarks) if todo else (0, {})
         refused = missing | bad
         good = [name for name in object_ids if name not in refused]
         first_files = [there[name] for name in good[:32]]
@@ -106,7 +109,7 @@ class FeatureCache:
         matrix = empty_matrix(len(good), backbone.width, store)
         known.gather([_key(name) for name in good], matrix)
         deviation = _deviation(matrix, first_files, backbone, config, max_megapixels, store)
-        found = Features(matrix, good, refused, key, computed, deviation)
+        found = Features(matrix, good, refused, key, computed, deviation, remarks)
         self._last = asked, found
         return found
 
@@ -165,9 +168,15 @@ def _key(object_id: str) -> bytes:
 
 
 def _pass(
-    todo: dict[str, Path], backbone: "Backbone", config: BackboneConfig, max_megapixels: float, known: Shards
+    todo: dict[str, Path],
+    backbone: "Backbone",
+    config: BackboneConfig,
+    max_megapixels: float,
+    known: Shards,
+    remarks: dict[str, str],
 ) -> tuple[int, dict[str, str]]:
-    """Compute the features of the images `todo` (object id -> file) and append them to the shards.
+    """Compute the features of the images `todo` (object id -> file) and append them to the shards. `remarks`: see
+    `decoder`.
 
     Images are decoded on all cores while the backbone runs. Every batch is on disk before the next one starts. Several
     processes may do this at once: each takes the batches in a random order of its own and leaves out the images that
@@ -183,9 +192,10 @@ def _pass(
     batch: dict[bytes, Any] = {}
     batch_size = _batch_size(config)
     compute = engines.forward(backbone, config, batch_size)
-    decode = decoder(todo, config, max_megapixels)
+    decode = decoder(todo, config, max_megapixels, remarks)
     ahead = -(-4 * batch_size // TOGETHER)
     with (
+        libjpeg_lines.kept_back(),
         contextlib.closing(parallel.ordered(decode, _drawn(todo, batch_size, known), ahead)) as groups,
         terminal.progress(None, "features", "image", len(todo)) as bar,
     ):

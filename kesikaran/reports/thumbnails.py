@@ -2,7 +2,6 @@
 
 import base64
 import io
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
@@ -53,10 +52,8 @@ def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) 
     files = [there.get(name, images / name) for name in names]
     with (
         terminal.progress(None, "thumbnails", "image", len(files)) as bar,
-        warnings.catch_warnings(),
         closing(parallel.ordered(lambda path: _thumbnail(path, max_megapixels, blur), files, _AHEAD)) as results,
     ):
-        warnings.simplefilter("ignore")  # Pillow's, about damaged files, which are reported here
         made = []
         for path, result in results:
             made.append(Thumbnail(path, None, result) if isinstance(result, str) else Thumbnail(path, result))
@@ -73,11 +70,11 @@ def _thumbnail(path: Path, max_megapixels: float, blur: bool) -> bytes | str:
     """A JPEG of at most 224 px a side without metadata, or the reason why there is none. As in the input of the model,
     transparency is dropped and an orientation tag is not applied."""
     try:
-        image, _ = image_file.decode(image_file.read_object(path), max_megapixels)
+        with image_file.opened(path, max_megapixels) as file:
+            image = image_file.eight_bits(image_file.decode(file)).convert("RGB")
+            image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
     except image_file.BadImage as reason:
         return str(reason)
-    image = image_file.eight_bits(image).convert("RGB")
-    image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
     if blur:
         size = image.size
         image.thumbnail((max(1, max(size) // _BLUR),) * 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kesikaran.cli import door
-from kesikaran.core.errors import InputError, printable
+from kesikaran.core.errors import printable
 
 if TYPE_CHECKING:
     from kesikaran.data.ingest import Report
@@ -21,7 +21,8 @@ def main() -> None:
         "hidden files are passed over, a link to a file is followed while it stays inside the folder. JPEG and PNG are "
         "stored byte for byte. Converted are a CMYK JPEG, to RGB by Pillow, and an image with transparency, to RGB on "
         "white: stored as 8-bit PNG without metadata, named by the SHA-1 of the new bytes. Refused, by name and "
-        "reason: whatever else is no whole JPEG or PNG, animations, and an image that comes under two labels."
+        "reason: whatever else is no whole JPEG or PNG that training can decode, animations, 16 bits a sample of which "
+        "the upper eight would lose the picture, and an image that comes under two labels."
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="FOLDER=0, FOLDER=1, or a CSV path,label "
                         "(relative paths start at the CSV's folder; its links are followed)")  # fmt: skip
@@ -30,20 +31,18 @@ def main() -> None:
                         help="of new objects: images/ab12....jpg or images/ab/ab12....jpg; default: flat")  # fmt: skip
     parser.add_argument("--link", action="store_true", help="hard links in place of copies, where the file system "
                         "allows; such a source must not be changed in place afterwards")  # fmt: skip
-    parser.add_argument("--max-megapixels", type=float, default=50.0, metavar="N", help="a larger image is refused; "
-                        "default: %(default)g, at most 178 (Pillow's limit)")  # fmt: skip
+    door.add_max_megapixels(parser)
     words = parser.parse_args()
     with door.opened("Stopped. No label was changed: the same command does it all."):
         from kesikaran.data import ingest, ingest_sources
 
-        if not 0 < words.max_megapixels <= 178:
-            raise InputError(f"--max-megapixels {words.max_megapixels:g} is not allowed: above 0, at most 178")
+        max_megapixels = door.max_megapixels(words)
         report = ingest.ingest(
             ingest_sources.read(words.sources, words.out),
             words.out,
             ingest.Layout[words.layout],
             words.link,
-            words.max_megapixels,
+            max_megapixels,
         )
     print(summary(report, words.out))
 
@@ -58,6 +57,12 @@ def summary(report: "Report", out: Path) -> str:
         lines += [f"  {printable(path)}: {printable(reason)}" for path, reason in report.refused_files[:20]]
         if len(report.refused_files) > 20:
             lines += [f"  ... all of them in {out / 'ingest_report.json'}"]
+    if report.remarks:
+        path, words_of_libjpeg = report.remarks[0]
+        lines += [
+            f"libjpeg complains of {len(report.remarks)} images that are whole (the first: {printable(path)}: "
+            f"{words_of_libjpeg}); all of them in {out / 'ingest_report.json'}"
+        ]
     lines += [f"{out / 'label.csv'}: {report.rows[0]} images of label 0, {report.rows[1]} of label 1."]
     if not all(report.rows.values()):
         lines += [f"Next: images of label {int(not report.rows[1])}; training needs both."]

@@ -1,8 +1,6 @@
 """Near-duplicates by perceptual hash, before any training: `kesikaran data near-duplicates DATA`."""
 
 import argparse
-import math
-import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +31,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("near_duplicates.csv"), help="default: %(default)s")
     parser.add_argument("--distance", type=int, default=32, metavar="BITS", help="the most bits of 128 in which the "
                         "hashes of near-duplicates differ, 0 to 63; default: %(default)s")  # fmt: skip
+    door.add_max_megapixels(parser)
     words = parser.parse_args()
     with door.opened("Stopped. Nothing was written."):
-        find(words.data, words.split, words.out, words.distance)
+        find(words.data, words.split, words.out, words.distance, door.max_megapixels(words))
 
 
-def find(data: Path, given: Path | None, out: Path, distance: int) -> None:
+def find(data: Path, given: Path | None, out: Path, distance: int, max_megapixels: float) -> None:
     import numpy as np
 
     from kesikaran.data import label_file, near_duplicates, split_rules
@@ -53,7 +52,7 @@ def find(data: Path, given: Path | None, out: Path, distance: int) -> None:
     for path in (labels, given):
         if path and out.exists() and out.samefile(path):
             raise InputError(f"--out {out} is {path} itself; give another name")
-    found, refused = hashes(list(table["object_id"]), images)
+    found, refused = hashes(list(table["object_id"]), images, max_megapixels)
     for name, reason in refused.items():
         print(f"{name}: {reason}")
     if not found:
@@ -72,7 +71,7 @@ def find(data: Path, given: Path | None, out: Path, distance: int) -> None:
     print(f"\nLabels with the column {near_duplicates.COLUMN} written to {out}")
 
 
-def hashes(object_ids: list[str], images: Path) -> "tuple[dict[str, np.ndarray], dict[str, str]]":
+def hashes(object_ids: list[str], images: Path, max_megapixels: float) -> "tuple[dict[str, np.ndarray], dict[str, str]]":
     """(object id -> its perceptual hash, object id -> why it has none)."""
     from kesikaran.data import image_file, object_store
 
@@ -84,17 +83,15 @@ def hashes(object_ids: list[str], images: Path) -> "tuple[dict[str, np.ndarray],
         try:
             if name not in there:
                 raise image_file.BadImage(image_file.Reason.missing)
-            image, _ = image_file.decode(image_file.read_object(there[name]), math.inf)
-            return image_file.perceptual_hash(image)
+            with image_file.opened(there[name], max_megapixels) as image:
+                return image_file.perceptual_hash(image_file.decode(image))
         except image_file.BadImage as reason:
             return str(reason)
 
     with (
         terminal.progress(None, "hashing", "image", len(object_ids)) as bar,
-        warnings.catch_warnings(),
         closing(parallel.ordered(one, object_ids, _AHEAD)) as results,
     ):
-        warnings.simplefilter("ignore")  # Pillow's, about files that are judged here
         for name, result in results:
             if isinstance(result, str):
                 refused[name] = result

@@ -15,14 +15,22 @@ def main() -> None:
         "the objects. What was right before and has the same size and modification time is not read again."
     )
     parser.add_argument("data", type=Path, metavar="DATA", help="the folder with images/ and label.csv")
+    door.add_max_megapixels(parser)
     parser.add_argument("--all", action="store_true", help="read every object again")
     words = parser.parse_args()
     with door.opened("Stopped. What was verified is kept: the same command goes on from there."):
         from kesikaran.data import verify
 
-        result = verify.verify(words.data, words.all)
+        result = verify.verify(words.data, door.max_megapixels(words), words.all)
     for path, reason in result.wrong:
         print(f"{printable(path)}: {reason}")
+    if result.remarks:
+        path, words_of_libjpeg = result.remarks[0]
+        print(
+            f"libjpeg complains of {len(result.remarks)} objects that are whole: {printable(path)}: {words_of_libjpeg}"
+            + "".join(f"; {printable(Path(path).name)}" for path, _ in result.remarks[1:5])
+            + ("; ..." if len(result.remarks) > 5 else "")
+        )
     counts = f"{result.checked} objects read, {result.skipped} unchanged since they were verified"
     print(f"{words.data}: {len(result.wrong)} wrong; {counts}." if result.wrong else f"All is well: {counts}.")
     sys.exit(1 if result.wrong else 0)
