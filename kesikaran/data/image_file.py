@@ -52,7 +52,6 @@ class Reason(StrEnum):
     too_large = "too large in pixels"
     damaged = "truncated or damaged"
     other_content = "its content has another SHA-1 than its name"
-    grey_transparency = "16-bit grey with transparency"
     lost_in_8_bits = "its upper 8 of 16 bits, which are used, lose the picture"
 
 
@@ -127,7 +126,7 @@ def _file(path: Path) -> IO[bytes]:
     after, since another may have come into its place."""
     try:
         if stat.S_ISREG(path.stat().st_mode):
-            file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # of a pipe it does not wait
+            file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # a pipe is not waited for
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file
             file.close()
@@ -198,7 +197,7 @@ def _check_pixels(header: JpegHeader | PngHeader) -> None:
     except ValueError as error:
         raise BadImage(Reason.damaged, str(error)) from None
     except Exception:  # Pillow's decoders raise a dozen types for damaged bytes
-        raise BadImage(Reason.damaged, "Pillow cannot decode it") from None
+        raise BadImage(Reason.damaged, "it cannot be decoded") from None
     if loss:
         raise BadImage(Reason.lost_in_8_bits, loss)
 
@@ -224,7 +223,7 @@ def decode(image: Encoded, transparency: bool = False) -> Image.Image:
         decoded = Image.open(io.BytesIO(content), formats=KINDS)
         decoded.load()
     except Exception:  # Pillow's decoders raise a dozen types for damaged bytes
-        raise BadImage(Reason.damaged, "Pillow cannot decode it") from None
+        raise BadImage(Reason.damaged, "it cannot be decoded") from None
     return decoded
 
 
@@ -236,7 +235,7 @@ def convert(image: Encoded) -> tuple[bytes, str] | None:
     the same bytes each time.
 
     Raises:
-        BadImage: 16-bit grey with transparency, which Pillow would clip; as `decode`.
+        BadImage: as `decode`.
     """
     if isinstance(image.header, JpegHeader):
         if image.header.components != 4:
@@ -246,14 +245,20 @@ def convert(image: Encoded) -> tuple[bytes, str] | None:
         return None
     else:
         pixels, kind = decode(image, transparency=True), "transparency on white"
-        if pixels.mode.startswith("I"):
-            raise BadImage(Reason.grey_transparency)
-        white = Image.new("RGBA", pixels.size, "white")
-        flat = Image.alpha_composite(white, pixels.convert("RGBA")).convert("RGB")
+        flat = _on_white(pixels, image.header.transparency)
     flat.info.clear()  # else the CMYK colour profile would be saved in an RGB file
     sink = io.BytesIO()
     flat.save(sink, "PNG")
     return sink.getvalue(), kind
+
+
+def _on_white(pixels: Image.Image, transparent: bytes) -> Image.Image:
+    if pixels.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip; one of its values is transparent
+        grey = np.asarray(eight_bits(pixels)).copy()
+        grey[np.asarray(pixels) == int.from_bytes(transparent)] = 255
+        return Image.fromarray(grey).convert("RGB")
+    white = Image.new("RGBA", pixels.size, "white")
+    return Image.alpha_composite(white, pixels.convert("RGBA")).convert("RGB")
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

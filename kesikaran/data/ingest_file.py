@@ -57,7 +57,7 @@ class Intake:
         if conversion:
             encoded, extension, remark = conversion[0], ".png", ""
         if not preprocess.decodes(encoded):
-            raise BadImage(Reason.damaged, "TensorFlow cannot decode it")
+            raise BadImage(Reason.damaged, "it cannot be decoded")
         sha1 = _sha1(encoded)
         object_id = self.known.get(sha1, (sha1 + extension, 0))[0]
         if not self._has(object_id, encoded):

@@ -3,6 +3,7 @@
 The markers and their meaning: ITU-T T.81, annex B.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ _EOI, _SOS, _COM, _APP = 0xD9, 0xDA, 0xFE, range(0xE0, 0xF0)
 _JFIF, _ADOBE = 0xE0, 0xEE
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # not the markers without a segment: RST0 to RST7 and TEM
+# TurboJPEG's own limits, which are narrower than libjpeg's: sampling factors that no encoder of our day writes.
+_NO_VERDICT = re.compile(r"tj\w+\(\): .*|Unsupported color conversion request")
 _AFTER_THE_PICTURE = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9")
 
 
@@ -110,7 +113,7 @@ def complaint(encoded: bytes) -> str:
     libjpeg tells its first complaint only, and a harmless one could hide another. So the picture is decoded, at an
     eighth of its size, without stray bytes and without the segments of metadata. What libjpeg complains of then
     concerns the picture's own data, with one exception: stray bytes before the end marker, which is the last that
-    libjpeg reads.
+    libjpeg reads. A few kinds of JPEG, such as those without loss, have no verdict here: their decoders decide.
 
     Raises:
         ValueError: the picture's own data are damaged; the text is libjpeg's.
@@ -121,13 +124,15 @@ def complaint(encoded: bytes) -> str:
         # As grey: it costs least, and all components are read from the data nevertheless.
         simplejpeg.decode_jpeg(bare(encoded, ()), "GRAY", True, True, 1, 1, 8)
     except ValueError as error:
+        if _NO_VERDICT.fullmatch(str(error)):
+            return ""
         if not _AFTER_THE_PICTURE.fullmatch(str(error)):
-            raise ValueError(str(error)) from None
+            raise
         return str(error)
     try:
         simplejpeg.decode_jpeg_header(encoded)
     except ValueError as error:
         return str(error)
     segments = list(_segments(encoded))
-    gaps = (encoded[end:start] for (_, _, end), (_, start, _) in zip(segments, segments[1:], strict=False))
+    gaps = (encoded[end:start] for (_, _, end), (_, start, _) in itertools.pairwise(segments))
     return "Corrupt JPEG data: extraneous bytes between segments" if any(gap.strip(b"\xff") for gap in gaps) else ""

@@ -20,8 +20,8 @@ _LIBJPEG = re.compile(
     rb"(Corrupt JPEG data|Premature end of|Warning: unknown JFIF|Unknown Adobe|Inconsistent progression|Invalid SOS|"
     rb"Invalid progressive|Invalid scan|Invalid component|Invalid JPEG file|Invalid crop|Application transferred|"
     rb"Arithmetic table|Huffman table|Quantization table|Bogus |Unsupported (JPEG|marker|color)|Sorry, |Improper call|"
-    rb"Not a JPEG|Empty (JPEG|input)|Too many color|Sampling factors|Cannot (transcode|quantize)|IDCT output|"
-    rb"DCT (coefficient|scaled)|Didn't expect more than one scan|Scan script|Missing Huffman|Failed to create|"
+    rb"Not a JPEG|Input file|Empty (JPEG|input)|Too many color|Sampling factors|Cannot (transcode|quantize)|"
+    rb"IDCT output|DCT (coefficient|scaled)|Didn't expect more than one scan|Scan script|Missing Huffman|Failed to create|"
     rb"Maximum supported image|Image too wide|Unsupported|Component index|CCIR601|Fractional sampling)"
 )
 _aside: IO[bytes] | None = None  # the unnamed file, while a block is open
@@ -69,7 +69,7 @@ def _redirect(file: IO[bytes]) -> int | None:
         with suppress(OSError, ValueError, AttributeError):  # a stderr of another kind is left alone
             sys.stderr.flush()
             if sys.stderr.fileno() == 2:
-                sys.stderr = open(real, "w", 1, sys.stderr.encoding, sys.stderr.errors, closefd=False)
+                sys.stderr = os.fdopen(real, "w", 1, sys.stderr.encoding, sys.stderr.errors, closefd=False)
     os.dup2(file.fileno(), 2)
     return real
 

@@ -17,7 +17,15 @@ _SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}  # of a pi
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _MOST_CHUNKS = 1_000_000  # ten times those of the largest image that is read, in the usual parts of 8 KB
 _PIECE, _BLOCK = 2**16, 2**20  # bytes that are inflated at a time, and to at most how many
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # x, y, steps
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # x, y, steps
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ def header(encoded: bytes) -> PngHeader:
             if data and last != b"IDAT":
                 raise ValueError("its chunks IDAT do not follow each other")
             data.append(content)
-        elif kind in (b"PLTE", b"tRNS") and not data or kind in (b"IHDR", b"IEND"):
+        elif (kind in (b"PLTE", b"tRNS") and not data) or kind in (b"IHDR", b"IEND"):
             if kind in chunks:
                 raise ValueError(f"it has two chunks {kind.decode()}")
             chunks[kind] = content
@@ -178,7 +186,9 @@ def bare(png: PngHeader, transparency: bool) -> bytes:
     chunks += [(b"PLTE", png.palette)] if png.palette else []
     chunks += [(b"tRNS", png.transparency)] if png.transparency and transparency else []
     chunks += [(b"IDAT", part) for part in png.data]
-    return b"".join([SIGNATURE, *(part for kind, content in [*chunks, (b"IEND", b"")] for part in _chunk(kind, content))])
+    return b"".join(
+        [SIGNATURE, *(part for kind, content in [*chunks, (b"IEND", b"")] for part in _chunk(kind, content))]
+    )
 
 
 def _chunk(kind: bytes, content: bytes | memoryview) -> tuple[bytes | memoryview, ...]:

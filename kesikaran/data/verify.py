@@ -20,8 +20,8 @@ _SAVE_EVERY = 5000  # objects, the most that are read once more after an interru
 
 @dataclass(frozen=True)
 class Result:
-    """wrong: (path, reason). remarks: (path, what libjpeg complains of) of objects that are right. checked: objects read
-    now. skipped: objects verified before and unchanged since then."""
+    """wrong: (path, reason). remarks: (path, what libjpeg complains of) of objects that are right. checked: objects
+    read now. skipped: objects verified before and unchanged since then."""
 
     wrong: list[tuple[str, str]]
     remarks: list[tuple[str, str]]
@@ -65,7 +65,7 @@ def _verify(data: Path, max_megapixels: float, everything: bool) -> Result:
     rules = f"{_JUDGEMENT}, {max_megapixels:g} megapixels"
     before = {} if everything else _state(data / _STATE, rules)
     marks = {path: _mark(path) for path in objects}
-    todo = [path for path in objects if before.get(_key(path, images), [])[:2] != marks[path]]
+    todo = [path for path in objects if before.get(_key(path, images), [None])[:2] != marks[path]]
     left = set(todo)
     right = {key: before[key] for path in objects if path not in left for key in [_key(path, images)]}
     checked = 0
@@ -125,7 +125,7 @@ def _check(path: Path, max_megapixels: float) -> tuple[str, str]:
         with image_file.opened(path, max_megapixels) as image:
             remark = image.complaint
             if not preprocess.decodes(image.content):
-                raise BadImage(Reason.damaged, "TensorFlow cannot decode it")
+                raise BadImage(Reason.damaged, "it cannot be decoded")
     except BadImage as reason:
         return str(reason), ""
     given = path.suffix.lower()

@@ -92,4 +92,4 @@ def _undecoded(image: Encoded) -> BadImage:
         _ = image.complaint
     except BadImage as reason:
         return reason
-    return BadImage(Reason.damaged, "TensorFlow cannot decode it")
+    return BadImage(Reason.damaged, "it cannot be decoded")

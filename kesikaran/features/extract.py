@@ -35,8 +35,8 @@ _MERGE_EVERY = 128  # batches; until then each batch is a shard of its own
 
 @dataclass(frozen=True)
 class Features:
-    """matrix: float32 [n, width], row i of image `object_ids[i]`. refused: object id -> reason. remarks: object id -> what
-    libjpeg complains of in an image that is whole, of the images computed now."""
+    """matrix: float32 [n, width], row i of image `object_ids[i]`. refused: object id -> reason. remarks: object id ->
+    what libjpeg complains of in an image that is whole, of the images computed now."""
 
     matrix: np.ndarray
     object_ids: list[str]

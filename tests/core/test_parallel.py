@@ -1,9 +1,14 @@
 """Work on all cores: in order, bounded, and over when the consumer is."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +55,76 @@ def test_an_error_comes_out_and_a_close_waits_and_drops_the_rest(monkeypatch: py
             pass
     assert set(threading.enumerate()) <= before
     assert len(done) < 100
+
+
+STUCK = """
+import os, signal, sys
+from contextlib import closing
+from kesikaran.cli import door
+from kesikaran.core import parallel
+def read(path):  # behind the boundary that refuses a pipe: as a network folder that hangs
+    print("reading", flush=True)
+    with open(path, "rb") as file:
+        return file.read()
+with door.opened("Stopped."):
+    with closing(parallel.ordered(read, [sys.argv[1]] * 4, 8)) as results:
+        for _ in results:
+            pass
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_in_a_system_call_that_does_not_return_keeps_no_process_alive(
+    signum: signal.Signals, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    words = [sys.executable, "-c", STUCK, str(tmp_path / "pipe")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "reading\n"
+        process.send_signal(signum)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (128 + signum, "Stopped.\n")
+
+
+def test_a_stuck_worker_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_GRACE_SECONDS", 0.1)
+    free, begun = threading.Event(), threading.Event()
+
+    def work(item: int) -> None:
+        begun.set()
+        free.wait(60)
+
+    def items() -> Iterator[int]:
+        yield from range(3)
+        assert begun.wait(60)
+        raise OSError("no more items")
+
+    with pytest.raises(OSError, match="no more items"):
+        list(parallel.ordered(work, items(), 8))
+    assert not free.is_set()
+    free.set()
+
+
+def test_a_budget_is_shared_and_more_than_all_of_it_goes_alone() -> None:
+    budget = parallel.Budget(10)
+    order: list[str] = []
+
+    def take(amount: float, name: str) -> None:
+        with budget.taken(amount):
+            order.append(name)
+
+    with budget.taken(4):
+        with budget.taken(6):
+            waiting = threading.Thread(target=take, args=(1000, "all"))
+            waiting.start()
+        take(6, "six")
+        assert order == ["six"]
+    waiting.join(60)
+    assert order == ["six", "all"]
+    with pytest.raises(OSError, match="inside"), budget.taken(10):
+        raise OSError("inside")
+    take(10, "again")

@@ -71,7 +71,9 @@ def find(data: Path, given: Path | None, out: Path, distance: int, max_megapixel
     print(f"\nLabels with the column {near_duplicates.COLUMN} written to {out}")
 
 
-def hashes(object_ids: list[str], images: Path, max_megapixels: float) -> "tuple[dict[str, np.ndarray], dict[str, str]]":
+def hashes(
+    object_ids: list[str], images: Path, max_megapixels: float
+) -> "tuple[dict[str, np.ndarray], dict[str, str]]":
     """(object id -> its perceptual hash, object id -> why it has none)."""
     from kesikaran.data import image_file, object_store
 
