@@ -21,8 +21,8 @@ _LIBJPEG = re.compile(
     rb"Invalid progressive|Invalid scan|Invalid component|Invalid JPEG file|Invalid crop|Application transferred|"
     rb"Arithmetic table|Huffman table|Quantization table|Bogus |Unsupported (JPEG|marker|color)|Sorry, |Improper call|"
     rb"Not a JPEG|Input file|Empty (JPEG|input)|Too many color|Sampling factors|Cannot (transcode|quantize)|"
-    rb"IDCT output|DCT (coefficient|scaled)|Didn't expect more than one scan|Scan script|Missing Huffman|Failed to create|"
-    rb"Maximum supported image|Image too wide|Unsupported|Component index|CCIR601|Fractional sampling)"
+    rb"IDCT output|DCT (coefficient|scaled)|Didn't expect more than one scan|Scan script|Missing Huffman|"
+    rb"Failed to create|Maximum supported image|Image too wide|Unsupported|Component index|CCIR601|Fractional sampling)"
 )
 _aside: IO[bytes] | None = None  # the unnamed file, while a block is open
 

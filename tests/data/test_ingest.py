@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Done, Made, encoded, mutated, one_line
+from hostile_images import GREY16, animation, chunk, corpus, deep, saved
 from PIL import Image
 
 from kesikaran.core import files
 from kesikaran.core.errors import InputError
-from kesikaran.data import image_file, ingest_sources, object_store
+from kesikaran.data import ingest_sources, object_store, preprocess
 from kesikaran.data.ingest_file import Intake
+
+pytestmark = pytest.mark.tensorflow
 
 Script = Callable[..., Done]
 RANDOM = np.random.default_rng(11)
@@ -29,12 +32,6 @@ RANDOM = np.random.default_rng(11)
 
 def noise(kind: str = "JPEG", size: int = 24) -> bytes:
     return encoded(RANDOM.integers(0, 256, (size, size, 3), np.uint8), kind)
-
-
-def saved(image: Image.Image, kind: str, **how: object) -> bytes:
-    sink = io.BytesIO()
-    image.save(sink, kind, **how)
-    return sink.getvalue()
 
 
 def sha1(content: bytes) -> str:
@@ -191,7 +188,8 @@ def test_a_lost_or_shortened_object_is_put_back(layout: str, given: Path, script
 
 
 KILLED_AT = """
-import os, runpy, signal, sys
+import os, runpy, signal, sys, types
+sys.modules["kesikaran.data.preprocess"] = types.SimpleNamespace(decodes=lambda encoded: True)  # for TensorFlow
 at, when, replace, count = int(sys.argv[1]), sys.argv[2], os.replace, 0
 def counted(*paths):
     global count
@@ -230,13 +228,12 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(given: Path, script:
 def test_a_stop_is_a_stop(given: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     script("ingest", "--out", given / "data", f"{given / '0'}=0")
     before = tree(given / "data")
-    decode = image_file.decode
 
-    def interrupted(*arguments: object) -> object:
+    def interrupted(encoded: bytes) -> bool:
         os.kill(os.getpid(), signal.SIGTERM)
-        return decode(*arguments)  # type: ignore[arg-type]
+        return True
 
-    monkeypatch.setattr(image_file, "decode", interrupted)
+    monkeypatch.setattr(preprocess, "decodes", interrupted)
     done = script("ingest", "--out", given / "data", f"{given / '1'}=1")
     assert done.code == 143
     assert done.err == "Stopped. No label was changed: the same command does it all.\n"
@@ -247,30 +244,14 @@ def test_a_stop_is_a_stop(given: Path, script: Script, monkeypatch: pytest.Monke
 # ---- what is refused, what is converted
 
 
-def animation(kind: str) -> bytes:
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "green")]
-    return saved(frames[0], kind, save_all=True, append_images=frames[1:])
-
-
-GREY16 = Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 256)
-FLIPPED = bytearray(noise("PNG", 64))
-FLIPPED[-30] ^= 1  # inside the compressed pixels: only a checksum tells
 REFUSED = {
     "empty": (b"", "empty"),
     "text": (b"<html>not found</html>", "not a JPEG or PNG image"),
-    "bmp": (noise("BMP"), "not a JPEG or PNG image"),
-    "still gif": (noise("GIF"), "not a JPEG or PNG image"),
-    "gif": (animation("GIF"), "animated"),
-    "webp": (animation("WEBP"), "animated"),
     "apng": (animation("PNG"), "animated"),
-    "half jpeg": (noise("JPEG", 64)[:1500], "truncated or damaged"),
-    "half png": (noise("PNG", 64)[:2000], "truncated or damaged"),
-    "endless png": (noise("PNG", 64)[:-12], "truncated or damaged"),
-    "flipped png": (bytes(FLIPPED), "truncated or damaged"),
-    "signature": (b"\xff\xd8\xff", "truncated or damaged"),
+    "gif": (animation("GIF"), "animated"),
+    "half jpeg": (noise("JPEG", 64)[:1500], "truncated or damaged: Premature end of JPEG file"),
+    "signature": (b"\xff\xd8\xff", "truncated or damaged: it has no scan"),
     "large": (saved(Image.new("L", (101, 100)), "PNG"), "too large in pixels: 101 x 100, allowed 0.01 megapixels"),
-    "bomb": (saved(Image.new("1", (20000, 10000)), "PNG"), "too large in pixels: a decompression bomb"),
-    "clear grey16": (saved(GREY16, "PNG", transparency=512), "16-bit grey with transparency"),
 }
 
 
@@ -285,10 +266,9 @@ def test_refusals_are_listed_by_name_and_reason(given: Path, script: Script) -> 
     expected = {str(given / "1" / name): reason for name, (_, reason) in REFUSED.items()}
     expected[str(given / "1" / "pipe")] = "unreadable: not a regular file"
     assert dict(found["refused_files"]) == expected
-    assert found["refused"]["animated"] == 3
-    assert found["refused"]["too large in pixels"] == 2
+    assert found["refused"]["animated"] == 2
     assert sum(found["refused"].values()) == len(expected)
-    assert f"Refused {len(expected)} files: truncated or damaged 5" in done.out
+    assert f"Refused {len(expected)} files: animated 2, truncated or damaged 2" in done.out
     for path, reason in expected.items():
         assert f"  {path}: {reason}\n" in done.out
     assert len(list((given / "data" / "images").iterdir())) == 12
@@ -376,6 +356,27 @@ def test_cmyk_and_transparency_are_converted_by_the_stated_rule(given: Path, scr
         assert any(p.shape == pixels.shape and np.abs(pixels - p).max() <= 1 for p in expected)
     again = script("ingest", "--out", given / "data", f"{given / '1'}=1")
     assert "0 images taken, 9 already there" in again.out
+
+
+def test_of_16_bits_of_grey_one_value_may_be_transparent(given: Path, script: Script) -> None:
+    clear = deep(GREY16)
+    clear = clear[:33] + chunk(b"tRNS", int(GREY16[0, 0]).to_bytes(2)) + clear[33:]
+    (given / "1" / "clear.png").write_bytes(clear)
+    done = script("ingest", "--out", given / "data", *folders(given))
+    assert "Converted, transparency on white: 1\n" in done.out
+    expected = np.where(GREY16[0, 0] == GREY16, 255, GREY16 >> 8)
+    pixels = [np.asarray(Image.open(path)) for path in (given / "data" / "images").iterdir()]
+    assert any(p.shape == (20, 20, 3) and (p == expected[..., None]).all() for p in pixels)
+
+
+def test_a_harmless_complaint_of_libjpeg_is_told_with_the_files_name(given: Path, script: Script) -> None:
+    (given / "1" / "stray.jpg").write_bytes(corpus()["jpeg with stray bytes"][0])
+    done = script("ingest", "--out", given / "data", *folders(given))
+    assert (done.code, done.err) == (0, "")
+    assert "13 images taken" in done.out
+    words = "Corrupt JPEG data: 3 extraneous bytes before marker 0xdb"
+    assert f"libjpeg complains of 1 images that are whole (the first: {given / '1' / 'stray.jpg'}: {words})" in done.out
+    assert report(given / "data")["remarks"] == [[str(given / "1" / "stray.jpg"), words]]
 
 
 def test_hidden_files_and_links(given: Path, script: Script, tmp_path: Path) -> None:

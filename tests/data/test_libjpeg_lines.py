@@ -27,9 +27,14 @@ def test_only_libjpegs_lines_are_dropped_and_each_is_heard(capfd: pytest.Capture
 
 def test_an_error_inside_puts_all_back(capfd: pytest.CaptureFixture[str]) -> None:
     before = sys.stderr
-    with pytest.raises(OSError, match="inside"), libjpeg_lines.kept_back():
-        os.write(2, COMPLAINT + b"its reason\n")
-        raise OSError("inside")
+
+    def fail() -> None:
+        with libjpeg_lines.kept_back():
+            os.write(2, COMPLAINT + b"its reason\n")
+            raise OSError("inside")
+
+    with pytest.raises(OSError, match="inside"):
+        fail()
     assert sys.stderr is before
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "its reason\nafter\n"
@@ -58,4 +63,4 @@ def test_a_process_without_a_stderr() -> None:
     done = subprocess.run(
         ["sh", "-c", command, "sh", PYTHONS.replace('os.write(2, b"end\\n")', "")], capture_output=True, text=True
     )
-    assert done.stdout == "0\n"
+    assert done.stdout.splitlines()[-1] == "0"
