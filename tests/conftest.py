@@ -259,7 +259,7 @@ def one_line(message: str) -> bool:
     return message.isprintable() and len(message) < 1000
 
 
-def refused(says: str, call: Callable[..., object], *words: str) -> None:
+def refused(says: str, call: Callable[..., object], *words: object) -> None:
     """`call(*words)` ends in an InputError of one line that holds `says`."""
     from kesikaran.core.errors import InputError
 

@@ -1,13 +1,11 @@
 """The sources of an ingest, labelled folders and lists, read as files with their labels."""
 
-import csv
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from kesikaran.core.errors import InputError
+from kesikaran.data import csv_file
 
 
 @dataclass
@@ -87,23 +85,13 @@ def _walk(folder: Path, label: int) -> Source:
 def _read_list(path: Path) -> Source:
     if not path.is_file():
         raise InputError(f"{path} is neither FOLDER=0 or FOLDER=1 nor a CSV file with the columns path,label")
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
-    except (ValueError, csv.Error, OSError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
-        raise InputError(f"list {path} is not a readable UTF-8 CSV: {' '.join(str(error).split())}") from None
-    missing = [column for column in ("path", "label") if column not in rows.columns]
-    if missing:
-        raise InputError(f"list {path} has no column {', '.join(missing)}; path,label is needed")
-    if len(rows) and not isinstance(rows.index, pd.RangeIndex):  # as `label_file._read`
-        raise InputError(f"list {path} has rows with more fields than its header")
+    given = csv_file.read(path, f"list {path}", ("path", "label"))
     source = Source(str(path))
-    rows = rows[["path", "label"]].fillna("")  # a short row leaves holes in spite of keep_default_na
-    for line, (file, label) in enumerate(zip(rows["path"], rows["label"], strict=True), start=2):
+    files, labels = given.rows["path"], given.rows["label"].str.strip()
+    for line, file, label in zip(given.lines, files, labels, strict=True):
         if not file:
             raise InputError(f"list {path} line {line}: the path is empty")
-        if label.strip() not in ("0", "1"):
+        if label not in ("0", "1"):
             raise InputError(f"list {path} line {line}: label {label[:40]!r} is not allowed; 0 or 1 is")
-        source.files.append((path.parent / file, int(label.strip())))
-    if not source.files:
-        raise InputError(f"list {path} has a header and no rows")
+        source.files.append((path.parent / file, int(label)))
     return source

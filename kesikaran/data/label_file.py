@@ -1,17 +1,21 @@
 """Label files and splits: read, checked in every cell, written."""
 
-import csv
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kesikaran.core import files
-from kesikaran.core.errors import InputError, printable
+from kesikaran.core.errors import InputError
+from kesikaran.data import csv_file
+from kesikaran.data.csv_file import CsvTable
 from kesikaran.data.object_store import OBJECT_ID, sha1s
 
 _COLUMNS = ("objectId", "value")
+# What the columns of a table are called here. A user's own column of such a name would be taken for it, or be lost.
+_OURS = ("object_id", "label", "split", "row")
 
 
 @dataclass(frozen=True)
@@ -30,27 +34,11 @@ def read_labels(path: Path, both_classes: bool = True) -> Labels:
         both_classes: whether both labels must occur.
 
     Raises:
-        InputError: missing or unreadable file, missing column, no rows, a value that is not 0 or 1, an id that is no
-            SHA-1 file name, one image under two labels, only one class where both are needed.
+        InputError: missing file, or as `csv_file.read`; a value that is not 0 or 1, an id that is no SHA-1 file name,
+            one image under two labels, only one class where both are needed, a further column whose name has a meaning
+            of its own here.
     """
-    rows = _read(path)
-    # On whole columns: row by row, a file of two million rows took half a minute.
-    values = rows["value"].str.strip()
-    no_name, no_value = ~rows["objectId"].str.fullmatch(OBJECT_ID), ~values.isin(["0", "1"])
-    if (no_name | no_value).any():
-        first = int((no_name | no_value).argmax())
-        if no_name[first]:
-            raise InputError(
-                f"{path} line {first + 2}: objectId {rows['objectId'][first][:80]!r} is not a SHA-1 file name "
-                "(40 hex digits and an extension, without folders)"
-            )
-        value = rows["value"][first]
-        raise InputError(f"{path} line {first + 2}: value {value[:40]!r} is not a label; 0 or 1 is allowed")
-    rows["value"] = (values == "1").astype(int)
-    table = _once_each(path, rows)
-    if both_classes and table["label"].nunique() < 2:
-        raise InputError(f"{path}: every row has label {table['label'].iloc[0]}; both 0 and 1 are needed")
-    return Labels(table.sort_values("object_id", ignore_index=True, key=sha1s), len(rows) - len(table))
+    return _once_each(path, _read(path), both_classes)
 
 
 def read_split(path: Path) -> pd.DataFrame:
@@ -62,15 +50,16 @@ def read_split(path: Path) -> pd.DataFrame:
     Raises:
         InputError: as `read_labels`, or a type that is no split.
     """
-    table = read_labels(path).table
-    if "type" not in table.columns:
+    given = _read(path)
+    if "type" not in given.rows.columns:
         raise InputError(f"{path} has no column type: it is no split; kesikaran data split writes one")
-    wrong = ~table["type"].isin(["train", "validation", "test"])
+    wrong = ~given.rows["type"].isin(["train", "validation", "test"])
     if wrong.any():
-        first = table[wrong].iloc[0]
+        first = int(wrong.argmax())
         raise InputError(
-            f"{path} line {first['row'] + 2}: type {first['type'][:40]!r} is not train, validation or test"
+            f"{path} line {given.lines[first]}: type {given.rows['type'][first][:40]!r} is not train, validation or test"
         )
+    table = _once_each(path, given, both_classes=True).table
     return table[["object_id", "label"]].assign(split=table["type"])
 
 
@@ -92,40 +81,53 @@ def data_digest(table: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> CsvTable:
+    """The rows of the file in its order: object_id (str), label (int), row (int, from 0), and the further columns."""
     if not path.is_file():
         raise InputError(f"label file {path} does not exist; give data.labels=PATH of a CSV with {','.join(_COLUMNS)}")
-    if path.stat().st_size == 0:
-        raise InputError(f"label file {path} is empty; a CSV with the columns {','.join(_COLUMNS)} is needed")
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
-    except (ValueError, csv.Error, OSError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
-        raise InputError(f"label file {path} is not a readable UTF-8 CSV: {' '.join(str(error).split())}") from None
-    missing = [c for c in _COLUMNS if c not in rows.columns]
-    if missing:
-        found = ", ".join(printable(str(c)[:40]) for c in rows.columns[:10])
-        raise InputError(f"label file {path} has no column {', '.join(missing)}; it has: {found}")
-    if rows.empty:
-        raise InputError(f"label file {path} has a header and no rows")
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes the surplus field for an index and shifts the others
-        raise InputError(f"label file {path} has rows with more fields than its header")
-    further = [c for c in rows.columns if c not in (*_COLUMNS, "object_id", "label", "split", "row")]
-    # A short row leaves holes in spite of keep_default_na.
-    return rows[[*_COLUMNS, *further]].fillna("").assign(row=range(len(rows)))
-
-
-def _once_each(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """The first row of each image. A later row with the same label is left out; one with the other label is refused."""
-    sha1 = sha1s(rows["objectId"])
-    image = pd.Series(pd.factorize(sha1)[0])  # numbered in the order of their first rows
-    first = image.drop_duplicates().index
-    labels = rows["value"].to_numpy()
-    clash = labels != labels[first][image]
-    if clash.any():
-        later = int(clash.argmax())
-        origin = int(first[image[later]])
+    given = csv_file.read(path, f"label file {path}", _COLUMNS)
+    rows = given.rows
+    taken = [column for column in rows.columns if column in _OURS]
+    if taken:
         raise InputError(
-            f"{path}: image {sha1[later]} has label {labels[origin]} on line {origin + 2} "
-            f"and label {labels[later]} on line {later + 2}; remove one"
+            f"label file {path} has a column {taken[0]}, a name that is used here for something else; rename it (the "
+            f"label itself is the column {_COLUMNS[1]})"
         )
-    return rows.loc[first].rename(columns={"objectId": "object_id", "value": "label"}).reset_index(drop=True)
+    # On whole columns: row by row, a file of two million rows took half a minute.
+    values = rows["value"].str.strip()
+    no_name, no_value = ~rows["objectId"].str.fullmatch(OBJECT_ID), ~values.isin(["0", "1"])
+    if (no_name | no_value).any():
+        first = int((no_name | no_value).argmax())
+        if no_name[first]:
+            raise InputError(
+                f"{path} line {given.lines[first]}: objectId {rows['objectId'][first][:80]!r} is not a SHA-1 file name "
+                "(40 hex digits and an extension, without folders)"
+            )
+        value = rows["value"][first]
+        raise InputError(f"{path} line {given.lines[first]}: value {value[:40]!r} is not a label; 0 or 1 is allowed")
+    further = rows.columns.difference(_COLUMNS, sort=False)
+    rows = rows[["objectId", *further]].rename(columns={"objectId": "object_id"})
+    rows.insert(1, "label", (values == "1").astype(int))
+    return CsvTable(rows.assign(row=range(len(rows))), given.lines)
+
+
+def _once_each(path: Path, given: CsvTable, both_classes: bool) -> Labels:
+    """The first row of each image. A later row with the same label is left out; one with the other label is refused."""
+    sha1 = sha1s(given.rows["object_id"]).to_numpy(dtype=object).astype("S40")
+    order = sha1.argsort(kind="stable")  # rows of one image come together, in the order of the file
+    sha1 = sha1[order]
+    is_first = np.append(True, sha1[1:] != sha1[:-1])
+    first = np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
+    labels = given.rows["label"].to_numpy()[order]
+    clash = np.flatnonzero(labels != labels[first])
+    if clash.size:
+        later = clash[order[clash].argmin()]
+        line, origin = given.lines[order[later]], given.lines[order[first[later]]]
+        raise InputError(
+            f"{path}: image {sha1[later].decode()} has label {labels[first[later]]} on line {origin} and label "
+            f"{labels[later]} on line {line}; remove one"
+        )
+    table = given.rows.iloc[order[is_first]].reset_index(drop=True)
+    if both_classes and table["label"].nunique() < 2:
+        raise InputError(f"{path}: every row has label {table['label'].iloc[0]}; both 0 and 1 are needed")
+    return Labels(table, len(order) - len(table))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import mutated, one_line
+from conftest import mutated, one_line, refused
 
 from kesikaran.config.schema import SplitConfig
 from kesikaran.core.errors import InputError
@@ -145,7 +145,7 @@ def test_a_thousand_mutated_splits_end_in_a_split_or_in_one_line(
 def test_fields_are_not_shifted_where_rows_are_longer_than_the_header(first: str, tmp_path: Path) -> None:
     path = tmp_path / "label.csv"
     path.write_text(f"objectId,value\n{first}{A}.jpg,1\n{first}{B}.jpg,0\n")
-    with pytest.raises(InputError, match="has rows with more fields than its header"):
+    with pytest.raises(InputError, match=rf"line 2 has \d fields, more than its header, which has 2"):
         label_file.read_labels(path)
 
 
@@ -157,13 +157,60 @@ def test_repeated_rows_count_once_and_the_order_does_not_matter(tmp_path: Path) 
     assert labels.table.to_dict("list") == {"object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1], "row": [1, 0]}
 
 
-def test_further_columns_are_kept_as_text_and_ours_cannot_be_overwritten(tmp_path: Path) -> None:
+def test_further_columns_are_kept_as_text(tmp_path: Path) -> None:
     path = tmp_path / "label.csv"
-    path.write_text(f"objectId,session,value,split,row,label\n{B}.jpg,007,1,x,9,0\n{A}.jpg,,0,x,9,1\n")
+    path.write_text(f",objectId,session,value,\n0,{B}.jpg,007,1\n1,{A}.jpg,,0,x\n")
     table = label_file.read_labels(path).table
     assert table.to_dict("list") == {
-        "object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1], "session": ["", "007"], "row": [1, 0],
+        "object_id": [f"{A}.jpg", f"{B}.jpg"], "label": [0, 1], "Unnamed: 0": ["1", "0"], "session": ["", "007"],
+        "Unnamed: 4": ["x", ""], "row": [1, 0],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["row", "label", "split", "object_id"])
+def test_a_column_whose_name_is_taken_is_refused(name: str, tmp_path: Path) -> None:
+    """It was dropped without a word, and split.order=row then meant another thing."""
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,value,{name}\n{B}.jpg,1,9\n{A}.jpg,0,8\n")
+    refused(f"has a column {name}, a name that is used here for something else; rename it", label_file.read_labels, path)
+
+
+@pytest.mark.parametrize("name", ["objectId", "value", "session", " value"])
+def test_a_column_that_is_there_twice_is_refused_with_both_places(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,value,session,{name}\n{B}.jpg,1,x,0\n{A}.jpg,0,x,1\n")
+    earlier = ["objectId", "value", "session"].index(name.strip()) + 1
+    says = f"has the column {name.strip()} twice, as columns {earlier} and 4; rename or remove one"
+    refused(says, label_file.read_labels, path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\n\n\n", "   \n", "\r\n\t\r\n", ",,\n", " , \n\n,", '"",""\n'])
+def test_blank_rows_at_the_end_are_passed_over(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,value,note\n{A}.jpg,1,x\n{B}.jpg,0,x\n{end}", newline="")
+    labels = label_file.read_labels(path)
+    assert labels.table["object_id"].tolist() == [f"{A}.jpg", f"{B}.jpg"]
+    assert labels.repeated == 0
+
+
+@pytest.mark.parametrize("blank", ["\n", " \t\n", ",\n"])
+@pytest.mark.parametrize("line", [1, 2, 3])
+def test_a_blank_row_elsewhere_is_named_by_its_line(line: int, blank: str, tmp_path: Path) -> None:
+    rows = ["objectId,value\n", f"{A}.jpg,1\n", f"{B}.jpg,0\n"]
+    (tmp_path / "label.csv").write_text("".join([*rows[: line - 1], blank, *rows[line - 1 :]]))
+    refused(f"line {line} is blank; remove it", label_file.read_labels, tmp_path / "label.csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_is_the_line_of_the_file_also_behind_a_cell_of_several(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    rows = ["objectId,value,note", f'{A}.jpg,1,"one{end}two{end}three"', f"{B}.jpg,{{}},x"]
+    path.write_text(end.join(rows).format("yes"), newline="")
+    refused("line 5: value 'yes' is not a label", label_file.read_labels, path)
+    path.write_text(end.join([*rows, f"{A}.jpg,0,x"]).format(0), newline="")
+    refused("label 1 on line 2 and label 0 on line 6; remove one", label_file.read_labels, path)
+    path.write_text(end.join(rows).format(0).replace("note", "type"), newline="")
+    refused("line 2: type 'one", label_file.read_split, path)
 
 
 @pytest.mark.parametrize(
