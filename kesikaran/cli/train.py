@@ -7,6 +7,7 @@ import gc
 import sys
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -26,6 +27,7 @@ from kesikaran.tracking import context
 def main() -> None:
     """The command line. Exit codes: 0 done, 1 an error, 3 a gate failed, 130 Ctrl-C, 143 SIGTERM."""
     process.refuse_legacy_keras()
+    sys.argv[1:] = flags_first(sys.argv[1:])
     gc.disable()  # nothing of an import is garbage, and looking for garbage takes a fifth of the imports' time
     outer = context.open_sweep_id()  # of a sweep that has started this process, and that closes itself
     with door.opened():
@@ -60,6 +62,16 @@ def main() -> None:
         sys.exit(code)
 
 
+def flags_first(words: list[str]) -> list[str]:
+    """The words of the command line, Hydra's flags before the overrides: `seed=1 -m optimizer.lr=1` is an error to it.
+
+    Raises:
+        SystemExit: Hydra has no such flag; it has said so.
+    """
+    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    return [*(word for word in words if word not in overrides), *overrides]
+
+
 def train(cfg: DictConfig, shared: Shared) -> float:
     """One experiment from configuration to logged model. Returns the validation metric `fit.monitor`."""
     job = begin(cfg, shared)
@@ -72,8 +84,10 @@ def begin(cfg: DictConfig, shared: Shared) -> Job:
     """One experiment as a generator, see `experiment.job`. It returns the validation metric `fit.monitor`."""
     process.start()  # the worker of a launcher runs no `main`
     try:
+        words = list(HydraConfig.get().overrides.task)
+        compose.settle_source(cfg, words)
         experiment = compose.parse(cfg)
-        varied = context.job_overrides(list(HydraConfig.get().overrides.task))
+        varied = context.job_overrides(words)
         verdict = yield from run_job(experiment, compose.to_yaml(cfg), varied, shared)
         if not verdict.passed and not context.open_sweep_id():  # the gates of a sweep are judged at its end
             sys.exit(gate.FAILED_EXIT)

@@ -7,14 +7,18 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kesikaran.config.schema import Experiment
-from kesikaran.core.errors import InputError
+from kesikaran.config.schema import DataSource, Experiment
+from kesikaran.core.errors import InputError, printable
+
+_OWN_DATA = ("data.labels", "data.images")
+_LONGEST_NAME_BYTES = 255  # of a file's name
 
 
 def parse(cfg: DictConfig) -> Experiment:
@@ -33,12 +37,39 @@ def parse(cfg: DictConfig) -> Experiment:
         raise InputError(_one_line(error)) from None
     if not isinstance(experiment, Experiment):
         raise TypeError(f"expected an Experiment, got {type(experiment)}")
-    if not re.fullmatch(r"\w[\w. -]*", experiment.data.name):  # a folder of mlruns/ is named after it
-        raise InputError(
-            f"data.name={experiment.data.name} is not allowed: letters, digits, blanks and . _ - "
-            "(it names the MLflow experiment)"
-        )
+    need_name(experiment.data.name)
     return experiment
+
+
+def need_name(name: str) -> None:
+    """Raises InputError where `data.name` cannot name a folder, as which mlruns/ has it."""
+    if not re.fullmatch(r"\w[\w. -]*", name) or len(name.encode()) > _LONGEST_NAME_BYTES:
+        shown = name if len(name) <= 80 else f"{name[:80]}..."
+        raise InputError(
+            f"data.name={printable(shown)} is not allowed: letters, digits, blanks and . _ -, at most "
+            f"{_LONGEST_NAME_BYTES} bytes (it names the MLflow experiment)"
+        )
+
+
+def settle_source(cfg: DictConfig, words: Iterable[str], varied: Iterable[str] = ()) -> None:
+    """Make `data.labels` or `data.images` mean that data, where nobody chose `data=elpv`: it is the default.
+
+    Where it is chosen, `rules.check_effects` refuses the two beside it.
+
+    Args:
+        words: the overrides that `cfg` was composed with. varied: names of settings that are still to vary.
+    """
+    typed = {word.split("=")[0].lstrip("+") for word in words}
+    try:
+        source, name, *own = (OmegaConf.select(cfg, key) for key in ("data.source", "data.name", *_OWN_DATA))
+    except OmegaConfBaseException as error:
+        raise InputError(_one_line(error)) from None
+    if not (any(own) or set(varied) & set(_OWN_DATA)) or typed & {"data", "data.source"}:
+        return
+    if source is DataSource.elpv:
+        cfg.data.source = DataSource.label_csv
+        if name == source.name and "data.name" not in typed:
+            cfg.data.name = DataSource.label_csv.name
 
 
 def to_yaml(cfg: DictConfig) -> str:

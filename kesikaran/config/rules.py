@@ -20,9 +20,11 @@ from kesikaran.config.schema import (
     GateConfig,
     HeadConfig,
     ImbalanceConfig,
+    JpegDecode,
     OptimizerConfig,
     OptimizerName,
     Precision,
+    ResizeMethod,
     Rule,
     SplitConfig,
     Strategy,
@@ -70,6 +72,32 @@ def check(e: Experiment) -> None:
     _need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
 
 
+def check_effects(e: Experiment) -> None:
+    """Check that every setting that is not the default does something in a training, as far as `check` has not: a
+    finished run of an older version may have such settings, and is still evaluated.
+
+    Raises:
+        InputError: the first setting without effect, and what to do.
+    """
+    data, backbone = e.data, e.backbone
+    is_demo = data.source is DataSource.elpv
+    for key in ("labels", "images"):
+        why = "it does nothing with data=elpv, the demo's own images: leave data=elpv out, or give data=label_csv"
+        _need(not (is_demo and getattr(data, key)), f"data.{key}", getattr(data, key), why)
+    _need(
+        not is_demo or backbone.jpeg_decode is JpegDecode.full,
+        "backbone.jpeg_decode",
+        backbone.jpeg_decode.name,
+        "it does nothing with data=elpv, whose images are PNG",
+    )
+    _need(
+        backbone.antialias or backbone.resize_method is not ResizeMethod.area,
+        "backbone.antialias",
+        backbone.antialias,
+        "it does nothing with backbone.resize_method=area, which averages all pixels",
+    )
+
+
 def _need(ok: bool, key: str, value: object, allowed: str) -> None:
     if not ok:
         raise InputError(f"{key}={value} is not allowed: {allowed}")
@@ -79,14 +107,14 @@ def _check_data(data: DataConfig) -> None:
     for key, value in (("data.labels", data.labels), ("data.images", data.images)):
         if data.source is DataSource.label_csv and not value:
             raise InputError(f"data=label_csv needs {key}=PATH (label CSV and image folder of your own data)")
-    _need(data.max_megapixels > 0, "data.max_megapixels", data.max_megapixels, "above 0")
+    _need(0 < data.max_megapixels < math.inf, "data.max_megapixels", data.max_megapixels, "above 0")
     _need(data.limit is None or data.limit > 0, "data.limit", data.limit, "null or at least 1")
 
 
 def _check_backbone(backbone: BackboneConfig) -> None:
     _need(32 <= backbone.image_size <= 2048, "backbone.image_size", backbone.image_size, "32 to 2048 px")
     value_range = backbone.value_range
-    ok = len(value_range) == 2 and value_range[0] < value_range[1]
+    ok = len(value_range) == 2 and -math.inf < value_range[0] < value_range[1] < math.inf
     _need(ok, "backbone.value_range", value_range, "[low, high]")
     batch_size = backbone.batch_size
     _need(batch_size is None or batch_size >= 1, "backbone.batch_size", batch_size, "null or at least 1")
@@ -115,7 +143,7 @@ def _check_optimizer(optimizer: OptimizerConfig) -> None:
         optimizer.momentum,
         "0, or optimizer=sgd or rmsprop: adam and adamw have no such setting",
     )
-    _need(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
+    _need(0 <= optimizer.weight_decay < math.inf, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
     _need(
         not optimizer.weight_decay or optimizer.name is OptimizerName.adamw,
         "optimizer.weight_decay",

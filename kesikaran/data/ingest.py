@@ -74,6 +74,7 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
             _remove_leftovers(out, incoming)
             known = _known(out / "label.csv")
             stored = object_store.objects(images)
+            stored |= object_store.find(stored, (name for name, _ in known.values()))
             incoming.mkdir()
             read, refused = _read_all(sources, Intake(known, stored, incoming, link, max_megapixels))
             fresh, report = _settle(read, refused, known, out / "label.csv")

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # The SHA-1 in hex and an extension: no separator, no "..", so a name cannot leave its folder.
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}(\.[A-Za-z0-9]+)*")
+_IMAGE = re.compile(r"\.(jpe?g|jpe|jfif|png)$", re.IGNORECASE)
 
 
 def objects(folder: Path) -> dict[str, Path]:
@@ -33,6 +34,30 @@ def objects(folder: Path) -> dict[str, Path]:
         elif not entry.name.startswith("."):
             found[entry.name] = folder / entry.name
     return nested | found
+
+
+def find(there: dict[str, Path], object_ids: Iterable[str]) -> dict[str, Path]:
+    """Object id -> its file, for those that have one: the file of that very name, else one of the same SHA-1.
+
+    An image is its SHA-1, so a label file may write it without an extension, in capitals, or with another extension.
+    Of several files with one SHA-1 an image file goes before others, then the first by name.
+
+    Args:
+        there: as `objects` gives it.
+    """
+    found: dict[str, Path] = {}
+    elsewhere = []
+    for name in object_ids:
+        if name in there:
+            found[name] = there[name]
+        else:
+            elsewhere.append(name)
+    if elsewhere:
+        by_sha1: dict[str, str] = {}
+        for name in sorted(filter(is_object_id, there), key=lambda name: (not _IMAGE.search(name), name)):
+            by_sha1.setdefault(sha1_of(name), name)
+        found |= {name: there[by_sha1[sha1_of(name)]] for name in elsewhere if sha1_of(name) in by_sha1}
+    return found
 
 
 def is_object_id(name: str) -> bool:

@@ -59,6 +59,16 @@ def need_columns(config: SplitConfig, table: pd.DataFrame) -> None:
         raise InputError(f"split.{setting}={column} is no column of the label file; it has: {', '.join(others)}")
 
 
+def need_default_similarity(config: SplitConfig) -> None:
+    """Raises InputError where a similarity is given and no near-duplicates are looked for."""
+    if config.near_duplicate_similarity != SplitConfig().near_duplicate_similarity:
+        raise InputError(
+            f"split.near_duplicate_similarity={config.near_duplicate_similarity} does nothing here: a run looks for "
+            f"near-duplicates where the label file has no column {near_duplicates.COLUMN}, among at most "
+            f"{near_duplicates.MOST_IMAGES:,} images"
+        )
+
+
 def groups(config: SplitConfig, table: pd.DataFrame) -> np.ndarray | None:
     """[n], equal for images that the rule keeps together, in one group or block. None: the rule keeps none together."""
     if config.group:

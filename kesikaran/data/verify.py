@@ -34,7 +34,8 @@ def verify(data: Path, max_megapixels: float, everything: bool = False) -> Resul
 
     An object is wrong where its bytes have another SHA-1 than its name, it is no whole JPEG or PNG, its name is no
     SHA-1 or has the extension of the other kind (a run goes by the content), it lies in another folder than its name
-    says or in two, or label.csv has no row for it. A row without an object is wrong too.
+    says or in two, or label.csv has no row for it. A row without an object is wrong too. A row finds its object as
+    `object_store.find` does.
 
     Args:
         max_megapixels: a larger image is wrong, as it is refused in training.
@@ -54,13 +55,15 @@ def verify(data: Path, max_megapixels: float, everything: bool = False) -> Resul
 def _verify(data: Path, max_megapixels: float, everything: bool) -> Result:
     images = data / "images"
     rows = set(label_file.read_labels(data / "label.csv", both_classes=False).table["object_id"])
-    wrong = [(f"label.csv: {name}", "no object") for name in sorted(rows - set(object_store.objects(images)))]
+    found = object_store.find(object_store.objects(images), rows)
+    wrong = [(f"label.csv: {name}", "no object") for name in sorted(rows - set(found))]
+    labelled = {path.name for path in found.values()}
     objects, misplaced = _list(images)
     wrong += misplaced
     wrong += [
         (str(path), "no row in label.csv")
         for path in objects
-        if path.name not in rows and object_store.is_object_id(path.name)
+        if path.name not in labelled and object_store.is_object_id(path.name)
     ]
     rules = f"{_JUDGEMENT}, {max_megapixels:g} megapixels"
     before = {} if everything else _state(data / _STATE, rules)

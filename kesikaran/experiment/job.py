@@ -50,6 +50,7 @@ def run_job(
     # The run opens first, so that whatever goes wrong from here on is on record.
     with room, runs.run(e.data.name, name, compose.flatten(e), varied) as run:
         rules.check(e)
+        rules.check_effects(e)
         run.text(config_yaml, "config.yaml")
         print(f"Run {run.run_id} in experiment {e.data.name}")
         with terminal.quiet_start():

@@ -92,7 +92,7 @@ class FeatureCache:
         key = cache_key(backbone, config)
         store = files.writable(paths.cache_dir() / "features" / key, "feature cache", "set KESIKARAN_CACHE to another")
         _use(store, {"handle": backbone.handle, **describe(backbone, config)})
-        there = object_store.objects(folder)
+        there = object_store.find(object_store.objects(folder), object_ids)
         missing = {name: str(Reason.missing) for name in object_ids if name not in there}
         asked = str(store), tuple(object_ids), str(folder), max_megapixels, tuple(missing)
         if self._last and self._last[0] == asked:

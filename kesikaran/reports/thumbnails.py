@@ -48,7 +48,7 @@ def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) 
     for name in names:
         if not object_store.is_object_id(name):
             raise InputError(f"the run's table names {name[:80]!r}, which is no SHA-1 file name")
-    there = object_store.objects(images)
+    there = object_store.find(object_store.objects(images), names)
     files = [there.get(name, images / name) for name in names]
     with (
         terminal.progress(None, "thumbnails", "image", len(files)) as bar,

@@ -15,6 +15,7 @@ class SweepCallback(Callback):
     """Hydra calls it before the jobs of a multirun start (conf/hydra/callbacks/sweep.yaml)."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from kesikaran.config import compose
         from kesikaran.core import files, paths
         from kesikaran.core.errors import InputError
         from kesikaran.tracking import sweeps
@@ -27,11 +28,14 @@ class SweepCallback(Callback):
         words = [str(word.input_line) for word in varied] + [f"{key}={value}" for key, value in preset.items()]
         try:
             files.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
+            names = [word.split("=")[0] for word in words]
+            compose.settle_source(config, config.hydra.overrides.task, names)
+            compose.need_name(config.data.name)
             sweep_id = sweeps.open_sweep(config.data.name, "sweep: " + " ".join(words))
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.
             sys.exit(f"error: {error}")
-        context.enter_sweep(sweep_id, [word.split("=")[0] for word in words])
+        context.enter_sweep(sweep_id, names)
 
 
 def close(status: str) -> int:

@@ -27,7 +27,7 @@ def given(tmp_path: Path) -> Path:
         ("MOST_ROWS", 2, "a\n1\n\n\n\n", "a\n1\n\n\n\n\n", "more than 2 blank lines at its end, and no more are allowed"),
         ("MOST_CELLS", 4, "a,b\n1\n2\n", "a,b\n1\n2\n3\n", "it has more than 2 rows of 2 columns, and 2 are allowed"),
         ("MOST_CHARACTERS", 5, "a\n1234\n", "a\n1\n12345\n", "a row of more than 5 characters on line 3 (is a quote op"),
-        ("MOST_CHARACTERS", 6, 'a\n"1\n2"\n', 'a\n1\n"1\n23"', "a row of more than 6 characters on line 3"),
+        ("MOST_CHARACTERS", 6, 'a\n"1\n2"\n', 'a\n1\n"1\n234"', "a row of more than 6 characters on line 3"),
     ],
 )
 def test_a_limit_holds_from_the_first_value_past_it(

@@ -77,7 +77,7 @@ def hashes(
     """(object id -> its perceptual hash, object id -> why it has none)."""
     from kesikaran.data import image_file, object_store
 
-    there = object_store.objects(images)
+    there = object_store.find(object_store.objects(images), object_ids)
     found: dict[str, np.ndarray] = {}
     refused: dict[str, str] = {}
 
