@@ -11,6 +11,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -85,6 +86,7 @@ def begin(cfg: DictConfig, shared: Shared) -> Job:
     process.start()  # the worker of a launcher runs no `main`
     try:
         words = list(HydraConfig.get().overrides.task)
+        _need_effect(words)
         compose.settle_source(cfg, words)
         experiment = compose.parse(cfg)
         varied = context.job_overrides(words)
@@ -98,3 +100,22 @@ def begin(cfg: DictConfig, shared: Shared) -> Job:
         if context.open_sweep_id():
             raise
         sys.exit(1)
+
+
+def _need_effect(words: list[str]) -> None:
+    """Raises InputError where an option of a whole group does nothing: Hydra knows of it, and the configuration that it
+    composes does not.
+
+    Args:
+        words: the overrides of the job.
+    """
+    hydra_config = HydraConfig.get()
+    launcher = [word for word in hydra_config.overrides.hydra if word.startswith("hydra/launcher=")]
+    if launcher and hydra_config.mode is RunMode.RUN:
+        raise InputError(f"{launcher[0]} does nothing in a single run: it launches the jobs of a sweep, python -m "
+                         "kesikaran.train -m ...")  # fmt: skip
+    typed = {key: word for key, _, word in ((*word.partition("=")[:2], word) for word in words)}
+    beside = [typed[group] for group in ("imbalance", "decision") if group in typed]
+    if typed.get("strategy", "strategy=null") != "strategy=null" and beside:
+        raise InputError(f"{typed['strategy']} is not allowed beside {beside[0]}: a strategy chooses both imbalance and "
+                         "decision; give it, or these two")  # fmt: skip

@@ -29,7 +29,7 @@ from kesikaran.config.schema import (
     SplitConfig,
     Strategy,
 )
-from kesikaran.core.errors import InputError
+from kesikaran.core.errors import InputError, printable
 
 # The settings that each rule of a split reads. Any other setting of the group would do nothing, and is refused.
 _READ_BY_RULE = {
@@ -50,6 +50,7 @@ _READ_BY_DECISION: dict[DecisionRule, set[str]] = {
 _READ_BY_EVERY_DECISION = {"rule", "temperature"}
 # Strategies under which the logits are those of a set with as many images of one label as of the other.
 _BALANCES_TRAINING = ("class_weight", "oversample", "undersample", "logit_adjusted")
+_MOST = 1_000_000  # epochs, or rows at once
 _A_SHARE = "above 0 and below 1"
 
 
@@ -100,7 +101,8 @@ def check_effects(e: Experiment) -> None:
 
 def _need(ok: bool, key: str, value: object, allowed: str) -> None:
     if not ok:
-        raise InputError(f"{key}={value} is not allowed: {allowed}")
+        shown = str(value) if len(str(value)) <= 100 else f"{str(value)[:100]}..."
+        raise InputError(f"{key}={printable(shown)} is not allowed: {allowed}")
 
 
 def _check_data(data: DataConfig) -> None:
@@ -117,7 +119,8 @@ def _check_backbone(backbone: BackboneConfig) -> None:
     ok = len(value_range) == 2 and -math.inf < value_range[0] < value_range[1] < math.inf
     _need(ok, "backbone.value_range", value_range, "[low, high]")
     batch_size = backbone.batch_size
-    _need(batch_size is None or batch_size >= 1, "backbone.batch_size", batch_size, "null or at least 1")
+    ok = batch_size is None or 1 <= batch_size <= _MOST
+    _need(ok, "backbone.batch_size", batch_size, f"null or 1 to {_MOST}")
     _need(
         backbone.precision is Precision.float32 or backbone.engine is Engine.openvino,
         "backbone.precision",
@@ -127,8 +130,8 @@ def _check_backbone(backbone: BackboneConfig) -> None:
 
 
 def _check_head(head: HeadConfig) -> None:
-    all_positive = all(units >= 1 for units in head.hidden_units)
-    _need(all_positive, "head.hidden_units", head.hidden_units, "a list such as [256]")
+    ok = len(head.hidden_units) <= 16 and all(1 <= units <= 65_536 for units in head.hidden_units)
+    _need(ok, "head.hidden_units", head.hidden_units, "a list such as [256], at most 16 layers of 1 to 65536")
     _need(0 <= head.dropout < 1, "head.dropout", head.dropout, "0 to below 1")
     _need(head.l2 >= 0 and math.isfinite(head.l2), "head.l2", head.l2, "0 or more")
 
@@ -153,8 +156,8 @@ def _check_optimizer(optimizer: OptimizerConfig) -> None:
 
 
 def _check_fit(fit: FitConfig) -> None:
-    _need(fit.epochs >= 1, "fit.epochs", fit.epochs, "at least 1")
-    _need(fit.batch_size >= 1, "fit.batch_size", fit.batch_size, "at least 1")
+    _need(1 <= fit.epochs <= _MOST, "fit.epochs", fit.epochs, f"1 to {_MOST}")
+    _need(1 <= fit.batch_size <= _MOST, "fit.batch_size", fit.batch_size, f"1 to {_MOST}")
     _need(fit.patience is None or fit.patience >= 1, "fit.patience", fit.patience, "null or at least 1")
     _need(0 <= fit.half < 2**32, "fit.half", fit.half, "0 to 4294967295")
     _need(0 <= fit.label_smoothing < 1, "fit.label_smoothing", fit.label_smoothing, "0 to below 1")
@@ -259,7 +262,7 @@ def _check_split(split: SplitConfig) -> None:
     _need(split.block_size >= 1, "split.block_size", split.block_size, "at least 1")
     for name in ("test_size", "validation_size"):
         size = getattr(split, name)
-        ok = 0 < size < 1 or (size >= 1 and float(size).is_integer())
+        ok = 0 < size < 1 or (1 <= size < 2**53 and float(size).is_integer())
         _need(ok, f"split.{name}", size, "a share between 0 and 1, or a whole number of images")
     _need(0 <= split.seed < 2**32, "split.seed", split.seed, "0 to 4294967295")
     if split.rule is Rule.from_file and not split.file:

@@ -1,10 +1,11 @@
 """The label file and the image folder of a run, found from its settings."""
 
+import os
 from pathlib import Path
 
 from kesikaran.config.schema import DataConfig, DataSource
 from kesikaran.core import files, paths
-from kesikaran.core.errors import InputError
+from kesikaran.core.errors import InputError, printable
 from kesikaran.data import elpv
 
 
@@ -17,10 +18,10 @@ def locate(config: DataConfig) -> tuple[Path, Path]:
     if config.source is DataSource.elpv:
         cache = files.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
         return elpv.prepare(cache)
-    labels, images = Path(config.labels or "").expanduser(), Path(config.images or "").expanduser()
-    if not images.is_dir():
-        raise InputError(f"image folder {images} does not exist; give data.images=FOLDER")
-    return labels.absolute(), images.absolute()
+    labels, images = (os.path.expanduser(given or "") for given in (config.labels, config.images))
+    if not os.path.isdir(images):  # no Path: it raises where a name is too long or the home of a user is not known
+        raise InputError(f"image folder {printable(images)} does not exist; give data.images=FOLDER")
+    return Path(labels).absolute(), Path(images).absolute()
 
 
 def images_folder(given: Path | None, params: dict[str, str]) -> Path:
@@ -31,9 +32,9 @@ def images_folder(given: Path | None, params: dict[str, str]) -> Path:
     """
     if given is None and params.get("data.source") == DataSource.elpv.name:
         return locate(DataConfig(source=DataSource.elpv))[1]
-    folder = (given or Path(params.get("data.images", ""))).expanduser().absolute()
-    if not folder.is_dir():
-        raise InputError(f"image folder {folder} does not exist; give --images FOLDER")
+    folder = Path(os.path.expanduser(given or params.get("data.images", ""))).absolute()
+    if not os.path.isdir(folder):
+        raise InputError(f"image folder {printable(str(folder))} does not exist; give --images FOLDER")
     return folder
 
 

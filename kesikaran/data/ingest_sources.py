@@ -34,18 +34,18 @@ def read(words: list[str], out: Path) -> list[Source]:
     folders: dict[Path, tuple[str, int]] = {}
     for word in words:
         path, equals, label = word.rpartition("=")
-        if Path(word).is_file() or not equals:
+        if os.path.isfile(word) or not equals:
             continue
         if label not in ("0", "1"):
             raise InputError(f"{word}: the label {label[:40]!r} is not allowed; 0 or 1 is")
-        if not Path(path).is_dir():
+        if not os.path.isdir(path):
             raise InputError(f"folder {path} does not exist; give FOLDER=0, FOLDER=1 or list.csv")
         _check_apart(path, folders, out)
         folders[Path(path).resolve()] = (path, int(label))
     found = []
     for word in words:
         path, equals, label = word.rpartition("=")
-        is_list = Path(word).is_file() or not equals
+        is_list = os.path.isfile(word) or not equals
         found.append(_read_list(Path(word)) if is_list else _walk(Path(path), int(label)))
     return found
 
@@ -83,7 +83,7 @@ def _walk(folder: Path, label: int) -> Source:
 
 
 def _read_list(path: Path) -> Source:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path} is neither FOLDER=0 or FOLDER=1 nor a CSV file with the columns path,label")
     given = csv_file.read(path, f"list {path}", ("path", "label"))
     source = Source(str(path))

@@ -1,6 +1,7 @@
 """Label files and splits: read, checked in every cell, written."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def data_digest(table: pd.DataFrame) -> str:
 
 def _read(path: Path) -> CsvTable:
     """The rows of the file in its order: object_id (str), label (int), row (int, from 0), and the further columns."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # of a Path it raises where a name is too long
         raise InputError(f"label file {path} does not exist; give data.labels=PATH of a CSV with {','.join(_COLUMNS)}")
     given = csv_file.read(path, f"label file {path}", _COLUMNS)
     rows = given.rows

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any
 
 import pytest
+from conftest import refused
 from omegaconf import OmegaConf
 
 from kesikaran.config import compose
@@ -20,7 +21,6 @@ from kesikaran.config.schema import (
     Rule,
     SplitConfig,
 )
-from kesikaran.core.errors import InputError
 
 # Where the data lie, how a run is called, logged and judged, and what changes no number.
 DO_NOT_COUNT = [
@@ -103,13 +103,52 @@ def test_settings_as_text() -> None:
 
 @pytest.mark.parametrize(
     ("name", "allowed"),
-    [("Kunde 1_a.b-c", True), ("é", True), ("", False), (".a", False), ("-a", False), ("a/b", False), ("a\n", False)],
-)
+    [("Kunde 1_a.b-c", True), ("é", True), ("", False), (".a", False), ("-a", False), ("a/b", False), ("a\n", False),
+     ("a\x1b[31m", False), ("a\0", False), ("..", False), ("a" * 255, True), ("a" * 256, False), ("é" * 128, False),
+     ("x" * 100_000, False)],
+)  # fmt: skip
 def test_the_name_of_the_data_can_name_a_folder(name: str, allowed: bool) -> None:
     given = experiment()
     given.data.name = name
     if allowed:
         assert compose.parse(OmegaConf.structured(given)) == given
     else:
-        with pytest.raises(InputError, match="is not allowed: letters, digits, blanks and"):
-            compose.parse(OmegaConf.structured(given))
+        refused("is not allowed: letters, digits, blanks and", compose.parse, OmegaConf.structured(given))
+
+
+OWN = {"data.labels": "l.csv", "data.images": "i"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "varied", "source", "name"),
+    [
+        ({}, [], [], "elpv", "elpv"),
+        (OWN, ["data.labels=l.csv", "data.images=i"], [], "label_csv", "label_csv"),
+        (OWN, [], [], "label_csv", "label_csv"),  # from the file of an experiment
+        ({"data.labels": "l.csv"}, ["data.labels=l.csv"], [], "label_csv", "label_csv"),
+        ({"data.images": "i"}, ["++data.images=i"], [], "label_csv", "label_csv"),
+        ({}, ["data.labels=a,b"], ["data.labels"], "label_csv", "label_csv"),
+        ({}, ["data.labels=null"], [], "elpv", "elpv"),
+        (OWN | {"data.name": "mine"}, ["data.name=mine"], [], "label_csv", "mine"),
+        (OWN | {"data.name": "mine"}, [], [], "label_csv", "mine"),
+        (OWN, ["data.name=elpv"], [], "label_csv", "elpv"),
+        (OWN, ["data=elpv", "data.labels=l.csv"], [], "elpv", "elpv"),
+        (OWN, ["data.source=elpv", "data.labels=l.csv"], [], "elpv", "elpv"),
+        (OWN | {"data.source": DataSource.label_csv, "data.name": "article"}, [], [], "label_csv", "article"),
+    ],
+)
+def test_labels_or_images_that_are_given_are_the_data(
+    changes: dict[str, Any], words: list[str], varied: list[str], source: str, name: str
+) -> None:
+    cfg = OmegaConf.structured(experiment())
+    cfg.data.name = "elpv"
+    for key, value in changes.items():
+        OmegaConf.update(cfg, key, value)
+    compose.settle_source(cfg, words, varied)
+    assert (cfg.data.source.name, cfg.data.name) == (source, name)
+
+
+def test_a_place_of_the_data_that_cannot_be_resolved_is_one_line() -> None:
+    cfg = OmegaConf.structured(experiment())
+    cfg.data.labels = "${nothing}"
+    refused("Interpolation key 'nothing' not found", compose.settle_source, cfg, [])

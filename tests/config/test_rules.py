@@ -1,47 +1,61 @@
 """The edges of what each setting may be: the last value that is allowed, and the first that is not."""
 
+import functools
 import math
+import typing
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from conftest import one_line
 
-from kesikaran.config import rules
+from kesikaran.config import compose, rules
 from kesikaran.config.schema import (
     BackboneConfig,
+    Balance,
     DataConfig,
     DataSource,
     DecisionConfig,
     DecisionRule,
     Engine,
     Experiment,
+    JpegDecode,
     OptimizerConfig,
     OptimizerName,
     Precision,
+    ResizeMethod,
     Rule,
     SplitConfig,
     Strategy,
+    TunedMetric,
 )
 from kesikaran.core.errors import InputError
 
 
-def check(settings: dict[str, Any]) -> None:
-    """Check the defaults with these settings."""
-    experiment = Experiment(
+def demo() -> Experiment:
+    return Experiment(
         data=DataConfig(DataSource.elpv, "demo"),
         split=SplitConfig(Rule.sha1_low_byte),
         backbone=BackboneConfig("embedded:efficientnet_lite0"),
         optimizer=OptimizerConfig(OptimizerName.adam),
         decision=DecisionConfig(DecisionRule.plain),
     )
+
+
+def _node(key: str, experiment: Experiment | None = None) -> Any:
+    """The group that holds a setting."""
+    return functools.reduce(getattr, key.split(".")[:-1], experiment or demo())
+
+
+def check(settings: dict[str, Any], *checks: Callable[[Experiment], None]) -> None:
+    """Check the defaults with these settings."""
+    experiment = demo()
     for key, value in settings.items():
-        *groups, name = key.split(".")
-        node: Any = experiment
-        for group in groups:
-            node = getattr(node, group)
+        node, name = _node(key, experiment), key.rpartition(".")[2]
         assert hasattr(node, name)
         setattr(node, name, value)
-    rules.check(experiment)
+    for each in checks or [rules.check]:
+        each(experiment)
 
 
 OPENVINO = {"backbone.engine": Engine.openvino}
@@ -120,6 +134,133 @@ def test_the_first_value_past_it_is_refused_by_its_name(key: str, settings: dict
         check(settings)
     assert str(caught.value).startswith(f"{key}=")
     assert one_line(str(caught.value))
+
+
+FLOATS = [
+    key
+    for key in compose.known_keys()
+    if "float" in str(typing.get_type_hints(type(_node(key)))[key.rpartition(".")[2]])
+]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("key", FLOATS)
+def test_no_float_is_endless_or_no_number(key: str, value: float) -> None:
+    """Whatever else is set, so that the rule of a group does not hide it."""
+    several = isinstance(getattr(_node(key), key.rpartition(".")[2]), list)
+    values = [[0.0, value], [value, 1.0]] if several else [value]
+    readers: list[dict[str, Any]] = [SGD, ADAMW, FOCAL, ADJUSTED, RANDOM, SHIFT, TUNED, COST, GATE, {}]
+    for settings in [given | {key: wrong} for given in readers for wrong in values]:
+        with pytest.raises(InputError, match="is not allowed: ") as caught:
+            check(settings)
+        assert str(caught.value).startswith(f"{key}=")
+
+
+def test_the_floats_are_found() -> None:
+    assert len(FLOATS) > 15
+    assert {"data.max_megapixels", "backbone.value_range", "gate.min", "split.test_size"} < set(FLOATS)
+
+
+# Every setting: a composition in which a value that is not the default would do nothing and is refused, or why there is
+# none. Where the reason is that something guards or names, it does so in every composition.
+OWN = {"data.source": DataSource.label_csv, "data.labels": "l.csv", "data.images": "i"}
+GUARDS = "it guards against images that may come"
+ALL_TRAIN = "every training reads it"
+ALL_SPLIT = "every composition has it: it chooses"
+WITHOUT_EFFECT: dict[str, str | dict[str, Any]] = {
+    "data.source": ALL_SPLIT,
+    "data.name": "it names the MLflow experiment",
+    "data.labels": {"data.labels": "l.csv"},
+    "data.images": {"data.images": "i"},
+    "data.on_bad_image": GUARDS,
+    "data.max_megapixels": GUARDS,
+    "data.limit": "how many images there are is not known before they are read",
+    "split.rule": ALL_SPLIT,
+    "split.test": FOLDS | {"split.test": [0, 20]},
+    "split.validation": RANDOM | {"split.validation": [30, 50]},
+    "split.balance": FOLDS | {"split.balance": Balance.none},
+    "split.group": BLOCKS | {"split.group": "session"},
+    "split.near_duplicate_similarity": "every rule: each run reports near-duplicates. Where a run does not look for them "
+    "is known after the label file is read, and refused then",
+    "split.fold": {"split.fold": 3},
+    "split.folds": RANDOM | {"split.folds": 5},
+    "split.block_size": FOLDS | {"split.block_size": 8},
+    "split.order": FOLDS | {"split.order": "position"},
+    "split.test_size": {"split.test_size": 0.2},
+    "split.validation_size": BLOCKS | {"split.validation_size": 0.2},
+    "split.stratify": {"split.stratify": "module"},
+    "split.seed": {"split.seed": 1},
+    "split.file": {"split.file": "split.csv"},
+    "backbone.handle": ALL_SPLIT,
+    "backbone.image_size": ALL_TRAIN,
+    "backbone.value_range": ALL_TRAIN,
+    "backbone.resize_method": ALL_TRAIN,
+    "backbone.antialias": OWN | {"backbone.resize_method": ResizeMethod.area, "backbone.antialias": False},
+    "backbone.jpeg_decode": {"backbone.jpeg_decode": JpegDecode.reduced},
+    "backbone.engine": ALL_SPLIT,
+    "backbone.precision": {"backbone.precision": Precision.bfloat16},
+    "backbone.batch_size": "every pass reads it, and which images are cached is not known before",
+    "head.hidden_units": ALL_TRAIN,
+    "head.dropout": ALL_TRAIN,
+    "head.l2": ALL_TRAIN,
+    "optimizer.name": ALL_SPLIT,
+    "optimizer.lr": ALL_TRAIN,
+    "optimizer.schedule": ALL_TRAIN,
+    "optimizer.momentum": ADAMW | {"optimizer.momentum": 0.9},
+    "optimizer.weight_decay": SGD | {"optimizer.weight_decay": 0.1},
+    "imbalance.strategy": ALL_SPLIT,
+    "imbalance.focal_gamma": ADJUSTED | {"imbalance.focal_gamma": 1.0},
+    "imbalance.tau": FOCAL | {"imbalance.tau": 2.0},
+    "fit.epochs": ALL_TRAIN,
+    "fit.batch_size": ALL_TRAIN,
+    "fit.patience": "any number keeps the best epoch, null the last",
+    "fit.monitor": "it is also the value by which a sweep judges its jobs",
+    "fit.half": ALL_TRAIN,
+    "fit.label_smoothing": FOCAL | {"fit.label_smoothing": 0.1},
+    "decision.rule": ALL_SPLIT,
+    "decision.temperature": "the probabilities of every rule change with it",
+    "decision.prevalence": TUNED | {"decision.prevalence": 0.5},
+    "decision.metric": TUNED | {"decision.max_false_positive_rate": 0.1, "decision.metric": TunedMetric.f1},
+    "decision.max_false_positive_rate": SHIFT | {"decision.max_false_positive_rate": 0.1},
+    "decision.cost_false_positive": TUNED | {"decision.cost_false_positive": 2.0},
+    "decision.cost_false_negative": SHIFT | {"decision.cost_false_negative": 2.0},
+    "evaluation.confidence": "every run has intervals",
+    "evaluation.calibration_bins": "every run has a calibration error",
+    "evaluation.prevalences": "every run reports them",
+    "evaluation.verdict": "every run may be compared",
+    "gate.metric": {"gate.metric": "test/roc_auc"},
+    "gate.min": {"gate.min": 0.5},
+    "tracking.run_name": "it names the run",
+    "tracking.log_model": "every run has a model",
+    "seed": "the first weights and the order of the rows depend on it",
+    "deterministic": ALL_TRAIN,
+    "device": ALL_TRAIN,
+}
+
+
+def test_of_every_setting_it_is_known_where_it_does_nothing() -> None:
+    assert list(WITHOUT_EFFECT) == compose.known_keys()
+
+
+@pytest.mark.parametrize("key", [key for key, what in WITHOUT_EFFECT.items() if isinstance(what, dict)])
+def test_a_setting_without_effect_is_refused(key: str) -> None:
+    given = WITHOUT_EFFECT[key]
+    assert isinstance(given, dict)
+    with pytest.raises(InputError) as caught:
+        check(given, rules.check, rules.check_effects)
+    assert str(caught.value).startswith(f"{key}=")
+    assert one_line(str(caught.value))
+    check({name: value for name, value in given.items() if name != key}, rules.check_effects)
+
+
+def test_where_it_does_something_it_passes() -> None:
+    for settings in (OWN, OWN | {"backbone.jpeg_decode": JpegDecode.reduced}, {"backbone.antialias": False}):
+        check(settings, rules.check, rules.check_effects)
+
+
+def test_a_finished_run_with_a_setting_without_effect_is_still_read() -> None:
+    """Older versions trained it, and `evaluate` calls `check` alone."""
+    check({"data.labels": "l.csv", "data.images": "i", "backbone.jpeg_decode": JpegDecode.reduced})
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))

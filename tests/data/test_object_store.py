@@ -22,6 +22,28 @@ def test_of_an_object_in_both_layouts_the_flat_one_counts(tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "files", "found"),
+    [
+        (A, [f"{A}.jpg"], f"{A}.jpg"),
+        (f"{A.upper()}.JPG", [f"{A}.jpg"], f"{A}.jpg"),
+        (f"{A}.jpg", [f"{A}.jpeg"], f"{A}.jpeg"),
+        (f"{A}.jpg", [A], A),
+        (f"{A}.jpg", [f"{A.upper()}.PNG"], f"{A.upper()}.PNG"),
+        (f"{A}.png", [f"{A}.jpg", f"{A}.png"], f"{A}.png"),  # the exact name goes first
+        (A, [f"{A}.png", f"{A}.jpg"], f"{A}.jpg"),  # then the first image by name
+        (A, [f"{A}.csv", f"{A}.jpg"], f"{A}.jpg"),
+        (A, [f"{A}.csv"], f"{A}.csv"),
+        (A, [f"{A[1:]}.jpg", f"x{A}.jpg", f"{B}.jpg"], None),
+    ],
+)
+def test_an_image_is_found_by_its_sha1(name: str, files: list[str], found: str | None, tmp_path: Path) -> None:
+    there = {file: tmp_path / file for file in files}
+    assert object_store.find(there, [name]) == ({} if found is None else {name: tmp_path / found})
+    nested = {file: tmp_path / file[:2] / file for file in files}
+    assert object_store.find(nested, iter([name])) == ({} if found is None else {name: nested[found]})
+
+
 def test_a_data_set_is_locked_by_one_at_a_time(tmp_path: Path) -> None:
     locked = pytest.raises(InputError, match=f"another ingest or verify is at work in {tmp_path}")
     with object_store.alone(tmp_path), locked, object_store.alone(tmp_path):

@@ -218,3 +218,17 @@ def test_bad_input_is_one_line(data: Path, script: Script) -> None:
     says("label.csv does not exist")
     shutil.rmtree(data / "images")
     says("has no folder images; give the folder that an ingest wrote to")
+
+
+def test_a_row_finds_its_object_by_the_sha1(data: Path, script: Script) -> None:
+    rows = [line.split(",") for line in (data / "label.csv").read_text().splitlines()[1:]]
+    for change in (lambda name: name[:40], lambda name: name.upper(), lambda name: name[:40] + ".tif"):
+        write_labels(data / "label.csv", {change(name): int(label) for name, label in rows})
+        done = script("verify", data)
+        assert done.code == 0, done.out
+    _, further, *_ = objects(data)
+    beside = further.with_suffix(".xyz")
+    shutil.copy(further, beside)
+    done = script("verify", data)
+    assert f"{beside}: no row in label.csv" in done.out
+    assert f"{further}: " not in done.out
