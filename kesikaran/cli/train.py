@@ -117,5 +117,5 @@ def _need_effect(words: list[str]) -> None:
     typed = {key: word for key, _, word in ((*word.partition("=")[:2], word) for word in words)}
     beside = [typed[group] for group in ("imbalance", "decision") if group in typed]
     if typed.get("strategy", "strategy=null") != "strategy=null" and beside:
-        raise InputError(f"{typed['strategy']} is not allowed beside {beside[0]}: a strategy chooses both imbalance and "
-                         "decision; give it, or these two")  # fmt: skip
+        raise InputError(f"{typed['strategy']} is not allowed beside {beside[0]}: a strategy chooses both "
+                         "imbalance and decision; give it, or these two")  # fmt: skip

@@ -74,13 +74,12 @@ class _RowTooLongError(Exception):
 
 
 class _Lines:
-    """The lines of a file. row_begins: the line on which the row that is being read begins, which the reader of the rows
-    sets by `next_row`."""
+    """The lines of a file. Whoever puts rows together from them says after each where the next one begins."""
 
     def __init__(self, file: TextIO):
         self._readline = file.readline
         self.characters = 0  # of the row that is being read
-        self.row_begins = 1
+        self.row_begins = 1  # its first line
 
     def __iter__(self) -> Iterator[str]:
         while line := self._readline(MOST_CHARACTERS + 1):
@@ -115,7 +114,9 @@ def _table(name: str, lines: _Lines, needed: tuple[str, ...]) -> CsvTable:
             continue
         if len(fields) != width:
             if len(fields) > width:
-                raise InputError(f"{name} line {line} has {len(fields)} fields, more than its header, which has {width}")
+                raise InputError(
+                    f"{name} line {line} has {len(fields)} fields, more than its header, which has {width}"
+                )
             fields += [""] * (width - len(fields))
         if len(begins) == most_rows:
             raise _too_large(name, f"more than {most_rows:,} rows of {width} columns", f"{most_rows:,}")

@@ -57,9 +57,8 @@ def read_split(path: Path) -> pd.DataFrame:
     wrong = ~given.rows["type"].isin(["train", "validation", "test"])
     if wrong.any():
         first = int(wrong.argmax())
-        raise InputError(
-            f"{path} line {given.lines[first]}: type {given.rows['type'][first][:40]!r} is not train, validation or test"
-        )
+        kind = given.rows["type"][first][:40]
+        raise InputError(f"{path} line {given.lines[first]}: type {kind!r} is not train, validation or test")
     table = _once_each(path, given, both_classes=True).table
     return table[["object_id", "label"]].assign(split=table["type"])
 

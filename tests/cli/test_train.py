@@ -404,3 +404,54 @@ def test_garbage_is_collected_once_the_imports_are_done(
     assert gc.get_freeze_count() > 0
     assert train(*made.words, "head.dropout=2").code == 1
     assert gc.isenabled()
+
+
+def test_flags_may_stand_among_the_overrides(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    done = train(*made.words, "tracking.log_model=false", "-m", "seed=1,2", "fit.epochs=2")
+    assert done.code == 0, done.err
+    _parent, *jobs = runs()
+    assert [job.data.params["seed"] for job in jobs] == ["1", "2"]
+    done = train("seed=1", "--cfg", "job", "fit.epochs=2", "--package", "fit")
+    assert done.out.startswith("# @package fit\nepochs: 2\n")
+    assert train("seed=1", "--no-such-flag").code == 2
+
+
+def test_the_labels_that_are_given_are_the_data(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], client: Any, tmp_path: Path
+) -> None:
+    """It trained on the demo, with exit 0. As typed in the README, and the labels of a sweep."""
+    words = [word for word in made.words if word not in ("data=label_csv", "data.name=made")]
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(made.labels.read_text().splitlines()[:-1]))
+    done = train("-m", *words, f"data.labels={made.labels},{other}", "tracking.log_model=false", "fit.epochs=1")
+    assert done.code == 0, done.err
+    parent, *jobs = runs()
+    assert len({run.info.experiment_id for run in (parent, *jobs)}) == 1
+    assert client.get_experiment(parent.info.experiment_id).name == "label_csv"
+    assert [job.data.metrics["data/images"] for job in jobs] == [240, 239]
+    assert {job.data.params["data.source"] for job in jobs} == {"label_csv"}
+
+
+def test_an_image_is_the_same_under_another_spelling_of_its_name(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Path
+) -> None:
+    header, *rows = made.labels.read_text().splitlines()
+    spelt = [row[:40] + row[44:] if number % 2 else row.upper() for number, row in enumerate(rows)]
+    (tmp_path / "label.csv").write_text("\n".join([header, *spelt]))
+    for labels in (made.labels, tmp_path / "label.csv"):
+        done = train(*made.words, f"data.labels={labels}", "tracking.log_model=false", "fit.epochs=2")
+        assert done.code == 0, done.err
+    first, second = runs()
+    assert second.data.metrics["data/images"] == 240
+    assert first.data.metrics["test/log_loss"] == second.data.metrics["test/log_loss"]
+
+
+def test_a_similarity_that_does_nothing_is_refused(train: Callable[..., Done], made: Made, tmp_path: Path) -> None:
+    table = pd.read_csv(made.labels)
+    table.assign(near_duplicate=table["objectId"]).to_csv(tmp_path / "label.csv", index=False)
+    words = [*made.words, "split.near_duplicate_similarity=0.8", f"data.labels={tmp_path / 'label.csv'}"]
+    done = train(*words)
+    assert done.code == 1
+    assert done.err.startswith("error: split.near_duplicate_similarity=0.8 does nothing here: a run looks for near-dup")

@@ -180,8 +180,8 @@ WITHOUT_EFFECT: dict[str, str | dict[str, Any]] = {
     "split.validation": RANDOM | {"split.validation": [30, 50]},
     "split.balance": FOLDS | {"split.balance": Balance.none},
     "split.group": BLOCKS | {"split.group": "session"},
-    "split.near_duplicate_similarity": "every rule: each run reports near-duplicates. Where a run does not look for them "
-    "is known after the label file is read, and refused then",
+    "split.near_duplicate_similarity": "each run reports near-duplicates; where it does not, "
+    "the label file says so, and the setting is refused once that is read",
     "split.fold": {"split.fold": 3},
     "split.folds": RANDOM | {"split.folds": 5},
     "split.block_size": FOLDS | {"split.block_size": 8},

@@ -24,9 +24,21 @@ def given(tmp_path: Path) -> Path:
         ("MOST_BYTES", 4, "a\n1\n", "a\n12\n", "it has 5 bytes, and 4 are allowed; leave out what no setting names"),
         ("MOST_COLUMNS", 2, "a,b\n1\n", "a,b,c\n1\n", "it has 3 columns, and 2 are allowed"),
         ("MOST_ROWS", 2, "a\n1\n2\n\n\n", "a\n1\n2\n3\n", "it has more than 2 rows of 1 columns, and 2 are allowed"),
-        ("MOST_ROWS", 2, "a\n1\n\n\n\n", "a\n1\n\n\n\n\n", "more than 2 blank lines at its end, and no more are allowed"),
+        (
+            "MOST_ROWS",
+            2,
+            "a\n1\n\n\n\n",
+            "a\n1\n\n\n\n\n",
+            "more than 2 blank lines at its end, and no more are allowed",
+        ),
         ("MOST_CELLS", 4, "a,b\n1\n2\n", "a,b\n1\n2\n3\n", "it has more than 2 rows of 2 columns, and 2 are allowed"),
-        ("MOST_CHARACTERS", 5, "a\n1234\n", "a\n1\n12345\n", "a row of more than 5 characters on line 3 (is a quote op"),
+        (
+            "MOST_CHARACTERS",
+            5,
+            "a\n1234\n",
+            "a\n1\n12345\n",
+            "a row of more than 5 characters on line 3 (is a quote op",
+        ),
         ("MOST_CHARACTERS", 6, 'a\n"1\n2"\n', 'a\n1\n"1\n234"', "a row of more than 6 characters on line 3"),
     ],
 )

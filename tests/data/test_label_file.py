@@ -145,7 +145,7 @@ def test_a_thousand_mutated_splits_end_in_a_split_or_in_one_line(
 def test_fields_are_not_shifted_where_rows_are_longer_than_the_header(first: str, tmp_path: Path) -> None:
     path = tmp_path / "label.csv"
     path.write_text(f"objectId,value\n{first}{A}.jpg,1\n{first}{B}.jpg,0\n")
-    with pytest.raises(InputError, match=rf"line 2 has \d fields, more than its header, which has 2"):
+    with pytest.raises(InputError, match=r"line 2 has \d fields, more than its header, which has 2"):
         label_file.read_labels(path)
 
 
@@ -172,7 +172,9 @@ def test_a_column_whose_name_is_taken_is_refused(name: str, tmp_path: Path) -> N
     """It was dropped without a word, and split.order=row then meant another thing."""
     path = tmp_path / "label.csv"
     path.write_text(f"objectId,value,{name}\n{B}.jpg,1,9\n{A}.jpg,0,8\n")
-    refused(f"has a column {name}, a name that is used here for something else; rename it", label_file.read_labels, path)
+    refused(
+        f"has a column {name}, a name that is used here for something else; rename it", label_file.read_labels, path
+    )
 
 
 @pytest.mark.parametrize("name", ["objectId", "value", "session", " value"])
