@@ -132,7 +132,7 @@ class Place:
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, also where a goal is missed; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, also where a goal is missed; 1 an error; 128 + a signal's number."""
     shown = "\n".join(f"  {name:8} {(function.__doc__ or '').splitlines()[0]}" for name, function in FIGURES.items())
     parser = argparse.ArgumentParser(
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import sys
 
+from kesikaran.core import streams
 from kesikaran.core.errors import printable
 
 # command -> (its module, what it does)
@@ -25,6 +26,7 @@ COMMANDS = {
 
 def main() -> None:
     """The command line. Exit codes: 0 the list of commands was asked for, 2 no such command, else the command's own."""
+    streams.install()
     words = sys.argv[1:]
     length = 2 if words[:1] == ["data"] else 1
     name, rest = " ".join(words[:length]), words[length:]

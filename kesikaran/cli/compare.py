@@ -23,7 +23,7 @@ _SHOWN = 60  # images of each kind
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, whatever came out; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, whatever came out; 1 an error; 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         prog="kesikaran-compare",
         description="Compare two finished runs on the same images, or all jobs of a sweep: which differences are more "
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, for programs")
     parser.add_argument("--no-blur", action="store_true", help="sharp thumbnails; by default they are not in the page")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="default: the folder that run A read")
-    words = parser.parse_args()
+    words = door.words(parser)
     with door.opened("Stopped."):
         if len(words.runs) == 1 and words.runs[0].startswith("sweep:"):
             _sweep(words.runs[0].removeprefix("sweep:"), words)

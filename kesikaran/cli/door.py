@@ -5,17 +5,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kesikaran.core import process, terminal
+from kesikaran.core import process, streams, terminal
 from kesikaran.core.errors import InputError
+
+
+def words(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was typed. What the parser refuses goes through the one exit for what is printed, as all that follows."""
+    streams.install()
+    return parser.parse_args()
 
 
 @contextmanager
 def opened(stopped: str = "") -> Iterator[None]:
     """The block in which a command does its work, after its words have been read.
 
-    An InputError becomes one line on stderr and exit code 1. A signal ends the block with 130 (Ctrl-C) or 143
-    (SIGTERM) after the sentence `stopped`, if there is one, which says what the stop has left. Every other exit code
-    is the command's own.
+    An InputError becomes one line on stderr and exit code 1. A signal ends the block with 130 (Ctrl-C), 143 (SIGTERM)
+    or 129 (SIGHUP) after the sentence `stopped`, if there is one, which says what the stop has left. Every other exit
+    code is the command's own.
     """
     process.start()
     try:

@@ -33,7 +33,7 @@ What is not given stays as the run had it. python -m kesikaran.train --help show
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, 1 an error, 3 a gate failed, 130 Ctrl-C, 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, 1 an error, 3 a gate failed, 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         usage="python -m kesikaran.evaluate RUN [RUN ...] [SETTING=VALUE ...]",
         description=_HELP,
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="RUN", help="an id, the beginning of one, or a name without a =")
     parser.add_argument("more", nargs="*", metavar="SETTING=VALUE", help=f"of {', '.join(reconfigure.GROUPS)}, or "
                         "tracking.run_name")  # fmt: skip
-    given = parser.parse_args()
+    given = door.words(parser)
     words = [*given.words, *given.more]
     with door.opened():
         overrides = [word for word in words if "=" in word]

@@ -27,7 +27,7 @@ def main() -> None:
     gc.add_argument(
         "--unused-days", type=float, metavar="DAYS", help="also whole keys and templates that no run used for so long"
     )
-    arguments = parser.parse_args()
+    arguments = door.words(parser)
     with door.opened():
         folders = sorted(path.parent for path in (paths.cache_dir() / "features").glob("*/backbone.json"))
         try:

@@ -26,7 +26,7 @@ from kesikaran.tracking import context
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, 1 an error, 3 a gate failed, 130 Ctrl-C, 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, 1 an error, 3 a gate failed, 128 + a signal's number."""
     process.refuse_legacy_keras()
     sys.argv[1:] = flags_first(sys.argv[1:])
     gc.disable()  # nothing of an import is garbage, and looking for garbage takes a fifth of the imports' time
@@ -84,6 +84,7 @@ def train(cfg: DictConfig, shared: Shared) -> float:
 def begin(cfg: DictConfig, shared: Shared) -> Job:
     """One experiment as a generator, see `experiment.job`. It returns the validation metric `fit.monitor`."""
     process.start()  # the worker of a launcher runs no `main`
+    terminal.stop_if_asked()  # a worker that was told to stop takes no further job
     try:
         words = list(HydraConfig.get().overrides.task)
         _need_effect(words)

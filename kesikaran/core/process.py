@@ -1,15 +1,16 @@
-"""How every process starts: without noise on the terminal, and so that Ctrl-C and SIGTERM stop it in order."""
+"""How every process starts: without noise on the terminal, and so that a signal stops it in order."""
 
 import logging
 import os
 import sys
 import warnings
 
-from kesikaran.core import terminal
+from kesikaran.core import streams, terminal
 
 
 def start() -> None:
     """Call it before TensorFlow or MLflow is imported. A second call changes nothing: no signal is forgotten."""
+    streams.install()
     quiet()
     terminal.stop_on_signals()
 

@@ -1,4 +1,4 @@
-"""The terminal: progress bars, a stop on Ctrl-C and SIGTERM, and TensorFlow's start-up lines kept back."""
+"""The terminal: progress bars, a stop on Ctrl-C, SIGTERM and SIGHUP, and TensorFlow's start-up lines kept back."""
 
 import os
 import signal
@@ -11,24 +11,29 @@ from typing import Any
 
 from tqdm import tqdm
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NOHUP = (signal.SIGHUP, signal.SIG_IGN)
+
 _stop_signal: int | None = None
 _shelters = 0  # the number of `sheltered` blocks that are open in each other
 _waiting = False  # a signal came in one of them and has not been raised yet
 
 
 def stop_on_signals() -> None:
-    """From now on Ctrl-C and SIGTERM raise SystemExit with 130 and 143, the codes of a shell for these signals.
+    """From now on Ctrl-C, SIGTERM and SIGHUP raise SystemExit with 130, 143 and 129, a shell's codes for these signals.
 
-    Python runs signal handlers in the main thread only: in another thread this does nothing.
+    A SIGHUP that is ignored stays ignored: the process was started with `nohup`, to outlive its terminal. SIGQUIT
+    (Ctrl-\\) still ends a process at once, which no longer lets it close its run. Python runs signal handlers in the
+    main thread only: in another thread this does nothing.
     """
     if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(signum) is not _stop:
+        for signum in STOPS:
+            if signal.getsignal(signum) is not _stop and (signum, signal.getsignal(signum)) != _NOHUP:
                 signal.signal(signum, _stop)
 
 
 def stop_asked() -> bool:
-    """Whether one of the two signals has come."""
+    """Whether one of the signals has come."""
     return _stop_signal is not None
 
 
@@ -93,7 +98,7 @@ def quiet_start() -> Iterator[None]:
     """Keep back what TensorFlow's libraries write to stderr when they are first loaded.
 
     They write some of it before they read any log level, so the file descriptor itself is redirected. Where the block
-    fails, what was kept back is written to stderr.
+    fails, what was kept back is written to stderr, unless a signal has stopped it.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as aside:
@@ -103,8 +108,9 @@ def quiet_start() -> Iterator[None]:
             yield
         except BaseException:
             os.dup2(stderr, 2)
-            aside.seek(0)
-            sys.stderr.write(aside.read().decode(errors="replace"))
+            if not stop_asked():
+                aside.seek(0)
+                sys.stderr.write(aside.read().decode(errors="replace"))
             raise
         finally:
             os.dup2(stderr, 2)

@@ -105,7 +105,7 @@ def run(
     """Open a run, log its params, and close the run however the block ends.
 
     The run ends as FINISHED; as FAILED, with the traceback as `traceback.txt`, when something was raised; as KILLED on
-    Ctrl-C and SIGTERM. A run of a sweep is a child of the sweep's parent run, whose id is in `$KESIKARAN_SWEEP_ID`.
+    a signal to stop. A run of a sweep is a child of the sweep's parent run, whose id is in `$KESIKARAN_SWEEP_ID`.
 
     Args:
         overrides: of the settings that the sweep varies, this run's values by name.

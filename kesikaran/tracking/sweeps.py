@@ -26,13 +26,18 @@ def open_sweep(experiment: str, name: str) -> str:
 def closing_sweep(sweep_id: str, status: str) -> Iterator[tuple[Run, pd.DataFrame]]:
     """The parent run and its jobs (see `queries.sweep_jobs`), for what is written once all jobs have ended.
 
-    The parent run ends as `status`; as FAILED where something is raised, or where `status` is FINISHED and a job ended
-    otherwise.
+    A job that is still RUNNING ends as KILLED: its process is gone. (A launcher with workers kills them when the command
+    is stopped, and the system kills a worker that takes too much memory.) The parent run ends as `status`; as FAILED
+    where something is raised, or where `status` is FINISHED and a job ended otherwise.
     """
     with terminal.sheltered():
         client = mlflow.MlflowClient()
         try:
             jobs = queries.sweep_jobs(sweep_id)
+            left = jobs["status"] == "RUNNING"
+            for run_id in jobs.loc[left, "run_id"]:
+                client.set_terminated(run_id, "KILLED")
+            jobs.loc[left, "status"] = "KILLED"
             if status == "FINISHED" and (jobs["status"] != "FINISHED").any():
                 status = "FAILED"
             yield Run(sweep_id, client.get_run(sweep_id).info.experiment_id), jobs

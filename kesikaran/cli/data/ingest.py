@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, also with refusals; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, also with refusals; 1 an error; 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         description="Copy images into DATA/images, each named by the SHA-1 of its bytes, and write DATA/label.csv "
         "(objectId,value). Adds to what is there; may be stopped and run again. A folder counts with its subfolders; "
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--link", action="store_true", help="hard links in place of copies, where the file system "
                         "allows; such a source must not be changed in place afterwards")  # fmt: skip
     door.add_max_megapixels(parser)
-    words = parser.parse_args()
+    words = door.words(parser)
     with door.opened("Stopped. No label was changed: the same command does it all."):
         from kesikaran.data import ingest, ingest_sources
 

@@ -9,7 +9,7 @@ from kesikaran.core.errors import InputError
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, also where pictures are missing; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, also where pictures are missing; 1 an error; 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         description="Write one HTML file with thumbnails of the images whose labels the model doubts most, from "
         "label_doubts.csv of an experiment=cv. It works offline and changes no label. Never inside the repository."
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=100, metavar="N", help="images; default: %(default)s")
     parser.add_argument("--blur", action="store_true", help="blurred thumbnails: the sharp ones are not in the file")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="default: the folder that the run read")
-    words = parser.parse_args()
+    words = door.words(parser)
     with door.opened("Stopped. Nothing was written."):
         if words.top < 1:
             raise InputError(f"--top {words.top} is not allowed: at least 1")

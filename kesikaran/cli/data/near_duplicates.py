@@ -17,7 +17,7 @@ _AHEAD = 64
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, also with near-duplicates; 1 an error; 130 Ctrl-C; 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, also with near-duplicates; 1 an error; 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         description="Find clusters of near-duplicates (re-encoded, resized or slightly cropped copies) among the "
         "images of DATA by a perceptual hash, show those that hold both labels, and write the label file with a "
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--distance", type=int, default=32, metavar="BITS", help="the most bits of 128 in which the "
                         "hashes of near-duplicates differ, 0 to 63; default: %(default)s")  # fmt: skip
     door.add_max_megapixels(parser)
-    words = parser.parse_args()
+    words = door.words(parser)
     with door.opened("Stopped. Nothing was written."):
         find(words.data, words.split, words.out, words.distance, door.max_megapixels(words))
 

@@ -8,7 +8,7 @@ from kesikaran.core.errors import InputError
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 done, 1 an error, 130 Ctrl-C, 143 SIGTERM."""
+    """The command line. Exit codes: 0 done, 1 an error, 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         description="Write the split that a run with split=sha1_low_byte would use, as a CSV objectId,value,type, "
         "and print its counts. Images are not looked at: a run leaves out those that it cannot read."
@@ -27,7 +27,7 @@ def main() -> None:
         "--pin", type=Path, help="an earlier split: its images stay where they were, so that none that was trained on "
         "comes into test; the new ones are balanced around them. Train on it with split=from_file split.file=OUT",
     )  # fmt: skip
-    arguments = parser.parse_args()
+    arguments = door.words(parser)
     with door.opened():
         _split(arguments)
 

@@ -9,7 +9,7 @@ from kesikaran.core.errors import printable
 
 
 def main() -> None:
-    """The command line. Exit codes: 0 all is well, 1 something is wrong, 130 Ctrl-C, 143 SIGTERM."""
+    """The command line. Exit codes: 0 all is well, 1 something is wrong, 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         description="Check every object of DATA/images against its name and its decoder, and DATA/label.csv against "
         "the objects. What was right before and has the same size and modification time is not read again."
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="the folder with images/ and label.csv")
     door.add_max_megapixels(parser)
     parser.add_argument("--all", action="store_true", help="read every object again")
-    words = parser.parse_args()
+    words = door.words(parser)
     with door.opened("Stopped. What was verified is kept: the same command goes on from there."):
         from kesikaran.data import verify
 
