@@ -122,7 +122,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """A program's `main` in this process, with the words of its command line."""
     from kesikaran.core import terminal
 
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.getsignal(signum) for signum in terminal.STOPS}
 
     def run(main: Callable[[], object], *words: object) -> Done:
         monkeypatch.setattr(terminal, "_stop_signal", None)  # as in a process of its own; put back afterwards

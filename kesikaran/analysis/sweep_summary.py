@@ -7,6 +7,7 @@ import pandas as pd
 
 from kesikaran.config.metric_names import IN_SWEEP_TABLE, SELECTION_LOSS, Metric, objective_of
 from kesikaran.config.schema import VERDICT, Monitor
+from kesikaran.core.errors import printable
 
 FOLD = "split.fold"
 
@@ -96,7 +97,7 @@ def treatments_sentence(jobs: pd.DataFrame) -> str:
 def setting(jobs: pd.DataFrame, row: int, without: tuple[str, ...] = ()) -> str:
     """The values of a job for the settings that the sweep varies: `optimizer.lr=0.01 head.l2=0`."""
     given = jobs.loc[row].to_dict()
-    return " ".join(f"{name}={given[f'overrides.{name}']}" for name in swept(jobs) if name not in without)
+    return printable(" ".join(f"{name}={given[f'overrides.{name}']}" for name in swept(jobs) if name not in without))
 
 
 def evaluation(jobs: pd.DataFrame) -> tuple[float, int]:

@@ -154,7 +154,7 @@ def _print_pair(found: "Pair") -> None:
     for label, run in (("A", found.a), ("B", found.b)):
         print(f"{label}: run {run.run_id} ({printable(run.name)})")
     for key, (a, b) in found.params.items():
-        print(f"   {key}: {a} in A, {b} in B")
+        print(f"   {printable(f'{key}: {a} in A, {b} in B')}")
     print(f"\n{found.n:,} {found.split} images, {found.ones:,} of label 1; {100 * found.confidence:g} % intervals\n")
     rows = {
         name: {

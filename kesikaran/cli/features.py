@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kesikaran.cli import door
-from kesikaran.core import paths, terminal
+from kesikaran.core import paths, process, terminal
 from kesikaran.core.errors import InputError
 
 
 def main() -> None:
     """The command line: what the cache holds, whether it is whole, and what may go."""
+    process.start()  # before the cache folder is asked for: it is in the user's home
     parser = argparse.ArgumentParser(
         prog="python -m kesikaran.features",
         description=f"The feature cache in {paths.cache_dir() / 'features'}, and the models' templates beside it.",

@@ -7,8 +7,11 @@ class InputError(ValueError):
     """One line for the person at the terminal: what was given, what is allowed, what to do.
 
     A command prints it without a traceback and exits with 1. Any other exception is a defect of this program and
-    keeps its traceback.
+    keeps its traceback. Line ends that came with a foreign name are shown as such, so that the line stays one.
     """
+
+    def __str__(self) -> str:
+        return super().__str__().replace("\n", r"\n").replace("\r", r"\r")
 
 
 # A password in an http address ends at the last @ before the path. In a database's address SQLAlchemy takes all up to

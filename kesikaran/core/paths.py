@@ -28,4 +28,4 @@ def home() -> Path:
 def cache_dir() -> Path:
     """`$KESIKARAN_CACHE`, else the user's cache directory. Absolute; not created here."""
     given = os.environ.get("KESIKARAN_CACHE")
-    return Path(given).expanduser().absolute() if given else Path(platformdirs.user_cache_dir("kesikaran"))
+    return Path(os.path.expanduser(given)).absolute() if given else Path(platformdirs.user_cache_dir("kesikaran"))

@@ -1,5 +1,6 @@
 """How every process starts: without noise on the terminal, and so that a signal stops it in order."""
 
+import getpass
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from kesikaran.core import streams, terminal
 def start() -> None:
     """Call it before TensorFlow or MLflow is imported. A second call changes nothing: no signal is forgotten."""
     streams.install()
+    name_the_user()
     quiet()
     terminal.stop_on_signals()
 
@@ -25,9 +27,21 @@ def quiet() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for message in (".*pkg_resources is deprecated.*", "Hint: Inferred schema", ".*dataset source can be interpreted"):
         warnings.filterwarnings("ignore", message=message)
+
+
+def name_the_user() -> None:
+    """Give a user id that the system does not know, as in containers, a home and a name: `/`, as Docker does, and the
+    number. Without them MLflow cannot be imported and cannot tell whose a run is. Nothing is written to `/`: the cache
+    then needs KESIKARAN_CACHE, and says so."""
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = "/"
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
 
 
 def refuse_legacy_keras() -> None:

@@ -81,7 +81,8 @@ def evaluate(source: Source, e: Experiment, config_yaml: str, overrides: list[st
         fingerprint = compose.fingerprint(e, identity)
         counts = {_COUNTS_TAG: record.tags[_COUNTS_TAG]} if _COUNTS_TAG in record.tags else {}
         run.tags({**identity, **counts, "run_fingerprint": fingerprint, "evaluated_run": record.run_id})
-        print(f"Run {run.run_id} in experiment {record.experiment}: {printable(record.name)} ({record.run_id}) anew")
+        where = f"in experiment {printable(record.experiment)}"
+        print(f"Run {run.run_id} {where}: {printable(record.name)} ({record.run_id}) anew")
         # The store has these data sets already, with their source: name and digest tell it which.
         labels_path = Path(e.data.labels or e.data.source.name)
         run_report.log_inputs(run, source.predictions, e.data.name, labels_path)

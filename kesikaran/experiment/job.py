@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kesikaran.config import compose, rules
 from kesikaran.config.schema import Experiment
 from kesikaran.core import files, terminal
+from kesikaran.core.errors import printable
 
 if TYPE_CHECKING:
     from kesikaran.experiment.judge import Verdict
@@ -52,7 +53,7 @@ def run_job(
         rules.check(e)
         rules.check_effects(e)
         run.text(config_yaml, "config.yaml")
-        print(f"Run {run.run_id} in experiment {e.data.name}")
+        print(f"Run {run.run_id} in experiment {printable(e.data.name)}")
         with terminal.quiet_start():
             from kesikaran.experiment import frozen, judge
             from kesikaran.features.extract import FeatureCache

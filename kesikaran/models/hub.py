@@ -47,7 +47,7 @@ def folder(handle: str) -> Path:
         return efficientnet_lite0.saved_model(root / "backbones")
     if is_url(handle):
         return download(handle)
-    folder = Path(handle).expanduser().absolute()
+    folder = Path(os.path.expanduser(handle)).absolute()
     if not (folder / "saved_model.pb").is_file():
         raise InputError(
             f"backbone.handle={handle}: no SavedModel folder is there (it would hold saved_model.pb); "

@@ -69,7 +69,10 @@ def test_the_list_has_a_line_a_command_and_loads_nothing(words: tuple[str, ...])
     assert [re.sub("  .*", "", line) for line in lines] == [f"kesikaran {name}" for name in listed]
     assert max(map(len, done.out.splitlines())) <= 120
     loaded = {name for name in modules if name.startswith("kesikaran")}
-    assert loaded == {"kesikaran", *(f"kesikaran.{name}" for name in ("core", "core.errors", "core.streams", "cli", "cli.__main__"))}
+    assert loaded == {
+        "kesikaran",
+        *(f"kesikaran.{name}" for name in ("core", "core.errors", "core.streams", "cli", "cli.__main__")),
+    }
     assert not {"hydra", "omegaconf", "tqdm", *HEAVY} & set(modules)
 
 
@@ -185,6 +188,31 @@ def test_the_layouts_of_ingest_are_all_offered(script: Callable[..., Done]) -> N
 # ---- what every command has in common
 
 
+@pytest.mark.parametrize("words", [*command.COMMANDS, "data", "\x1b[31m"])
+def test_what_a_command_says_of_its_words_steers_no_terminal(
+    words: str, main: Callable[[], None], run: Callable[..., Done]
+) -> None:
+    done = run(main, "kesikaran", *words.split(), "--no\x1b[31m\x9b2J", "\u202e")
+    assert done.code in (1, 2)
+    assert done.err
+    assert not {"\x1b", "\x9b", "\u202e"} & set(done.out + done.err)
+
+
+@pytest.mark.parametrize("module", {module for module, _ in command.COMMANDS.values()} - {"kesikaran.cli.train"})
+def test_a_door_of_its_own_says_so_too(module: str, run: Callable[..., Done]) -> None:
+    done = run(importlib.import_module(module).main, module, "--no\x1b[31m")
+    assert done.code == 2
+    assert "\x1b" not in done.out + done.err
+
+
+def test_a_line_end_of_a_foreign_name_makes_no_second_line(run: Callable[..., Done]) -> None:
+    def body() -> None:
+        with door.opened():
+            raise InputError("there is no run a\nerror: all is\r well")
+
+    assert run(body) == Done(1, "", r"error: there is no run a\nerror: all is\r well" + "\n")
+
+
 def test_an_input_error_is_one_line(run: Callable[..., Done]) -> None:
     def body() -> None:
         with door.opened("Stopped."):
@@ -201,7 +229,7 @@ def test_another_exit_code_is_the_commands_own(run: Callable[..., Done]) -> None
     assert run(body) == Done(3, "", "")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("stopped", ["", "Stopped. All is kept."])
 def test_a_stop_is_said_and_keeps_its_code(number: int, code: int, stopped: str, run: Callable[..., Done]) -> None:
     def body() -> None:

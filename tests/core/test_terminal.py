@@ -1,5 +1,6 @@
 """A signal to stop: heeded at once, or at the end of what must not be broken off."""
 
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from kesikaran.core import terminal
 
 @pytest.fixture(autouse=True)
 def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in terminal.STOPS}
     monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
     terminal.stop_on_signals()
     yield
@@ -19,7 +20,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_at_once_and_only_the_first(number: signal.Signals, code: int) -> None:
     assert not terminal.stop_asked()
     with pytest.raises(SystemExit) as stop:
@@ -29,6 +30,17 @@ def test_a_signal_stops_at_once_and_only_the_first(number: signal.Signals, code:
     signal.raise_signal(number)  # what closes the run is not interrupted
     with terminal.sheltered():
         signal.raise_signal(number)
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """As `nohup` starts a process. The other two are heeded, though a script starts what it puts into the background
+    without Ctrl-C."""
+    for number in terminal.STOPS:
+        signal.signal(number, signal.SIG_IGN)
+    terminal.stop_on_signals()
+    assert [signal.getsignal(number) for number in terminal.STOPS] == [terminal._stop, terminal._stop, signal.SIG_IGN]
+    signal.raise_signal(signal.SIGHUP)
+    assert not terminal.stop_asked()
 
 
 def test_a_second_start_forgets_no_stop() -> None:
@@ -80,6 +92,18 @@ def test_an_error_in_a_shelter_does_not_hide_the_stop() -> None:
         fail()
     with pytest.raises(SystemExit):
         terminal.stop_if_asked()
+
+
+@pytest.mark.parametrize(("error", "told"), [(SystemExit, ""), (ImportError, "a line of TensorFlow")])
+def test_what_is_kept_back_is_told_of_a_failure_only(
+    error: type[BaseException], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(error), terminal.quiet_start():
+        os.write(2, b"a line of TensorFlow")
+        if error is SystemExit:
+            signal.raise_signal(signal.SIGTERM)
+        raise error
+    assert capfd.readouterr() == ("", told)
 
 
 def test_a_step_of_a_bar_asks() -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ import pytest
 from conftest import ROOT, Done, Made
 
 from kesikaran.core.errors import InputError
+
+
+# The second worker of two may not have begun when the signal comes.
+WORKERS = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+needs_joblib = pytest.mark.skipif(
+    find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="hydra-joblib-launcher is not installed"
+)
 
 
 def family(runs: list[Any]) -> tuple[Any, list[Any]]:
@@ -191,9 +199,10 @@ def test_a_sweep_over_data_sets_finds_its_jobs(
     [
         (signal.SIGINT, 130, ["-m", "seed=0,1,2"], 2),
         (signal.SIGTERM, 143, ["-m", "hydra/launcher=vectorized", "seed=0,1,2"], 4),
-        (signal.SIGTERM, 143, [], 1),
+        (signal.SIGHUP, 129, [], 1),
+        pytest.param(signal.SIGTERM, 143, ["-m", *WORKERS, "seed=0,1,2"], 3, marks=needs_joblib),
     ],
-    ids=["Ctrl-C of a sweep", "SIGTERM of a vectorized sweep", "SIGTERM of a run"],
+    ids=["Ctrl-C of a sweep", "SIGTERM of a vectorized sweep", "SIGHUP of a run", "SIGTERM of a sweep with workers"],
 )
 def test_a_signal_leaves_no_run_running(
     sent: signal.Signals, code: int, words: list[str], expected: int, made: Made, tmp_path: Path
@@ -217,7 +226,7 @@ def test_a_signal_leaves_no_run_running(
     assert err.splitlines()[-1].startswith("Stopped. Features computed so far are kept")
     runs = list(mlflow.MlflowClient(where["MLFLOW_TRACKING_URI"]).search_runs(["1"]))
     assert {run.info.status for run in runs} == {"KILLED"}
-    assert len(runs) == expected
+    assert len(runs) in (expected, expected - (WORKERS[0] in words))
     if words:
         parent, children = family(runs)
         assert list(table_of(parent)["status"]) == ["KILLED"] * len(children)

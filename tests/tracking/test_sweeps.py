@@ -45,3 +45,15 @@ def test_the_parent_ends_as_its_jobs_did(
     found = queries.find(sweep)
     assert (found.status, found.is_sweep, found.metrics) == (status, True, {"best": 1.0})
     assert found.tags["git_commit"] == context.code_version()["git_commit"]
+
+
+def test_a_job_whose_worker_was_killed_does_not_stay_running(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = sweeps.open_sweep("sweeps", "a sweep")
+    with monkeypatch.context() as patch:
+        patch.setenv(context.SWEEP_ENV, sweep)
+        job(fails=False)
+        opened = runs.run("sweeps", "job", {})  # kept, or the end of the name would end the block
+        left = opened.__enter__().run_id
+    with sweeps.closing_sweep(sweep, "FINISHED") as (_, jobs):
+        assert sorted(jobs["status"]) == ["FINISHED", "KILLED"]
+    assert [client.get_run(run_id).info.status for run_id in (left, sweep)] == ["KILLED", "FAILED"]
