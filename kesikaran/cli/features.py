@@ -1,16 +1,14 @@
 """`kesikaran features`: what the feature cache holds, whether it is whole, what may go."""
 
 import argparse
-import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from kesikaran.cli import door
-from kesikaran.core import paths, process, terminal
+from kesikaran.core import errors, files, folder_lock, paths, process, terminal
 from kesikaran.core.errors import InputError
 
 
@@ -30,7 +28,7 @@ def main() -> None:
     )
     arguments = door.words(parser)
     with door.opened():
-        folders = sorted(path.parent for path in (paths.cache_dir() / "features").glob("*/backbone.json"))
+        folders = sorted(path for path in (paths.cache_dir() / "features").glob("*") if path.is_dir())
         try:
             if arguments.command == "ls":
                 _ls(folders)
@@ -43,13 +41,14 @@ def main() -> None:
 
 
 def _ls(folders: list[Path]) -> None:
+    from kesikaran.features.extract import NOTE, read_note
     from kesikaran.features.shards import Shards
 
     for folder in folders:
-        what = json.loads((folder / "backbone.json").read_text())
-        days = (time.time() - (folder / "backbone.json").stat().st_mtime) / 86400
+        days = (time.time() - _used(folder / NOTE)) / 86400
         print(f"{folder.name}  {len(Shards(folder))} images, {_mebibytes([folder])}, used {days:.1f} days ago")
-        print("  " + ", ".join(f"{name} {value}" for name, value in what.items()))
+        what = read_note(folder) or {f"{NOTE} is missing or damaged:": "the next run that uses this key writes it anew"}
+        print("  " + ", ".join(errors.printable(f"{name} {value}") for name, value in what.items()))
     print(f"{len(folders)} keys, {_mebibytes(folders)} in {paths.cache_dir() / 'features'}")
     templates = _templates()
     print(f"{len(templates)} templates of models, {_mebibytes(templates)} in {paths.cache_dir() / 'models'}")
@@ -66,20 +65,26 @@ def _verify(folders: list[Path]) -> None:
 
 def _gc(folders: list[Path], unused_days: float | None) -> None:
     from kesikaran.features import shards
+    from kesikaran.features.extract import NOTE
 
-    used = [folder / "backbone.json" for folder in folders] + [folder / "digest" for folder in _templates()]
-    before = _bytes(mark.parent for mark in used)
+    used = {folder: folder / NOTE for folder in folders} | {folder: folder / "digest" for folder in _templates()}
+    before = _bytes(used)
     oldest = -math.inf if unused_days is None else time.time() - unused_days * 86400
-    for mark in used:
-        if mark.stat().st_mtime < oldest:
-            shutil.rmtree(mark.parent)
-            print(f"{mark.parent.name}: removed")
+    for folder, mark in used.items():
+        if _used(mark) < oldest:
+            removed = folder_lock.remove_unused(folder)
+            print(f"{folder.name}: {'removed' if removed else 'in use by a run, kept'}")
     for folder in filter(Path.exists, folders):
         for path in shards.leftovers(folder):
-            path.unlink()
+            files.remove(path)
         shards.Shards(folder).merge()
-    after = _bytes(mark.parent for mark in used)
+    after = _bytes(used)
     print(f"{(before - after) / 2**20:.1f} MiB freed, {after / 2**20:.1f} MiB kept")
+
+
+def _used(mark: Path) -> float:
+    """When the folder of the mark was last used, in seconds since 1970."""
+    return (mark if mark.exists() else mark.parent).stat().st_mtime
 
 
 def _templates() -> list[Path]:

@@ -92,7 +92,8 @@ def flatten(experiment: Experiment) -> dict[str, str]:
 def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
     """32 hex digits, equal for two runs with the same computation on the same data.
 
-    Left out are the settings for where the data and the backbone lie, for how a run is named, logged and gated, for the
+    Left out are the settings for where the data and the backbone lie, for whether the backbone is trusted, for how a
+    run is named, logged and gated, for the
     metric in which it is compared, and for the batch size of the backbone, which changes no number.
 
     Args:
@@ -106,6 +107,7 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
         "data.name",
         "split.file",
         "backbone.handle",
+        "backbone.trusted",
         "backbone.batch_size",
         "evaluation.verdict",
     )

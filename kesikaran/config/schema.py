@@ -135,6 +135,7 @@ class SplitConfig:
 @dataclass
 class BackboneConfig:
     handle: str = MISSING  # hub URL, SavedModel folder, or embedded:efficientnet_lite0
+    trusted: bool = False  # the module may do more than compute: read and write files, run code
     image_size: int = 224  # px, height and width fed to the module
     value_range: list[float] = field(default_factory=lambda: [0.0, 1.0])  # what the module expects
     resize_method: ResizeMethod = ResizeMethod.bilinear

@@ -44,7 +44,7 @@ def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Gen
     split.need_columns(e.split, images.table)  # before the features, which take time
     if not images.finds_near_duplicates:
         split.need_default_similarity(e.split)
-    net = backbone.load(e.backbone.handle, e.backbone.image_size)
+    net = backbone.load(e.backbone.handle, e.backbone.image_size, e.backbone.trusted)
     found = cache.extract(list(images.table["object_id"]), images.folder, net, e.backbone, e.data.max_megapixels)
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
     run_report.log_engine_deviation(run, e.backbone, found.deviation)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kesikaran.config.schema import BackboneConfig, Engine
-from kesikaran.core import files, parallel, paths, terminal
+from kesikaran.core import errors, files, folder_lock, parallel, paths, terminal, waiting
 from kesikaran.core.errors import InputError
 from kesikaran.data import libjpeg_lines, near_duplicates, object_store
 from kesikaran.data.image_file import Reason
@@ -30,6 +30,7 @@ from kesikaran.features.shards import Shards
 if TYPE_CHECKING:
     from kesikaran.models.backbone import Backbone
 
+NOTE = "backbone.json"
 _MERGE_EVERY = 128  # batches; until then each batch is a shard of its own
 
 
@@ -90,8 +91,19 @@ class FeatureCache:
             InputError: the cache is not writable.
         """
         key = cache_key(backbone, config)
-        store = files.writable(paths.cache_dir() / "features" / key, "feature cache", "set KESIKARAN_CACHE to another")
-        _use(store, {"handle": backbone.handle, **describe(backbone, config)})
+        with folder_lock.in_use(lambda: _store(key)) as store:
+            _use(store, {"handle": errors.without_password(backbone.handle), **describe(backbone, config)})
+            return self._extract(object_ids, folder, backbone, config, max_megapixels, store)
+
+    def _extract(
+        self,
+        object_ids: list[str],
+        folder: Path,
+        backbone: "Backbone",
+        config: BackboneConfig,
+        max_megapixels: float,
+        store: Path,
+    ) -> Features:
         there = object_store.find(object_store.objects(folder), object_ids)
         missing = {name: str(Reason.missing) for name in object_ids if name not in there}
         asked = str(store), tuple(object_ids), str(folder), max_megapixels, tuple(missing)
@@ -109,9 +121,14 @@ class FeatureCache:
         matrix = empty_matrix(len(good), backbone.width, store)
         known.gather([_key(name) for name in good], matrix)
         deviation = _deviation(matrix, first_files, backbone, config, max_megapixels, store)
-        found = Features(matrix, good, refused, key, computed, deviation, remarks)
+        found = Features(matrix, good, refused, store.name, computed, deviation, remarks)
         self._last = asked, found
         return found
+
+
+def _store(key: str) -> Path:
+    """The folder of a key."""
+    return files.writable(paths.cache_dir() / "features" / key, "feature cache", "set KESIKARAN_CACHE to another")
 
 
 def _deviation(
@@ -129,7 +146,7 @@ def _deviation(
     """
     if config.engine is Engine.tensorflow:
         return None
-    note = json.loads((store / "backbone.json").read_text())
+    note = read_note(store) or {}
     if "largest_deviation" not in note:
         import tensorflow as tf
 
@@ -144,18 +161,27 @@ def _deviation(
     return float(note["largest_deviation"])
 
 
+def read_note(store: Path) -> dict[str, Any] | None:
+    """What `backbone.json` says of the folder of a key; None where it is missing or damaged."""
+    try:
+        note = json.loads((store / NOTE).read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return note if isinstance(note, dict) else None
+
+
 def _use(store: Path, what: dict[str, object]) -> None:
     """Note in `backbone.json` what the folder holds. The file's time tells when the folder was last used."""
-    note = store / "backbone.json"
-    if note.exists():
-        os.utime(note)
+    if read_note(store):
+        os.utime(store / NOTE)
     else:
+        files.remove(store / NOTE)
         _write_note(store, what)
 
 
 def _write_note(store: Path, what: dict[str, object]) -> None:
     try:
-        files.write_whole(store / "backbone.json", json.dumps(what), durable=False)
+        files.write_whole(store / NOTE, json.dumps(what), durable=False)
     except OSError as error:
         raise InputError(
             f"the feature cache {store} cannot be written ({error.strerror or error}): free some space or set "
@@ -206,11 +232,11 @@ def _pass(
             else:
                 batch[_key(name)] = image
             if len(batch) == batch_size:
-                computed += _forward(batch, compute, batch_size, known)
+                computed += _forward(batch, compute, batch_size, backbone.width, known)
                 batches += 1
                 if batches % _MERGE_EVERY == 0:
                     known.merge()
-        computed += _forward(batch, compute, batch_size, known)
+        computed += _forward(batch, compute, batch_size, backbone.width, known)
     if computed:
         known.merge()
     known.look()
@@ -236,11 +262,16 @@ def _drawn(todo: dict[str, Path], batch_size: int, known: Shards) -> Iterator[li
                 yield missing
 
 
-def _forward(batch: dict[bytes, Any], compute: Callable[[Any], np.ndarray], batch_size: int, known: Shards) -> int:
+def _forward(
+    batch: dict[bytes, Any], compute: Callable[[Any], np.ndarray], batch_size: int, width: int, known: Shards
+) -> int:
     """Compute the features of `batch` and append them to the shards. Empties the batch; returns how many were computed.
 
     The backbone always gets `batch_size` images, filled up with black ones. A convolution may be computed differently
     for another batch size, and the last bits of a feature would then depend on where the pass was stopped.
+
+    Raises:
+        InputError: the backbone gives something else than `width` finite numbers for each image.
     """
     import tensorflow as tf
 
@@ -252,5 +283,17 @@ def _forward(batch: dict[bytes, Any], compute: Callable[[Any], np.ndarray], batc
     pixels = list(missing.values())
     with tf.device("CPU"):  # stacked here, so that a GPU gets them in one copy
         filled = tf.stack(pixels + [tf.zeros_like(pixels[0])] * (batch_size - len(pixels)))
-    known.append(dict(zip(missing, compute(filled), strict=False)))
+    features = waiting.interruptibly(lambda: compute(filled))
+    if features.shape[:1] != (batch_size,) or features.shape[1:] != (width,):
+        raise InputError(
+            f"the backbone gives features of {list(features.shape)} for {batch_size} images, where it gave {width} for "
+            "one image: it is no feature vector"
+        )
+    for sha1, row in zip(missing, features, strict=False):
+        if not np.isfinite(row).all():
+            raise InputError(
+                f"the backbone gives features that are not finite for image {sha1.hex()}: remove the image from the "
+                "label file, or take another backbone or backbone.value_range"
+            )
+    known.append(dict(zip(missing, features, strict=False)))
     return len(missing)

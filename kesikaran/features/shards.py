@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,7 @@ from kesikaran.core import files
 from kesikaran.core.errors import InputError
 
 _FULL_IMAGES = 4096  # at first each batch is a shard; small shards are merged to at most this many images
+_FULL_BYTES = 2**26  # and to at most so much, which is merged in memory
 
 
 class Shards:
@@ -57,6 +59,9 @@ class Shards:
             path = self.folder / name
             try:
                 status = path.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    self._set_aside(path)
+                    continue
                 mapped = pa.memory_map(str(path)) if status.st_size else None
             except FileNotFoundError:
                 gone = True
@@ -68,7 +73,11 @@ class Shards:
                     self._set_aside(path)
                     continue
                 index[name], found_whole = stamp, True
-            self._take(content)
+            try:
+                self._take(content)
+            except pa.ArrowInvalid:  # its bytes changed, and neither its size nor its time
+                self._set_aside(path)
+                continue
             self._names.add(name)
         if found_whole:
             _write_index(self.folder, {name: stamp for name, stamp in index.items() if name in names})
@@ -115,12 +124,12 @@ class Shards:
                 table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             except (OSError, pa.ArrowInvalid):
                 continue  # gone or damaged: the next `look` treats it
-            if table.num_rows < _FULL_IMAGES // 2 and _checksum(path.read_bytes()) == path.stem:
+            if table.num_rows < _full_images(table) // 2 and _checksum(path.read_bytes()) == path.stem:
                 small.append((path, table))
         while len(small) > 1:
             group = [small.pop()]
             images = group[0][1].num_rows
-            while small and images + small[-1][1].num_rows <= _FULL_IMAGES:
+            while small and images + small[-1][1].num_rows <= _full_images(small[-1][1]):
                 group.append(small.pop())
                 images += group[-1][1].num_rows
             rows: dict[bytes, np.ndarray] = {}
@@ -192,6 +201,12 @@ def _encode(ids: list[bytes], matrix: np.ndarray) -> bytes:
     return content
 
 
+def _full_images(table: pa.Table) -> int:
+    """The number of images to which shards of this width are merged."""
+    width = table.schema.field("features").type.list_size
+    return min(_FULL_IMAGES, _FULL_BYTES // (4 * width))
+
+
 def _decode(batch: pa.RecordBatch) -> tuple[list[bytes], np.ndarray]:
     width = batch.schema.field("features").type.list_size
     matrix = batch.column("features").flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
@@ -205,7 +220,7 @@ def _checksum(content: bytes | pa.Buffer) -> str:
 def _read_index(folder: Path) -> dict[str, list[int]]:
     try:
         index = json.loads((folder / "index.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return index if isinstance(index, dict) else {}
 

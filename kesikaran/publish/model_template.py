@@ -21,12 +21,14 @@ import numpy as np
 import tensorflow as tf
 
 from kesikaran.config.schema import BackboneConfig, HeadConfig
-from kesikaran.core import files, paths, terminal
+from kesikaran.core import files, folder_lock, paths, terminal
+from kesikaran.core.errors import InputError
 from kesikaran.data import preprocess
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
-from kesikaran.models import backbone, classifier, head, hub
+from kesikaran.models import classifier, head, hub
 from kesikaran.models.backbone import Backbone
+from kesikaran.models.module_files import digest
 from kesikaran.tracking import models
 from kesikaran.tracking.runs import Run
 
@@ -56,10 +58,11 @@ class FrozenClassifier:
         Raises:
             InputError: the cache is not writable, or the cache or the store of runs is full.
         """
-        pattern = template(self.net, self.config, self.hidden_units)
         folded = decisions.fold(decision, self.weights)
         # MLflow writes the model to the temporary folder first.
-        with files.disk_space(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY):
+        room = files.disk_space(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY)
+        with folder_lock.in_use(lambda: template(self.net, self.config, self.hidden_units).parent) as folder, room:
+            pattern = folder / "model"
             run.model(pattern, lambda folder: write(pattern / models.SAVED_MODEL, folded, decision.threshold, folder))
 
 
@@ -87,12 +90,12 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
         fresh.mkdir()
         with files.disk_space(f"the cache folder {folder.parent}", f"set KESIKARAN_CACHE to another folder, {_REMEDY}"):
             models.save_model(classifier.Classifier(net, config, untrained), fresh / "model")
-        (fresh / "digest").write_text(backbone.digest(fresh / "model"))
+        (fresh / "digest").write_text(digest(fresh / "model"))
 
     with filelock.FileLock(f"{folder}.lock"):
-        if folder.exists() and not _whole(folder):
+        if os.path.lexists(folder) and not _whole(folder):
             print("The export template in the cache is damaged: building it again.")
-            shutil.rmtree(folder)
+            files.remove(folder)
         with terminal.sheltered():  # TensorFlow can lose a signal's exception while it traces
             files.build_once(folder, "digest", build)
         os.utime(folder / "digest")  # the time of its last use, for `python -m kesikaran.features gc`
@@ -100,8 +103,11 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
 
 
 def _whole(folder: Path) -> bool:
-    digest = folder / "digest"
-    return digest.is_file() and digest.read_text() == backbone.digest(folder / "model")
+    written = folder / "digest"
+    try:
+        return written.is_file() and written.read_bytes() == digest(folder / "model").encode()
+    except InputError:  # what lies there is no model
+        return False
 
 
 def write(saved_model: Path, weights: list[np.ndarray], threshold: float, target: Path) -> None:

@@ -29,6 +29,7 @@ DO_NOT_COUNT = [
     "data.images",
     "split.file",
     "backbone.handle",
+    "backbone.trusted",
     "backbone.batch_size",
     "evaluation.verdict",
     "gate.metric",

@@ -3,7 +3,6 @@
 import gc
 import hashlib
 import io
-import os
 import shutil
 import socket
 import tarfile
@@ -140,7 +139,7 @@ def test_a_half_written_module_is_fetched_again(hub_server: Hub, toy: Path, caps
 
 def test_a_broken_download_is_one_line_and_poisons_nothing(hub_server: Hub, toy: Path) -> None:
     hub_server.module = compressed(toy)[:-200]
-    with pytest.raises(InputError, match=r"could not be fetched"):
+    with pytest.raises(InputError, match=r"gives no module that can be used: the archive is damaged"):
         backbone.load(hub_server.url, 32)
     hub_server.module = compressed(toy)
     assert backbone.load(hub_server.url, 32).width == 16
@@ -192,36 +191,3 @@ def test_a_network_without_encryption_is_refused() -> None:
     """A SavedModel is a program: who can change it on its way can read files here."""
     with pytest.raises(InputError, match="give it as https://"):
         backbone.load("http://example.com/module/1", 32)
-
-
-def test_settings_of_the_download_hold_only_while_it_lasts(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import tensorflow_hub
-
-    seen: list[tuple[str | None, ...]] = []
-
-    def resolve(url: str) -> str:
-        seen.append(tuple(os.environ.get(name) for name in ("TFHUB_CACHE_DIR", "TFHUB_DOWNLOAD_PROGRESS")))
-        if url.endswith("broken"):
-            raise OSError("no such host")
-        return str(toy)
-
-    monkeypatch.setattr(tensorflow_hub, "resolve", resolve)
-    for name in ("TFHUB_CACHE_DIR", "TFHUB_DOWNLOAD_PROGRESS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KESIKARAN_CACHE", str(tmp_path / "cache"))
-    before = dict(os.environ)
-    assert hub.download("https://127.0.0.1:1/module") == toy
-    with pytest.raises(InputError, match="no such host"):
-        hub.download("https://127.0.0.1:1/broken")
-    assert dict(os.environ) == before
-    assert seen == [(str(tmp_path / "cache" / "tfhub"), "1")] * 2
-
-    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "own"))
-    monkeypatch.setenv("TFHUB_DOWNLOAD_PROGRESS", "")
-    before = dict(os.environ)
-    hub.download("https://127.0.0.1:1/module")
-    assert dict(os.environ) == before
-    assert seen[2:] == [(str(tmp_path / "own"), "")]
-    assert (tmp_path / "own").is_dir()
