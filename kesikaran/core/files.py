@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
+
 from kesikaran.core.errors import InputError
 
 # Each library has its own exception for a full disk or a spent quota. All of them quote the system's words or SQLite's.
@@ -87,6 +89,19 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_damaged(target: Path, whole: Callable[[Path], bool], what: str) -> None:
+    """Remove what is in the place of `target` unless it is `whole`, so that `build_once` makes it anew.
+
+    Args:
+        what: the subject of the line that says so.
+    """
+    if os.path.lexists(target) and not whole(target):
+        with filelock.FileLock(f"{target}.lock"):  # another process may have built it meanwhile
+            if os.path.lexists(target) and not whole(target):
+                print(f"{what} in the cache is damaged: building it again.")
+                remove(target)
 
 
 def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:

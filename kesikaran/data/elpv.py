@@ -7,6 +7,7 @@ Solar Energy 185). The images are copied into the cache on the user's machine an
 
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 
 from kesikaran.core import files, terminal
@@ -15,6 +16,7 @@ from kesikaran.core.errors import InputError
 VERSION = "1.0.0.post1"
 _LAYOUT = "v2"  # to be raised when the files written here change: an old folder is then left alone
 IMAGES = 2624
+IMAGES_BYTES = 90_254_053  # of all of them
 DEFECTIVE = 821  # probability > 0.5
 # Of label.csv as written here. It names every image by its SHA-1, so this one hash covers all images too.
 LABELS_SHA256 = "bd00346a328412e653e86202fb1180410a3146a3ef411dceab238ca3585f9c84"
@@ -40,8 +42,20 @@ def prepare(folder_root: Path) -> tuple[Path, Path]:
             is in its place.
     """
     target = folder_root / "elpv" / f"{VERSION}-{_LAYOUT}"
+    files.remove_damaged(target, _whole, "The folder of the demo's photographs")
     files.build_once(target, "label.csv", lambda fresh: _write(_data_folder(), fresh))
     return target / "label.csv", target / "images"
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the label CSV is the published one and the images have the size that they have together. An image whose
+    bytes have changed is refused when it is read, since it is named by its SHA-1."""
+    try:
+        labels = (folder / "label.csv").read_bytes()
+        sizes = [entry.stat().st_size for entry in os.scandir(folder / "images")]
+    except OSError:
+        return False
+    return hashlib.sha256(labels).hexdigest() == LABELS_SHA256 and (len(sizes), sum(sizes)) == (IMAGES, IMAGES_BYTES)
 
 
 def _data_folder() -> Path:

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import numpy as np
 
 from kesikaran.core import files
@@ -157,29 +156,23 @@ def saved_model(folder_root: Path, damaged: str | None = None) -> Path:
     """
     target = folder_root / "efficientnet_lite0" / f"{CHECKPOINT_SHA256[:12]}-{_LAYOUT}"
     written = target.with_name(f"{target.name}.digest")
-    if not _whole(target, written, damaged):
-        files.writable(target.parent, "cache folder", "set KESIKARAN_CACHE to a folder that you may write to")
-        with filelock.FileLock(f"{target}.lock"):
-            if not _whole(target, written, damaged):
-                if os.path.lexists(target):
-                    print("The embedded EfficientNet-Lite0 in the cache is damaged: building it again.")
-                files.remove(target)
-                files.remove(written)
-                files.build_once(target, GRAPH, _save_in_a_fresh_process)
-    if not written.is_file():
+
+    def whole(folder: Path) -> bool:
+        try:
+            found = digest(folder)
+        except InputError:  # what lies there is no module
+            return False
+        # Earlier versions wrote no digest.
+        as_written = not os.path.lexists(written) or (written.is_file() and written.read_bytes() == found.encode())
+        return (folder / GRAPH).is_file() and as_written and found != damaged
+
+    files.remove_damaged(target, whole, "The embedded EfficientNet-Lite0")
+    if not target.exists():
+        files.remove(written)
+        files.build_once(target, GRAPH, _save_in_a_fresh_process)
+    if not written.exists():
         files.write_whole(written, digest(target), durable=False)
     return target
-
-
-def _whole(target: Path, written: Path, damaged: str | None) -> bool:
-    """Whether the folder is there with the bytes that it was built with. Earlier versions wrote no digest."""
-    if not (target / GRAPH).is_file():
-        return False
-    try:
-        found = digest(target)
-    except InputError:
-        return False
-    return found != damaged and (not written.exists() or (written.is_file() and written.read_bytes() == found.encode()))
 
 
 def _save_in_a_fresh_process(folder: Path) -> None:

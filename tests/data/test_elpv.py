@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -138,3 +139,33 @@ def test_other_data_is_refused(damage, reason: str, tmp_path: Path, wheel_copy: 
         elpv.prepare(tmp_path / "cache")
     assert "--force-reinstall" in str(caught.value)
     assert _leftovers(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize("damage", ["labels cut", "no images", "an image less", "an image emptied", "a file"])
+def test_a_damaged_folder_is_built_again(
+    damage: str, prepared: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(prepared[0], tmp_path, dirs_exist_ok=True, copy_function=os.link)
+    labels, images = elpv.prepare(tmp_path)
+    assert capsys.readouterr().out == ""
+    first = next(images.iterdir())
+    size_bytes = first.stat().st_size
+    match damage:
+        case "labels cut":
+            content = labels.read_bytes()
+            labels.unlink()
+            labels.write_bytes(content[:-100])
+        case "no images":
+            shutil.rmtree(images)
+        case "a file":
+            shutil.rmtree(labels.parent)
+            labels.parent.touch()
+        case _:
+            first.unlink()
+            if damage == "an image emptied":
+                first.touch()
+    assert elpv.prepare(tmp_path) == (labels, images)
+    assert "The folder of the demo's photographs in the cache is damaged: building it again." in capsys.readouterr().out
+    assert first.stat().st_size == size_bytes
+    elpv.prepare(tmp_path)
+    assert capsys.readouterr().out == ""

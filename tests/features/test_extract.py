@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Done, Made, encoded
+from conftest import Done, Made, encoded, refused
 
 from kesikaran.config.schema import Engine, JpegDecode, Precision, ResizeMethod
+from kesikaran.core import folder_lock
 from kesikaran.core.errors import InputError
 
 
@@ -393,6 +394,105 @@ def test_gc_drops_what_no_longer_serves(
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("damage", ["emptied", "cut", "a list", "deep", "no text", "a folder", "gone"])
+def test_a_damaged_note_is_said_of_its_key_and_written_anew(
+    damage: str, made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
+) -> None:
+    names = sorted(os.listdir(made.images))[:20]
+    key = extract(made, net, config, names).key
+    extract(made, net, dataclasses.replace(config, antialias=False), names)
+    note = cache / "features" / key / "backbone.json"
+    whole = note.read_text()
+    note.unlink()
+    if damage == "a folder":
+        note.mkdir()
+    elif damage != "gone":
+        content = {"emptied": "", "cut": whole[:30], "a list": "[1]", "deep": "[" * 100_000, "no text": "\udcff"}[
+            damage
+        ]
+        note.write_text(content, errors="surrogateescape")
+    listed = command("ls")
+    assert listed.code == 0
+    assert f"{key}  20 images" in listed.out
+    assert listed.out.count("backbone.json is missing or damaged") == 1
+    assert listed.out.count(f"backbone {net.digest}") == 1, "the other key is listed"
+    assert command("gc", "--unused-days", "1").code == 0
+    assert command("verify").code == 0
+    assert extract(made, net, config, names).computed == 0
+    assert note.read_text() == whole
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "of another kind"])
+def test_what_is_no_shard_is_set_aside(what: str, tmp_path: Path, command: Callable[..., Done], cache: Path) -> None:
+    from kesikaran.features import shards
+
+    folder = cache / "features" / "key"
+    folder.mkdir(parents=True)
+    if what == "folder":
+        (folder / "x.arrow").mkdir()
+    elif what == "pipe":
+        os.mkfifo(folder / "x.arrow")
+    else:
+        known = shards.Shards(folder)
+        known.append({bytes(20): np.zeros(3, np.float32)})
+        (shard,) = folder.glob("*.arrow")
+        shards.Shards(folder)
+        status = shard.stat()
+        shard.write_bytes(bytes(status.st_size))
+        os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))  # as the index has noted it
+    assert shards.Shards(folder).damaged == 1
+    assert command("gc").code == 0
+    assert not list(folder.glob("*.damaged"))
+
+
+def test_gc_leaves_a_pass_under_way_alone(
+    made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
+) -> None:
+    arguments = [str(made.images), str(made.backbone), "3"]
+    stopping = PASS.replace("SIGKILL", "SIGSTOP")
+    with subprocess.Popen([sys.executable, "-c", stopping, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        os.waitpid(process.pid, os.WUNTRACED)
+        (folder,) = (cache / "features").iterdir()
+        assert command("gc", "--unused-days", "0").out.startswith(f"{folder.name}: in use by a run, kept\n")
+        process.send_signal(signal.SIGCONT)
+        count = len(os.listdir(made.images))
+        assert process.communicate()[0] == f"computed {count} of {count}\n"
+        assert process.returncode == 0
+    assert extract(made, net, config).computed == 0
+    assert f"{folder.name}: removed" in command("gc", "--unused-days", "0").out
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (lambda rows: rows[:1], "features of [1, 16] for 16 images, where it gave 16"),
+        (lambda rows: rows[:, :8], "features of [16, 8] for 16 images"),
+        (lambda rows: np.where(np.arange(16)[:, None] == 3, np.nan, rows), "not finite for image "),
+    ],
+)
+def test_a_backbone_that_gives_something_else_on_other_images(
+    given: Any, says: str, made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.features import engines
+
+    forward = engines.forward
+    calls = []
+
+    def second_differs(*arguments: Any) -> Any:
+        compute = forward(*arguments)
+
+        def other(images: Any) -> Any:
+            calls.append(len(images))
+            return given(compute(images)) if len(calls) == 2 else compute(images)
+
+        return other
+
+    monkeypatch.setattr(engines, "forward", second_differs)
+    refused(says, extract, made, net, config)
+    monkeypatch.setattr(engines, "forward", forward)
+    assert extract(made, net, config).computed == len(os.listdir(made.images)) - 16, "the first batch stays"
+
+
 def test_templates_of_models_are_counted_and_go_when_unused(
     made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
 ) -> None:
@@ -409,6 +509,9 @@ def test_templates_of_models_are_counted_and_go_when_unused(
     assert command("gc") == Done(0, f"0.0 MiB freed, {size_bytes / 2**20:.1f} MiB kept\n", "")
     assert f"{marks[0].parent.name}: removed" in command("gc", "--unused-days", "1").out
     assert [mark.parent.exists() for mark in marks] == [False, True]
+    os.utime(marks[1], (0, 0))
+    with folder_lock.in_use(lambda: folders[1].parent):  # as a run does while it copies the template
+        assert f"{folders[1].parent.name}: in use by a run, kept" in command("gc", "--unused-days", "1").out
     assert model_template.template(net, config, []) == folders[0], "and is built again"
 
 

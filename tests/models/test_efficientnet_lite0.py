@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kesikaran.core.errors import InputError
-from kesikaran.models import efficientnet_lite0
+from kesikaran.models import efficientnet_lite0, module_files
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -148,6 +148,7 @@ def test_where_it_stands_and_what_else_is_there(lite0_folder: Path) -> None:
     assert sorted(path.name for path in lite0_folder.parent.iterdir()) == [
         ".building-killed",
         lite0_folder.name,
+        f"{lite0_folder.name}.digest",
     ]
     files = {path.relative_to(lite0_folder).as_posix() for path in lite0_folder.rglob("*") if path.is_file()}
     assert files == {
@@ -194,3 +195,43 @@ def test_a_failure_of_the_building_process_is_shown(tmp_path: Path, monkeypatch:
     with pytest.raises(RuntimeError, match="no such kernel"):
         efficientnet_lite0.saved_model(tmp_path)
     assert list((tmp_path / "efficientnet_lite0").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut", "bits changed", "emptied", "a file less", "a file", "a pipe in it", "no digest"]
+)
+def test_a_damaged_folder_is_built_again(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {"saved_model.pb": b"graph", "weights": b"numbers"}
+
+    def build(folder: Path) -> None:
+        folder.mkdir()
+        for name, value in content.items():
+            (folder / name).write_bytes(value)
+
+    monkeypatch.setattr(efficientnet_lite0, "_save_in_a_fresh_process", build)
+    folder = efficientnet_lite0.saved_model(tmp_path)
+    assert efficientnet_lite0.saved_model(tmp_path) == folder
+    assert capsys.readouterr().out == ""
+    match damage:
+        case "cut" | "bits changed" | "emptied":
+            (folder / "weights").write_bytes({"cut": b"num", "bits changed": b"mumbers", "emptied": b""}[damage])
+        case "a file less":
+            (folder / "weights").unlink()
+        case "a file":
+            shutil.rmtree(folder)
+            folder.write_bytes(b"")
+        case "a pipe in it":
+            os.mkfifo(folder / "pipe")
+        case "no digest":  # of an earlier version, and it does not load
+            folder.with_name(f"{folder.name}.digest").unlink()
+            (folder / "weights").write_bytes(b"")
+            assert efficientnet_lite0.saved_model(tmp_path) == folder
+            assert capsys.readouterr().out == "", "nothing is known against it"
+    damaged = module_files.digest(folder) if damage == "no digest" else None
+    assert efficientnet_lite0.saved_model(tmp_path, damaged) == folder
+    assert capsys.readouterr().out == "The embedded EfficientNet-Lite0 in the cache is damaged: building it again.\n"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
+    efficientnet_lite0.saved_model(tmp_path)
+    assert capsys.readouterr().out == ""

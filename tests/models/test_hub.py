@@ -17,7 +17,7 @@ import pytest
 from conftest import Done, Made, toy_backbone
 
 from kesikaran.core.errors import InputError
-from kesikaran.models import backbone, hub
+from kesikaran.models import backbone
 
 # tensorflow_hub leaves the socket of a failed request to the garbage collector.
 of_sockets = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

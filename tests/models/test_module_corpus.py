@@ -23,7 +23,7 @@ import pytest
 from conftest import one_line, toy_backbone
 
 from kesikaran.core.errors import InputError
-from kesikaran.models import backbone, download, feature_vector, hub, module_files, module_graph
+from kesikaran.models import backbone, download, feature_vector, module_files, module_graph
 
 # A request that is given up leaves its socket to the garbage collector.
 of_sockets = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -90,7 +90,7 @@ def calls() -> dict[str, tuple[str, Callable[[Any, Any], Any]]]:
 
     def of_a_table(means: Any, _: Any) -> Any:
         table = raw.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.float32)
-        return means + raw.LookupTableFindV2(table_handle=table, keys=[1], default_value=0.0)
+        return means + raw.LookupTableFindV2(table_handle=table, keys=tf.constant([1], tf.int64), default_value=0.0)
 
     def of_a_data_set(means: Any, _: Any) -> Any:
         lines = tf.data.TextLineDataset("/etc/passwd").take(1)
@@ -135,7 +135,7 @@ def calls() -> dict[str, tuple[str, Callable[[Any, Any], Any]]]:
         "depends on the batch": ("another one is beside it", lambda means, _: means - tf.reduce_mean(means, 0)),
         "random": ("at each call", lambda means, _: means + tf.random.normal((4,), stddev=10.0)),
         "a dict": ("it gives dict of 1", lambda means, _: {"features": means}),
-        "a feature map": ("it gives float32 [2, None, None, 3]", lambda _, images: images + 0.0),
+        "a feature map": ("it gives float32 [2, 32, 32, 3]", lambda _, images: images + 0.0),
         "whole numbers": ("it gives int32 [2, 4]", lambda means, _: tf.cast(means, tf.int32)),
         "no columns": ("it gives float32 [2, 0]", lambda means, _: means[:, :0]),
         "nothing": ("it gives nothing", lambda means, _: None),
@@ -155,13 +155,14 @@ def test_folders(tmp_path: Path, cache: Path) -> None:
     assert peak_bytes() - min(began_bytes, 10**9) < MOST_BYTES
 
 
-def refused(name: str, says: str, handle: str) -> None:
+def refused(name: str, says: str, handle: str) -> str:
     began = time.monotonic()
     with pytest.raises(InputError) as caught:
         backbone.load(handle, 32)
     assert says in str(caught.value), name
     assert one_line(str(caught.value)), name
     assert time.monotonic() - began < MOST_SECONDS, name
+    return str(caught.value)
 
 
 def peak_bytes() -> int:
@@ -435,11 +436,11 @@ def hostile_archives(toy: Path) -> dict[str, tuple[str, bytes]]:
         "device": ("'x' in the archive", archive(member("x", type=tarfile.CHRTYPE))),
         "pipe": ("'x' in the archive", archive(member("x", type=tarfile.FIFOTYPE))),
         "long name": ("the archive is damaged", archive(member("x" * 300))),
-        "escape codes": (r"'\\x1b[31m' in the archive", archive(member("\x1b[31m", type=tarfile.FIFOTYPE))),
+        "escape codes": ("'\\x1b[31m' in the archive", archive(member("\x1b[31m", type=tarfile.FIFOTYPE))),
         "file over a folder": ("the archive is damaged", archive(member("x/y", size=1), member("x"))),
         "many files": ("more than 10000 files", archive(*[member(str(n)) for n in range(10_001)])),
         "a bomb of one file": ("unpacks to more than 4 GB", zipped(large.tobuf(), zeros=2**22)),
-        "a bomb of a header": ("is too long", zipped(pax.tobuf(), zeros=2**28)),
+        "a bomb of a header": ("is too long", zipped(pax.tobuf(), zeros=2**22)),
         "a bomb after the end": ("is too long", zipped(bytes(10240), zeros=2**26)),
     }
 
@@ -485,10 +486,7 @@ def test_addresses(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ):  # fmt: skip
         if name == "speaks no HTTP":
             server.answers["/12"] = lambda handler: handler.wfile.write(b"220 ready\r\n") and None
-        refused(name, says, url)
-        with pytest.raises(InputError) as caught:
-            hub.folder(url)
-        assert "s3cr" not in str(caught.value)
+        assert "s3cr" not in refused(name, says, url)
     with pytest.raises(InputError, match="no SavedModel folder is there"):
         backbone.load("file:///etc", 32)
     assert backbone.load(server.redirects("/13", "/whole"), 32).width == 16
