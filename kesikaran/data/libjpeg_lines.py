@@ -64,12 +64,12 @@ def _redirect(file: IO[bytes]) -> int | None:
     try:
         real = os.dup(2)
     except OSError:  # the command was started without a stderr
-        real = None
-    else:
-        with suppress(OSError, ValueError, AttributeError):  # a stderr of another kind is left alone
-            sys.stderr.flush()
-            if sys.stderr.fileno() == 2:
-                sys.stderr = os.fdopen(real, "w", 1, sys.stderr.encoding, sys.stderr.errors, closefd=False)
+        os.dup2(file.fileno(), 2)
+        return None
+    with suppress(OSError, ValueError, AttributeError):  # a stderr of another kind is left alone
+        sys.stderr.flush()
+        if sys.stderr.fileno() == 2:
+            sys.stderr = os.fdopen(real, "w", 1, sys.stderr.encoding, sys.stderr.errors, closefd=False)
     os.dup2(file.fileno(), 2)
     return real
 

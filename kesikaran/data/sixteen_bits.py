@@ -4,7 +4,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from kesikaran.data import png_structure
 from kesikaran.data.png_structure import GREY, GREY_ALPHA, RGB, RGB_ALPHA, PngHeader
@@ -44,12 +44,14 @@ def _histogram(png: PngHeader) -> np.ndarray:
     """
     if png.colour in (GREY, GREY_ALPHA):
         twice = replace(png, bit_depth=8, colour=GREY_ALPHA if png.colour == GREY else RGB_ALPHA)
-        pixels = np.asarray(_opened(twice))
+        pixels = np.asarray(_opened(png_structure.bare(twice, transparency=False)))
         upper, lower = pixels[..., :1], pixels[..., 1:2]
     else:
-        upper, image = np.asarray(_opened(png))[..., :3], _opened(png)
+        content = png_structure.bare(png, transparency=False)
+        upper, image = np.asarray(_opened(content))[..., :3], _opened(content)
         image.tile = [image.tile[0]._replace(args="RGB;16L" if png.colour == RGB else "RGBA;16L")]
         lower = np.asarray(image)[..., :3]
+        del content, image
     counts = np.zeros(2**16, np.int64)
     rows = max(1, _SAMPLES // upper[0].size)
     for top in range(0, len(upper), rows):
@@ -58,5 +60,5 @@ def _histogram(png: PngHeader) -> np.ndarray:
     return counts
 
 
-def _opened(png: PngHeader) -> Image.Image:
-    return Image.open(io.BytesIO(png_structure.bare(png, transparency=False)), formats=("PNG",))
+def _opened(content: bytes) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(content), formats=("PNG",))

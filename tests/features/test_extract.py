@@ -238,14 +238,14 @@ def test_what_another_process_has_written_meanwhile_is_not_computed(
         forwards.append(len(rows))
 
     monkeypatch.setattr(Shards, "append", helped)
-    read = image_file.read_object
+    opened = image_file.opened
     reads = []
 
-    def counted(path: Path) -> bytes:
+    def counted(path: Path, max_megapixels: float) -> Any:
         reads.append(path)
-        return read(path)
+        return opened(path, max_megapixels)
 
-    monkeypatch.setattr(image_file, "read_object", counted)
+    monkeypatch.setattr(image_file, "opened", counted)
     found = extract(made, net, config, names)
     assert (forwards, found.computed) == ([16], 16)
     assert len(reads) <= 16 + 4 * 16 + 16 + 1  # those of the first batch and those under way
