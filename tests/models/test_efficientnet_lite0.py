@@ -1,5 +1,7 @@
 """EfficientNet-Lite0: its checkpoint is read without trust, and its weights really land."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path

@@ -109,26 +109,41 @@ def calls() -> dict[str, tuple[str, Callable[[Any, Any], Any]]]:
         ),
         "reads a checkpoint": (
             "RestoreV2",
-            after(lambda: tf.stack(raw.RestoreV2(
-                prefix=name, tensor_names=["a"], shape_and_slices=[""], dtypes=[tf.float32]))),
-        ),  # fmt: skip
+            after(
+                lambda: tf.stack(
+                    raw.RestoreV2(prefix=name, tensor_names=["a"], shape_and_slices=[""], dtypes=[tf.float32])
+                )
+            ),
+        ),
         "prints into a file": ("PrintV2", after(lambda: raw.PrintV2(input="x", output_stream=f"file://{name}"))),
         "maps a file": (
             "ImmutableConst",
             after(lambda: raw.ImmutableConst(dtype=tf.float32, shape=(1,), memory_region_name="/etc/hostname")),
         ),
-        "writes summaries": ("CreateSummaryFileWriter", after(lambda: raw.CreateSummaryFileWriter(
-            writer=raw.SummaryWriter(), logdir=name, max_queue=1, flush_millis=1, filename_suffix=""))),
+        "writes summaries": (
+            "CreateSummaryFileWriter",
+            after(
+                lambda: raw.CreateSummaryFileWriter(
+                    writer=raw.SummaryWriter(), logdir=name, max_queue=1, flush_millis=1, filename_suffix=""
+                )
+            ),
+        ),
         "reads a data set": ("TextLineDataset", of_a_data_set),
         "has a table": ("MutableHashTableV2", of_a_table),
         "ends the process": ("Abort", after(lambda: raw.Abort(error_msg="no"))),
-        "dumps for debugging": ("DebugIdentityV2", after(lambda: raw.DebugIdentityV2(
-            input=tensor, tfdbg_context_id="x", debug_urls=[f"file://{name}"]))),
-        "asks a queue": ("FIFOQueueV2", after(lambda: raw.QueueSizeV2(
-            handle=raw.FIFOQueueV2(component_types=[tf.float32])))),
+        "dumps for debugging": (
+            "DebugIdentityV2",
+            after(lambda: raw.DebugIdentityV2(input=tensor, tfdbg_context_id="x", debug_urls=[f"file://{name}"])),
+        ),
+        "asks a queue": (
+            "FIFOQueueV2",
+            after(lambda: raw.QueueSizeV2(handle=raw.FIFOQueueV2(component_types=[tf.float32]))),
+        ),
         "10^8 features": ("100000000 features an image", lambda means, _: tf.zeros((tf.shape(means)[0], 10**8))),
-        "10^8 features, open": ("100000000 features an image", lambda means, _: tf.tile(means[:, :1], tf.stack(
-            [1, tf.cast(tf.size(tf.zeros(1)), tf.int32) * 10**8]))),
+        "10^8 features, open": (
+            "100000000 features an image",
+            lambda means, _: tf.tile(means[:, :1], tf.stack([1, tf.cast(tf.size(tf.zeros(1)), tf.int32) * 10**8])),
+        ),
         "no number": ("not finite", lambda means, _: means * float("nan")),
         "infinite": ("not finite", lambda means, _: means / 0.0),
         "one row for all": ("of 2 images it gives float32 [1, 4]", lambda means, _: tf.reduce_sum(means, 0, True)),
@@ -140,7 +155,7 @@ def calls() -> dict[str, tuple[str, Callable[[Any, Any], Any]]]:
         "no columns": ("it gives float32 [2, 0]", lambda means, _: means[:, :0]),
         "nothing": ("it gives nothing", lambda means, _: None),
         "a number": ("it gives float32 []", lambda means, _: tf.reduce_sum(means)),
-    }  # fmt: skip
+    }
 
 
 def test_folders(tmp_path: Path, cache: Path) -> None:
@@ -468,22 +483,34 @@ def test_addresses(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     server.gives("/whole", archive(folder=toy_backbone(tmp_path / "toy")))
     ok = b"HTTP/1.0 200 OK\r\n"
     for name, says, url in (
-        ("plain http behind a redirect", "it redirects to http://192.0.2.1", server.redirects("/1", "http://192.0.2.1/m?key=s3cr")),
+        (
+            "plain http behind a redirect",
+            "it redirects to http://192.0.2.1",
+            server.redirects("/1", "http://192.0.2.1/m?key=s3cr"),
+        ),
         ("a file", "could not be fetched", server.redirects("/2", "file:///etc/passwd")),
         ("ftp", "could not be fetched", server.redirects("/3", "ftp://127.0.0.1/module")),
-        ("a password behind a redirect", "it redirects to https://127.0.0.1", server.redirects("/4", "https://u:s3cr@127.0.0.1/m")),
+        (
+            "a password behind a redirect",
+            "it redirects to https://127.0.0.1",
+            server.redirects("/4", "https://u:s3cr@127.0.0.1/m"),
+        ),
         ("round and round", "could not be fetched", server.redirects("/5", f"{server.url}/5")),
         ("no address", "could not be fetched", server.redirects("/6", "http://[::1/module")),
         ("no answer", "no answer, or too little of it, in 1 s", server.drips("/7", b"")),
         ("headers without an end", "no answer, or too little of it", server.drips("/8", ok + b"A: ")),
         ("slow", "no answer, or too little of it", server.drips("/9", ok + b"\r\n")),
-        ("announces too much", "more than 2 GB", server.drips("/10", ok + b"Content-Length: 9000000000\r\n\r\n")),
-        ("ends early", "the connection ended after 3 of 9 bytes", server.gives("/11", b"abc", **{"Content-Length": "9"})),
+        ("too much", "more than 2 GB", server.drips("/10", ok + b"Content-Length: 9000000000\r\n\r\n")),
+        (
+            "ends early",
+            "the connection ended after 3 of 9 bytes",
+            server.gives("/11", b"abc", **{"Content-Length": "9"}),
+        ),
         ("speaks no HTTP", "could not be fetched", server.gives("/12", b"")),
         ("a password in the handle", "holds a user name or a password", "https://u:s3cr@127.0.0.1/module"),
         ("no port", "is no address", "https://127.0.0.1:s3/module"),
         ("plain http in capitals", "give it as https://", "HTTP://192.0.2.1/module"),
-    ):  # fmt: skip
+    ):
         if name == "speaks no HTTP":
             server.answers["/12"] = lambda handler: handler.wfile.write(b"220 ready\r\n") and None
         assert "s3cr" not in refused(name, says, url)
