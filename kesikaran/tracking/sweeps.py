@@ -26,9 +26,9 @@ def open_sweep(experiment: str, name: str) -> str:
 def closing_sweep(sweep_id: str, status: str) -> Iterator[tuple[Run, pd.DataFrame]]:
     """The parent run and its jobs (see `queries.sweep_jobs`), for what is written once all jobs have ended.
 
-    A job that is still RUNNING ends as KILLED: its process is gone. (A launcher with workers kills them when the command
-    is stopped, and the system kills a worker that takes too much memory.) The parent run ends as `status`; as FAILED
-    where something is raised, or where `status` is FINISHED and a job ended otherwise.
+    A job that is still RUNNING ends as KILLED, because its process is gone: a launcher kills its workers when the
+    command is stopped, and the system kills a worker that takes too much memory. The parent run ends as `status`; as
+    FAILED where something is raised, or where `status` is FINISHED and a job ended otherwise.
     """
     with terminal.sheltered():
         client = mlflow.MlflowClient()

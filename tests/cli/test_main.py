@@ -277,3 +277,26 @@ def test_a_job_starts_its_process_for_a_worker_runs_no_main(monkeypatch: pytest.
     monkeypatch.setattr(process, "start", start)
     with pytest.raises(KeyError, match="started"):
         next(train.begin(OmegaConf.create(), Shared()))
+
+
+def test_a_worker_that_was_told_to_stop_takes_no_further_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "_stop_signal", signal.SIGTERM)
+    monkeypatch.setattr(process, "start", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        next(train.begin(OmegaConf.create(), Shared()))
+    assert stop.value.code == 143
+
+
+def test_a_line_end_in_a_foreign_setting_makes_no_second_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from types import SimpleNamespace
+
+    from kesikaran.cli import compare
+
+    run = SimpleNamespace(run_id="r", name="n\nB: run x", metrics={})
+    counts = dict.fromkeys(("n", "ones", "both_right", "only_a_right", "only_b_right", "both_wrong"), 0)
+    found = SimpleNamespace(a=run, b=run, params={"seed": ("0\n1 of 1 images", "1")}, differences={}, confidence=0.95,
+                            conclusion="Alike.", remarks=[], **counts)  # fmt: skip
+    compare._print_pair(found)  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        r"A: run r ('n\nB: run x')", r"B: run r ('n\nB: run x')", r"   'seed: 0\n1 of 1 images in A, 1 in B'", ""
+    ]  # fmt: skip

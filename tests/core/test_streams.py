@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from kesikaran.core import streams, terminal
 
 STEERING = {
