@@ -295,7 +295,7 @@ def test_a_line_end_in_a_foreign_setting_makes_no_second_line(capsys: pytest.Cap
     run = SimpleNamespace(run_id="r", name="n\nB: run x", metrics={})
     counts = dict.fromkeys(("n", "ones", "both_right", "only_a_right", "only_b_right", "both_wrong"), 0)
     found = SimpleNamespace(a=run, b=run, params={"seed": ("0\n1 of 1 images", "1")}, differences={}, confidence=0.95,
-                            conclusion="Alike.", remarks=[], **counts)  # fmt: skip
+                            split="test", conclusion="Alike.", remarks=[], **counts)  # fmt: skip
     compare._print_pair(found)  # type: ignore[arg-type]
     assert capsys.readouterr().out.splitlines()[:4] == [
         r"A: run r ('n\nB: run x')", r"B: run r ('n\nB: run x')", r"   'seed: 0\n1 of 1 images in A, 1 in B'", ""
