@@ -300,3 +300,10 @@ def test_a_line_end_in_a_foreign_setting_makes_no_second_line(capsys: pytest.Cap
     assert capsys.readouterr().out.splitlines()[:4] == [
         r"A: run r ('n\nB: run x')", r"B: run r ('n\nB: run x')", r"   'seed: 0\n1 of 1 images in A, 1 in B'", ""
     ]  # fmt: skip
+
+
+def test_the_list_needs_no_reader() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "kesikaran"], stdout=full, stderr=subprocess.PIPE, text=True)
+    lost = "What is printed is lost from here on: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (0, lost)
