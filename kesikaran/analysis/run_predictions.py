@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from kesikaran.config import rules
 from kesikaran.config.schema import EvaluationConfig, Rule
+from kesikaran.core import errors
 from kesikaran.core.errors import InputError, printable
 from kesikaran.metrics.binary import Confusion
 from kesikaran.metrics.intervals import Interval
@@ -131,13 +133,25 @@ def need_same_images(a: RunPredictions, b: RunPredictions, split: str) -> None:
 
 
 def evaluation(run: RunPredictions) -> EvaluationConfig:
-    """Confidence, calibration bins and verdict of a run; the defaults where the run has no such settings."""
+    """Confidence, calibration bins and verdict of a run; the defaults where the run has no such settings.
+
+    Raises:
+        InputError: the run's params have values that no setting may have.
+    """
     default = EvaluationConfig()
-    return EvaluationConfig(
-        confidence=float(run.params.get("evaluation.confidence", default.confidence)),
-        calibration_bins=int(run.params.get("evaluation.calibration_bins", default.calibration_bins)),
-        verdict=run.params.get("evaluation.verdict", default.verdict),
-    )
+    given = {name: run.params.get(f"evaluation.{name}") for name in ("confidence", "calibration_bins", "verdict")}
+    try:
+        config = EvaluationConfig(
+            confidence=default.confidence if given["confidence"] is None else float(given["confidence"]),
+            calibration_bins=default.calibration_bins
+            if given["calibration_bins"] is None
+            else int(given["calibration_bins"]),
+            verdict=given["verdict"] or default.verdict,
+        )
+        rules.check_evaluation(config)
+    except ValueError as error:  # an InputError too
+        raise InputError(f"the params of {run.title} cannot be used: {errors.first_line(error)}") from None
+    return config
 
 
 def evaluation_remarks(several: Sequence[RunPredictions]) -> list[str]:

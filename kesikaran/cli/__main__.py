@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": ("kesikaran.cli.evaluate", "decide and score a finished run anew, without training"),
     "compare": ("kesikaran.cli.compare", "two finished runs, or all jobs of a sweep, image by image"),
     "features": ("kesikaran.cli.features", "what the feature cache holds, whether it is whole, what may go"),
+    "store relocate": ("kesikaran.cli.store", "set right where a store's files are, after it was moved or copied"),
     "data ingest": ("kesikaran.cli.data.ingest", "copy your images into a data set, each named by its content"),
     "data verify": ("kesikaran.cli.data.verify", "check that a data set is whole"),
     "data split": ("kesikaran.cli.data.split", "show the split of a label file and write it"),
@@ -28,16 +29,16 @@ def main() -> None:
     """The command line. Exit codes: 0 the list of commands was asked for, 2 no such command, else the command's own."""
     streams.install()
     words = sys.argv[1:]
-    length = 2 if words[:1] == ["data"] else 1
+    length = 2 if words[:1] in (["data"], ["store"]) else 1
     name, rest = " ".join(words[:length]), words[length:]
     if name in COMMANDS:
         # Hydra reads its words, and writes its TAB completion for the name of the program: that script completes.
         sys.argv = ["kesikaran-train" if name == "train" else f"kesikaran {name}", *rest]
         importlib.import_module(COMMANDS[name][0]).main()
         return
-    group = "data " if length == 2 else ""
+    group = f"{words[0]} " if length == 2 else ""
     asked = name.removeprefix(group) if group else name
-    if name == "data" or asked in ("", "-h", "--help"):
+    if name == group.strip() or asked in ("", "-h", "--help"):
         print(usage(group))
         return
     near = difflib.get_close_matches(name, COMMANDS, n=1)

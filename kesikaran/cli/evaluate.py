@@ -81,7 +81,7 @@ def _composed(overrides: list[str]) -> DictConfig:
 def _read(word: str, overrides: list[str], asked: DictConfig) -> tuple[Source, schema.Experiment, str]:
     """(the finished run of an id or name, its changed configuration, that as YAML); see `evaluation.check`."""
     source = evaluation.read(word)
-    cfg = reconfigure.changed(source.config_yaml, overrides, asked, source.record.run_id)
+    cfg = reconfigure.changed(source.config_yaml, overrides, asked, source.record.run_id, source.record.params)
     experiment = compose.parse(cfg)
     evaluation.check(source, experiment)
     return source, experiment, compose.to_yaml(cfg)

@@ -68,7 +68,7 @@ def check(e: Experiment) -> None:
     _check_imbalance(e.imbalance, e.fit)
     _check_fit(e.fit)
     _check_decision(e.decision, e.imbalance.strategy)
-    _check_evaluation(e.evaluation)
+    check_evaluation(e.evaluation)
     _check_gate(e.gate)
     _need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
 
@@ -163,10 +163,11 @@ def _check_fit(fit: FitConfig) -> None:
     _need(0 <= fit.label_smoothing < 1, "fit.label_smoothing", fit.label_smoothing, "0 to below 1")
 
 
-def _check_evaluation(evaluation: EvaluationConfig) -> None:
+def check_evaluation(evaluation: EvaluationConfig) -> None:
+    """Raises InputError as `check`, for this group alone: what a run was judged by may come from a stranger."""
     bins, shares = evaluation.calibration_bins, evaluation.prevalences
     _need(0 < evaluation.confidence < 1, "evaluation.confidence", evaluation.confidence, _A_SHARE)
-    _need(bins >= 1, "evaluation.calibration_bins", bins, "at least 1")
+    _need(1 <= bins <= 1000, "evaluation.calibration_bins", bins, "1 to 1000")
     _need(all(0 < p < 1 for p in shares), "evaluation.prevalences", shares, f"a list of shares {_A_SHARE}, or []")
     _need(evaluation.verdict in METRICS, "evaluation.verdict", evaluation.verdict, f"one of {', '.join(METRICS)}")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import filelock
 
+from kesikaran.core import scratch
 from kesikaran.core.errors import InputError
 
 # Each library has its own exception for a full disk or a spent quota. All of them quote the system's words or SQLite's.
@@ -107,8 +108,8 @@ def remove_damaged(target: Path, whole: Callable[[Path], bool], what: str) -> No
 def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:
     """The folder `target`, made by `build(fresh folder)` unless its file `proof` is there already.
 
-    The folder appears by one rename, so it is whole once it exists; a killed process leaves nothing under its name.
-    Several processes may build it at once: the first to finish wins.
+    The folder appears by one rename, so it is whole once it exists; a killed process leaves nothing under its name, and
+    what it leaves beside it goes with the next build. Several processes may build it at once: the first to finish wins.
 
     Args:
         proof: name of a file of the folder.
@@ -121,8 +122,8 @@ def build_once(target: Path, proof: str, build: Callable[[Path], None]) -> Path:
         return target
     writable(target.parent, "cache folder", "set KESIKARAN_CACHE to a folder that you may write to")
     # Built one level below the temporary folder: only its owner may read that one, and the cache may be shared.
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as building:
-        fresh = Path(building) / target.name
+    with scratch.held_folder(target.parent, ".building-") as building:
+        fresh = building / target.name
         with disk_space(f"the cache folder {target.parent}", "or set KESIKARAN_CACHE to another folder"):
             build(fresh)
         try:

@@ -1,5 +1,6 @@
 """The label file and the image folder of a run, found from its settings."""
 
+import math
 import os
 from pathlib import Path
 
@@ -39,5 +40,16 @@ def images_folder(given: Path | None, params: dict[str, str]) -> Path:
 
 
 def max_megapixels(params: dict[str, str]) -> float:
-    """The `data.max_megapixels` of a run with these params (of `compose.flatten`); the default where there is none."""
-    return float(params.get("data.max_megapixels", DataConfig().max_megapixels))
+    """The `data.max_megapixels` of a run with these params (of `compose.flatten`); the default where there is none.
+
+    Raises:
+        InputError: the param is no number above 0.
+    """
+    text = params.get("data.max_megapixels", str(DataConfig().max_megapixels))
+    try:
+        most = float(text)
+    except ValueError:
+        most = math.nan
+    if not 0 < most < math.inf:
+        raise InputError(f"the run's param data.max_megapixels={printable(text[:80])} is not allowed: above 0")
+    return most

@@ -52,8 +52,14 @@ def check(source: Source, e: Experiment) -> None:
     """Raises InputError where the settings do not go together, or the decision needs a label that the run's validation
     split lacks."""
     from kesikaran.metrics import decisions
+    from kesikaran.tracking import artifacts
 
     rules.check(e)
+    sides = set(source.predictions["split"])
+    if lacking := [side for side in ("train", "validation", "test") if side not in sides]:
+        raise InputError(
+            f"{artifacts.PREDICTIONS} of run {source.record.run_id} is damaged: it has no {lacking[0]} images"
+        )
     in_validation = source.predictions["split"] == "validation"
     decisions.need_labels(e.decision, source.predictions.loc[in_validation, "label"].to_numpy())
 

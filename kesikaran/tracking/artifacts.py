@@ -1,60 +1,56 @@
 """Reading the artifacts of a run: its predictions, its texts, its label doubts."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 
 from kesikaran.core import errors
 from kesikaran.core.errors import InputError, printable
-from kesikaran.tracking import queries, run_store
+from kesikaran.tracking import prediction_table, queries, run_store, store_file
 
 PREDICTIONS = "predictions.parquet"
 OOF_PREDICTIONS = "oof_predictions.parquet"  # of a cross-validation's parent run
+DOUBTS = "label_doubts.csv"
+_TEXT_BYTES = 100_000  # forty times what a configuration has
+_DOUBTS_BYTES = 2**28
 
 
 def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
     """A run's table of predictions; with `OOF_PREDICTIONS`, that of all folds of a cross-validation.
 
     Returns:
-        Columns object_id, label (0 or 1), logit (finite), probability, and the file's further columns.
+        As `prediction_table.read`.
 
     Raises:
-        InputError: no such run, it has no such file, or the file is damaged.
+        InputError: no such run, it has no such file, or the file is no such table.
     """
     with run_store.reading(f"{file} of run {run_id}") as client:
-        if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
+        if file not in _files(client, run_id):
             record = queries.get(client, run_id)
             way_out = f"it is a sweep's parent, its jobs have: sweep:{run_id}" if record.is_sweep else "train again"
             if file == OOF_PREDICTIONS:
                 way_out = "the parent run of a cross-validation has: python -m kesikaran.train experiment=cv makes one"
             raise InputError(f"run {run_id} ({printable(record.name)}) has no {file}; {way_out}")
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                rows = pd.read_parquet(client.download_artifacts(run_id, file, folder))
-                sound = rows["label"].isin([0, 1]).all() and np.isfinite(rows["logit"]).all()
-                if not sound or rows[["object_id", "probability"]].isna().any(axis=None) or rows.empty:
-                    raise ValueError("a column holds what it cannot")
-            except (ValueError, TypeError, KeyError, OSError) as error:  # pyarrow's are ValueErrors and OSErrors
-                raise InputError(f"{file} of run {run_id} is damaged: {errors.first_line(error)}") from None
-    return rows
+        with _fetched(client, run_id, file, prediction_table.FILE_BYTES) as path:
+            return prediction_table.read(path, pooled=file == OOF_PREDICTIONS)
 
 
 def text(run_id: str, file: str) -> str:
-    """The content of a text file among a run's artifacts.
+    """The content of a text file among a run's artifacts, of at most `_TEXT_BYTES`.
 
     Raises:
-        InputError: no such run, it has no such file, or the file is not UTF-8.
+        InputError: no such run, it has no such file, or the file is too large or not UTF-8.
     """
     with run_store.reading(f"{file} of run {run_id}") as client:
-        if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
+        if file not in _files(client, run_id):
             raise InputError(f"run {run_id} has no {file}; train again")
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{file} of run {run_id} is damaged: {errors.first_line(error)}") from None
+        with _fetched(client, run_id, file, _TEXT_BYTES) as path:
+            return path.read_text(encoding="utf-8")
 
 
 def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
@@ -71,20 +67,56 @@ def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
         InputError: there is no store yet, no such run, no such table, or the table is damaged.
     """
     remedy = "python -m kesikaran.train experiment=cv makes one"
-    columns = {"object_id": str, "label": int, "probability": float, "loss": float}
     with run_store.reading(f"run {run_id}" if run_id else "the latest cross-validation") as client:
         pooled = "attributes.status = 'FINISHED' and metrics.`oof/n` > 0"
         order = "attributes.end_time DESC"
         for run in [queries.get(client, run_id)] if run_id else queries.search(client, pooled, order):
             found = run.run_id
-            if any(file.path == "label_doubts.csv" for file in client.list_artifacts(found)):
-                with tempfile.TemporaryDirectory() as folder:
-                    path = client.download_artifacts(found, "label_doubts.csv", folder)
-                    try:
-                        return found, pd.read_csv(path, usecols=list(columns), dtype=columns, keep_default_na=False)
-                    except ValueError as error:  # a parser's and a decoder's error are ValueErrors
-                        raise InputError(
-                            f"label_doubts.csv of run {found} is damaged: {errors.first_line(error)}"
-                        ) from None
+            if DOUBTS in _files(client, found):
+                with _fetched(client, found, DOUBTS, _DOUBTS_BYTES) as path:
+                    return found, _doubts(path)
     which = f"run {run_id} has no" if run_id else f"no finished run in {run_store.shown_address()} has a"
     raise InputError(f"{which} label_doubts.csv; the parent run of a cross-validation has: {remedy}")
+
+
+def _doubts(path: Path) -> pd.DataFrame:
+    columns = {"object_id": str, "label": int, "probability": float, "loss": float}
+    rows = pd.read_csv(path, usecols=list(columns), dtype=columns, keep_default_na=False)
+    if not rows["label"].isin([0, 1]).all():
+        raise ValueError("its column label holds other values than 0 and 1")
+    if not rows["probability"].between(0, 1).all():
+        raise ValueError("its column probability holds what is not between 0 and 1")
+    if not (np.isfinite(rows["loss"]) & (rows["loss"] >= 0)).all():
+        raise ValueError("its column loss holds what is no finite number of 0 or more")
+    if not rows["object_id"].str.fullmatch(prediction_table.IMAGE).all():
+        raise ValueError("its column object_id holds what is no name of an image, which is a SHA-1")
+    return rows
+
+
+def _files(client: mlflow.MlflowClient, run_id: str) -> set[str]:
+    """The names of the files of a run, without its folders.
+
+    Raises:
+        InputError: the files lie where another store is.
+    """
+    run_store.need_files_here(client.get_run(run_id))
+    return {file.path for file in client.list_artifacts(run_id) if not file.is_dir}
+
+
+@contextmanager
+def _fetched(client: mlflow.MlflowClient, run_id: str, file: str, most_bytes: int) -> Iterator[Path]:
+    """A run's file, for a block that reads it and raises a ValueError where the file is not what it should be."""
+    place = store_file.path_of(client.get_run(run_id).info.artifact_uri)
+    sizes = {found.path: found.file_size or 0 for found in client.list_artifacts(run_id)}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            if sizes.get(file, 0) > most_bytes:
+                raise ValueError(f"it has {sizes[file]:,} bytes, at most {most_bytes:,} are read")
+            path = place / file if place else Path(client.download_artifacts(run_id, file, folder))
+            if not path.is_file() or path.stat().st_size > most_bytes:  # a link to a device never ends
+                raise ValueError(f"it is no file of at most {most_bytes:,} bytes")
+            yield path
+        except InputError:
+            raise
+        except (ValueError, OSError) as error:  # a parser's and a decoder's errors are ValueErrors
+            raise InputError(f"{file} of run {run_id} is damaged: {errors.first_line(error)}") from None

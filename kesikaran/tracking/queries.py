@@ -99,16 +99,46 @@ def settings(run: Record) -> dict[str, str]:
 def sweep_jobs(sweep_id: str) -> pd.DataFrame:
     """The jobs of a sweep in the order of their starts: columns `run_id`, `name`, `status`, `split_fingerprint`,
     `data_digest` and `gate` (None where a job has none), `selection_shift` (NaN where a job has none), `overrides.*`
-    (the settings that the sweep varies), `params.*` and `metrics.*`."""
+    (the settings that the sweep varies), `params.*` and `metrics.*`.
+
+    Raises:
+        InputError: as `jobs`; or a tag of a job is not what a job writes.
+    """
     rows = []
     for job in jobs(sweep_id):
         row: dict[str, Any] = {"run_id": job.run_id, "status": job.status}
         row |= {name: job.tags.get(name) for name in ("split_fingerprint", "data_digest", "gate")}
-        row |= {"name": job.name, SHIFT_TAG: float(job.tags.get(SHIFT_TAG, "nan"))}
-        row |= {f"overrides.{k}": value for k, value in json.loads(job.tags.get(OVERRIDES_TAG, "{}")).items()}
+        row |= {"name": job.name, SHIFT_TAG: _shift(job)}
+        row |= {f"overrides.{key}": value for key, value in _overrides(job).items()}
         row |= {f"params.{name}": value for name, value in job.params.items()}
         rows.append(row | {f"metrics.{name}": value for name, value in job.metrics.items()})
     return pd.DataFrame(rows, columns=None if rows else ["run_id", "status"])
+
+
+def _shift(job: Record) -> float:
+    text = job.tags.get(SHIFT_TAG, "nan")
+    try:
+        return float(text)
+    except ValueError:
+        raise _wrong_tag(job, SHIFT_TAG, text, "a number") from None
+
+
+def _overrides(job: Record) -> dict[str, str]:
+    text = job.tags.get(OVERRIDES_TAG, "{}")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise _wrong_tag(job, OVERRIDES_TAG, text, "a JSON object of texts")
+    return found
+
+
+def _wrong_tag(job: Record, tag: str, text: str, allowed: str) -> InputError:
+    return InputError(
+        f"the tag {tag} of run {job.run_id} ({printable(job.name)}) is {printable(text[:80])}, not {allowed}: delete "
+        f"the run (mlflow runs delete --run-id {job.run_id}) and compare the others"
+    )
 
 
 def finished_count(split_fingerprint: str) -> int:

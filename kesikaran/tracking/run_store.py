@@ -11,11 +11,17 @@ from pathlib import Path
 
 import filelock
 import mlflow
+from mlflow import entities
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from kesikaran.core import errors, files, paths, terminal
 from kesikaran.core.errors import InputError
+from kesikaran.tracking import store_address, store_file
+
+_FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError)
+# What MLflow raises where a row of the store holds what MLflow never writes, such as a status that it does not know.
+_OF_WRONG_ROWS = (ValueError, TypeError, LookupError, AttributeError)
 
 
 @terminal.sheltered()
@@ -31,28 +37,32 @@ def open_experiment(name: str) -> str:
     if database is None:
         return _experiment_id(uri, name, None)
     home = database.parent
-    artifacts = files.writable(home / "mlruns", "store of runs", "run from another folder or set MLFLOW_TRACKING_URI")
-    files.writable(home, "store of runs", "run from another folder or set MLFLOW_TRACKING_URI")
+    remedy = "run from another folder or set MLFLOW_TRACKING_URI"
+    artifacts = files.writable(home / store_file.ARTIFACTS, "store of runs", remedy)
+    files.writable(home, "store of runs", remedy)
     # Four processes that open a fresh SQLite store at once: three fail in the migration.
     with filelock.FileLock(artifacts / ".store.lock"):
-        return _experiment_id(uri, name, artifacts)
+        store_file.check(database, to_write=True)
+        return _experiment_id(uri, name, database)
 
 
-def _experiment_id(uri: str, name: str, artifacts: Path | None) -> str:
+def _experiment_id(uri: str, name: str, database: Path | None) -> str:
     try:
         _use(uri)
         found = mlflow.get_experiment_by_name(name)
         if found is None:
-            location = None if artifacts is None else (artifacts / name).as_uri()
+            location = None if database is None else (database.parent / store_file.ARTIFACTS / name).as_uri()
             return mlflow.create_experiment(name, artifact_location=location)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise _refusal(f"the store {uri} cannot be opened: {str(error).splitlines()[0]}") from None
+    except _FAILURES as error:
+        raise _refusal(f"the store {uri} cannot be opened: {_why(error)}") from None
+    if database is not None and (old := store_file.left_behind(database, found.artifact_location or "")):
+        raise store_file.moved(database, old)
     if found.lifecycle_stage == "deleted":
         raise _refusal(
             f"experiment {name!r} is deleted in {uri}: restore it (mlflow experiments restore "
             f"--experiment-id {found.experiment_id}) or give another data.name="
         )
-    if artifacts is not None and found.artifact_location.startswith("mlflow-artifacts:"):
+    if database is not None and found.artifact_location.startswith("mlflow-artifacts:"):
         raise _refusal(
             f"experiment {name!r} was made through a server or the UI, so its artifacts ({found.artifact_location}) "
             "go through that server: set MLFLOW_TRACKING_URI to it, or give another data.name="
@@ -66,17 +76,40 @@ _uri_given = os.environ.get("MLFLOW_TRACKING_URI")
 
 def _address() -> tuple[str, Path | None]:
     """(the store's address with its password, the store's file where it is a file)."""
-    if _uri_given and not _uri_given.startswith("sqlite:"):
-        return _uri_given, None
-    database = Path(_uri_given.removeprefix("sqlite:///")) if _uri_given else paths.home() / "mlflow.db"
-    return _uri_given or f"sqlite:///{database}", database.absolute()
+    if _uri_given:
+        return _uri_given, store_file.of(_uri_given)
+    database = paths.home() / "mlflow.db"
+    return store_file.address(database), database
+
+
+def database() -> Path:
+    """The store's file.
+
+    Raises:
+        InputError: the store is a server or a database.
+    """
+    uri, found = _address()
+    if found is None:
+        raise _refusal(f"the store is {uri}, not a file: MLFLOW_TRACKING_URI=sqlite:////FOLDER/mlflow.db names one")
+    return found
 
 
 def _use(uri: str) -> None:
+    """Make it MLflow's store.
+
+    Raises:
+        InputError: it does not answer.
+    """
+    store_address.need_answer(uri)
     mlflow.set_tracking_uri(uri)
     if errors.without_password(uri) != uri:
         # At the end of each run MLflow prints the address of the run's page, password included.
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+
+
+def _why(error: Exception) -> str:
+    """What failed, in one line. A library that is missing is named by its package."""
+    return store_address.missing(error) or errors.first_line(error)
 
 
 def _refusal(message: str) -> InputError:
@@ -109,10 +142,25 @@ def reading(what: str) -> Iterator[mlflow.MlflowClient]:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     uri, database = _address()
-    if database and not database.is_file():
+    if database and not database.exists():
         raise InputError(f"there is no store of runs at {database}; python -m kesikaran.train makes one")
+    if database:
+        store_file.check(database, to_write=False)
     try:
         _use(uri)
         yield mlflow.MlflowClient()
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise _refusal(f"{what} cannot be read from {uri}: {errors.first_line(error)}") from None
+    except InputError:
+        raise
+    except (*_FAILURES, *_OF_WRONG_ROWS) as error:
+        raise _refusal(f"{what} cannot be read from {uri}: {_why(error)}") from None
+
+
+def need_files_here(run: entities.Run) -> None:
+    """Raises InputError where the files of a run lie beside another store's file, from which this one was moved or
+    copied. The files of a store of which a copy was made without them are read from where they are."""
+    _, database = _address()
+    location = run.info.artifact_uri or ""
+    old = store_file.left_behind(database, location) if database else None
+    path = store_file.path_of(location)
+    if database and old and path and ((database.parent / path.relative_to(old)).exists() or not path.exists()):
+        raise store_file.moved(database, old)

@@ -17,7 +17,8 @@ from mlflow.data import pandas_dataset
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 
-from kesikaran.core import errors, terminal
+from kesikaran.core import scratch, terminal
+from kesikaran.core.errors import without_password, without_passwords
 from kesikaran.tracking import context, models, run_store
 
 _PAUSE_SECONDS = 1.0  # between two writes of metrics
@@ -27,9 +28,12 @@ _BATCH_METRICS = 1000  # MLflow's limit for one call
 class Run:
     """An open run. Everything but metrics is written at once, so that a killed run keeps what it had. Metrics are
     written at most once a second, since a write takes longer than many an epoch: the latest ones wait for the next
-    ones, for the model or for the run's end."""
+    ones, for the model or for the run's end.
+
+    No password and no token is written: see `errors.without_password`."""
 
     def __init__(self, run_id: str, experiment_id: str):
+        scratch.use()
         self.run_id, self.experiment_id = run_id, experiment_id
         self._client = mlflow.MlflowClient()  # not MLflow's one active run: several may be open at once
         self._unwritten: list[Metric] = []
@@ -38,7 +42,7 @@ class Run:
 
     @terminal.sheltered()
     def tags(self, tags: dict[str, str]) -> None:
-        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._client.log_batch(self.run_id, tags=[RunTag(key, without_password(value)) for key, value in tags.items()])
 
     def epoch(self, step: int, metrics: dict[str, float]) -> None:
         """Metrics of an epoch."""
@@ -67,7 +71,8 @@ class Run:
     @terminal.sheltered()
     def dataset(self, rows: pd.DataFrame, name: str, source: Path, digest: str, context: str) -> None:
         """Log `rows` (column `label`) as an input of the run. digest: at most 36 characters that name the rows."""
-        data = pandas_dataset.from_pandas(rows, source=str(source), name=name, targets="label", digest=digest)
+        place = without_password(str(source))
+        data = pandas_dataset.from_pandas(rows, source=place, name=name, targets="label", digest=digest)
         entity = entities.Dataset(**data.to_dict())
         tag = entities.InputTag("mlflow.data.context", context)
         self._client.log_inputs(self.run_id, [entities.DatasetInput(entity, [tag])])
@@ -78,11 +83,11 @@ class Run:
 
     @terminal.sheltered()
     def json(self, content: dict[str, Any], name: str) -> None:
-        self._client.log_dict(self.run_id, content, name)
+        self._client.log_dict(self.run_id, without_passwords(content), name)
 
     @terminal.sheltered()
     def text(self, content: str, name: str) -> None:
-        self._client.log_text(self.run_id, content, name)
+        self._client.log_text(self.run_id, without_password(content), name)
 
     @terminal.sheltered()
     def parquet(self, table: pd.DataFrame, name: str) -> None:
@@ -113,14 +118,16 @@ def run(
     experiment_id = run_store.open_experiment(experiment)
     sweep_id = context.open_sweep_id()
     lineage = {"mlflow.parentRunId": sweep_id, context.SWEEP_TAG: sweep_id} if sweep_id else {}
-    lineage |= {context.OVERRIDES_TAG: json.dumps(overrides)} if overrides else {}
+    lineage |= {context.OVERRIDES_TAG: json.dumps(without_passwords(overrides))} if overrides else {}
     client = mlflow.MlflowClient()
     opened = None
     try:
         with terminal.sheltered():
-            tags = {**resolve_tags(), **context.code_version(), **lineage}
+            tags = without_passwords({**resolve_tags(), **context.code_version(), **lineage})
+            name = without_password(name) if name else name
             opened = Run(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id, experiment_id)
-            client.log_batch(opened.run_id, params=[Param(key, value) for key, value in params.items()])
+            written = [Param(key, without_password(value)) for key, value in params.items()]
+            client.log_batch(opened.run_id, params=written)
         yield opened
         opened.flush()
         terminal.stop_if_asked()
@@ -132,7 +139,7 @@ def run(
                 try:
                     opened.flush()
                     if not killed:
-                        opened.text(errors.without_password(traceback.format_exc()), "traceback.txt")
+                        opened.text(traceback.format_exc(), "traceback.txt")
                 finally:
                     client.set_terminated(opened.run_id, "KILLED" if killed else "FAILED")
         terminal.stop_if_asked()

@@ -8,6 +8,7 @@ import pandas as pd
 from mlflow.tracking.context.registry import resolve_tags
 
 from kesikaran.core import terminal
+from kesikaran.core.errors import without_password, without_passwords
 from kesikaran.tracking import context, queries, run_store
 from kesikaran.tracking.runs import Run
 
@@ -17,7 +18,8 @@ def open_sweep(experiment: str, name: str) -> str:
     """Make the parent run of a sweep and return its id. It does not become MLflow's active run."""
     experiment_id = run_store.open_experiment(experiment)
     client = mlflow.MlflowClient()
-    parent = client.create_run(experiment_id, tags={**resolve_tags(), **context.code_version()}, run_name=name)
+    tags = without_passwords({**resolve_tags(), **context.code_version()})
+    parent = client.create_run(experiment_id, tags=tags, run_name=without_password(name))
     client.set_tag(parent.info.run_id, context.SWEEP_TAG, parent.info.run_id)
     return parent.info.run_id
 

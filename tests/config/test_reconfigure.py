@@ -1,20 +1,27 @@
 """The configuration of a finished run, with what may change without training changed; the rest is in
 tests/cli/test_evaluate.py."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import one_line
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from kesikaran.config import compose, reconfigure
 from kesikaran.config.schema import DecisionConfig, DecisionRule, Experiment
 from kesikaran.core.errors import InputError
 
+_WITHOUT_DEFAULT = {"data.source": "label_csv", "data.name": "made", "split.rule": "sha1_low_byte",
+                    "backbone.handle": "/m", "optimizer.name": "adam"}  # fmt: skip
+
 
 def composed(**settings: Any) -> DictConfig:
     """The defaults with these settings: `decision__rule=...` for `decision.rule`."""
     cfg: DictConfig = OmegaConf.structured(Experiment(decision=DecisionConfig(DecisionRule.plain)))
+    for key, value in _WITHOUT_DEFAULT.items():
+        OmegaConf.update(cfg, key, value)
     for key, value in settings.items():
         OmegaConf.update(cfg, key.replace("__", "."), value)
     return cfg
@@ -22,6 +29,40 @@ def composed(**settings: Any) -> DictConfig:
 
 def saved(**settings: Any) -> str:
     return OmegaConf.to_yaml(composed(**settings))
+
+
+def logged(**settings: Any) -> dict[str, str]:
+    """The params of a run with these settings."""
+    return compose.flatten(cast(Experiment, OmegaConf.to_object(composed(**settings))))
+
+
+def changed(text: str, words: list[str], asked: DictConfig, params: dict[str, str] | None = None) -> DictConfig:
+    return reconfigure.changed(text, words, asked, "r", params or {})
+
+
+PIECES = ("${oc.env:HOME}", "&a ", "*a", "[" * 40, "{", "!!python/name:os.system ", "\0", "\ud800", "\x1b[31m", "<<: ",
+          "9" * 5000, ".inf", ".nan", "1e400", "null", "\n", ": ", "- ", "'", "|", "\t", "2020-01-01", "0x1f", "???",
+)  # fmt: skip
+
+
+@st.composite
+def damage(draw: st.DrawFn, whole: str) -> str:
+    """`whole` damaged once to three times: cut off, a part lost or said twice, a piece or any text put in."""
+    text = whole
+    for _ in range(draw(st.integers(1, 3))):
+        at, length = draw(st.integers(0, len(text))), draw(st.integers(0, 40))
+        match draw(st.integers(0, 4)):
+            case 0:
+                text = text[:at]
+            case 1:
+                text = text[:at] + text[at + length :]
+            case 2:
+                text = text[: at + length] + text[at:]
+            case 3:
+                text = text[:at] + draw(st.sampled_from(PIECES)) + text[at:]
+            case _:
+                text = text[:at] + draw(st.text(max_size=10)) + text[at + 1 :]
+    return text
 
 
 @pytest.mark.parametrize(
@@ -45,9 +86,9 @@ def test_what_needs_training_is_refused(word: str) -> None:
 
 
 def test_only_what_is_named_comes_from_the_words() -> None:
-    old = saved(seed=7, decision__rule="tuned", decision__metric="f1", evaluation__confidence=0.8)
+    was = {"seed": 7, "decision__rule": "tuned", "decision__metric": "f1", "evaluation__confidence": 0.8}
     asked = composed(seed=1, decision__temperature=True, evaluation__confidence=0.5, tracking__run_name="new")
-    found = reconfigure.changed(old, ["decision.temperature=true", "tracking.run_name=new"], asked, "r")
+    found = changed(saved(**was), ["decision.temperature=true", "tracking.run_name=new"], asked, logged(**was))
     assert (found.seed, found.evaluation.confidence, found.tracking.run_name) == (7, 0.8, "new")
     decision = found.decision
     assert (decision.rule.name, decision.metric.name, decision.temperature) == ("tuned", "f1", True)
@@ -55,8 +96,8 @@ def test_only_what_is_named_comes_from_the_words() -> None:
 
 
 def test_a_group_that_is_named_comes_whole_and_the_old_name_of_the_run_goes() -> None:
-    old = saved(decision__rule="tuned", decision__metric="f1", tracking__run_name="old")
-    found = reconfigure.changed(old, ["decision=cost"], composed(decision__rule="cost"), "r")
+    was = {"decision__rule": "tuned", "decision__metric": "f1", "tracking__run_name": "old"}
+    found = changed(saved(**was), ["decision=cost"], composed(decision__rule="cost"), logged(**was))
     assert (found.decision.rule.name, found.decision.metric.name) == ("cost", "balanced_accuracy")
     assert found.tracking.run_name is None
 
@@ -65,7 +106,9 @@ def test_what_the_runs_version_did_not_have_is_the_default() -> None:
     old = OmegaConf.to_container(OmegaConf.create(saved(seed=7)))
     assert isinstance(old, dict)
     del old["decision"], old["fit"]["monitor"]
-    found = reconfigure.changed(OmegaConf.to_yaml(OmegaConf.create(old)), [], composed(), "r")
+    params = {key: value for key, value in logged(seed=7).items() if key != "fit.monitor"}
+    params = {key: value for key, value in params.items() if not key.startswith("decision.")}
+    found = changed(OmegaConf.to_yaml(OmegaConf.create(old)), [], composed(), params)
     assert found == OmegaConf.merge(composed(seed=7), {"tracking": {"log_model": False}})
     assert set(compose.leaves(OmegaConf.to_container(found))) == set(compose.known_keys())
 
@@ -79,10 +122,89 @@ def test_what_the_runs_version_did_not_have_is_the_default() -> None:
         ("head: {depth: 2}", "has settings that this version does not have: head.depth; it cannot be evaluated: train"),
         ("gate: {max: 2}", "this version does not have: gate.max; give gate=default, which brings this version's"),
         ("seed: much", "has a value that this version does not take: seed: "),
+        ("", "it holds no settings; train again"),
+        ("seed: ${oc.env:HOME}", "seed holds ${, and nothing is looked up in a saved configuration"),
+        ("head: {hidden_units: ['${oc.env:HOME}']}", "head.hidden_units holds ${, "),
+        ("${oc.env:HOME}: 1", "is no name of a setting"),
+        ("a: &a [1]\nb: *a", "an alias (*) is not allowed"),
+        ("a: &a [1]\n" + "b: [*a, *a]\n" * 9, "an alias (*) is not allowed"),
+        ("a: " + "[" * 50_000, "nesting deeper than 10 is not allowed"),
+        ("a: " + "{b: " * 20_000, "nesting deeper than 10 is not allowed"),
+        ("seed: 1\nseed: 2", "seed is there twice"),
+        ("a" * 100_001, "it has 100,001 letters, at most 100,000 are read"),
+        ("seed: !!python/object/apply:os.system [id]", "it is no plain YAML: "),
+        ("seed: 2020-01-01", "seed is of type date"),
+        ("seed: !!binary aGVsbG8=", "seed is of type bytes"),
+        ("? [1]\n: 2", "a name that is no text is not allowed"),
+        ("1: 2", "is no name of a setting"),
+        ("head: {hidden_units: [[1]]}", "head.hidden_units is a list of more than single values"),
+        ("seed: " + "9" * 5000, "it is no plain YAML: "),
+        ("seed: 1e400", "has a value that this version does not take: seed: "),
     ],
 )
 def test_what_cannot_be_read_is_one_line(text: str, says: str) -> None:
     with pytest.raises(InputError) as caught:
-        reconfigure.changed(text, [], composed(), "r")
+        changed(text, [], composed())
     assert says in str(caught.value)
     assert one_line(str(caught.value))
+
+
+def test_the_params_of_the_store_are_the_truth() -> None:
+    """A power cut can leave a configuration of 0 bytes or half of one, which was read as "all defaults"."""
+    was = {"seed": 7, "optimizer__lr": 0.02, "head__hidden_units": [256], "evaluation__prevalences": [0.5]}
+    whole, params = saved(**was), logged(**was)
+    assert changed(whole, [], composed(), params).optimizer.lr == 0.02
+    lines = whole.splitlines(keepends=True)
+    for count in range(0, len(lines), 6):
+        half = "".join(lines[:count])
+        with pytest.raises(
+            InputError, match=r"^config\.yaml of run r (is damaged: |has a value that|has settings that)"
+        ) as caught:
+            changed(half, [], composed(), params)
+        assert one_line(str(caught.value))
+    for other, says in (
+        (whole.replace("lr: 0.02", "lr: 0.3"), "it has optimizer.lr=0.3, the run was made with 0.02; train again"),
+        (
+            whole.replace("  lr: 0.02\n", ""),
+            "config.yaml of run r lack optimizer.lr, which the run's params have; train",
+        ),
+    ):
+        with pytest.raises(InputError) as caught:
+            changed(other, [], composed(), params)
+        assert says in str(caught.value)
+    with pytest.raises(
+        InputError, match=r"the run's params lack backbone.antialias, which config\.yaml of run r have;"
+    ):
+        changed(whole, [], composed(), {})
+
+
+def test_a_number_is_the_same_however_it_is_written() -> None:
+    was = {"evaluation__prevalences": [1.0], "gate__min": 1.0, "tracking__run_name": "x" * 7000}
+    params = logged(**was) | {"evaluation.prevalences": "[1]", "gate.min": "1", "tracking.run_name": "x" * 6000}
+    assert changed(saved(**was), [], composed(), params).gate.min == 1
+
+
+def test_a_password_that_an_older_run_has_logged_and_a_newer_has_not() -> None:
+    given, hidden = ({"backbone__handle": f"https://u:{word}@h/m"} for word in ("secret", "***"))
+    changed(saved(**given), [], composed(), logged(**given))
+    changed(saved(**hidden), [], composed(), logged(**hidden))
+
+
+def test_a_replaced_group_needs_no_params() -> None:
+    changed(saved().replace("confidence: 0.95", "confidence: 0.5"), ["evaluation=default"], composed(), logged())
+
+
+ASKED, WHOLE, PARAMS = composed(), saved(), logged()
+
+
+@settings(max_examples=500, derandomize=True, deadline=None, database=None)
+@given(damage(WHOLE))
+def test_a_damaged_configuration_is_refused_or_what_the_params_say(text: str) -> None:
+    try:
+        found = changed(text, [], ASKED, PARAMS)
+    except InputError as refused:
+        message = str(refused)
+    else:
+        message = ""
+        assert compose.flatten(cast(Experiment, OmegaConf.to_object(found))) == PARAMS | {"tracking.log_model": "False"}
+    assert one_line(message or "kept"), message

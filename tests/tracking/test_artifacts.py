@@ -12,8 +12,9 @@ from kesikaran.tracking import artifacts, queries, run_store, runs, sweeps
 
 pytestmark = pytest.mark.tensorflow
 
-ROWS = pd.DataFrame({"object_id": ["a", "b"], "split": "test", "label": [0, 1], "logit": [-1.0, 1.0]})
-ROWS["probability"] = [0.27, 0.73]
+IDS = ["0" * 40 + ".png", "1" * 40]
+ROWS = pd.DataFrame({"object_id": IDS, "split": "test", "label": [0, 1], "logit": [-1.0, 1.0]})
+ROWS["probability"] = 1 / (1 + np.exp(-ROWS["logit"]))
 
 
 def made(name: str, rows: pd.DataFrame | None = ROWS) -> str:
@@ -38,7 +39,7 @@ def test_predictions_come_back_or_are_refused(tmp_path: Path) -> None:
         "a label of 2": ROWS.assign(label=[0, 2]),
         "no number": ROWS.assign(logit=[float("nan"), 0.0]),
         "text": ROWS.assign(logit=["a", "b"]),
-        "no name": ROWS.assign(object_id=np.array(["a", None], object)),
+        "no name": ROWS.assign(object_id=np.array([IDS[0], None], object)),
         "empty": ROWS.head(0),
     }
     for rows in bad.values():
@@ -65,7 +66,7 @@ def test_a_text_comes_back_or_is_refused() -> None:
 
 
 def test_the_doubts_of_the_latest_cross_validation_are_found() -> None:
-    table = "object_id,label,probability,loss,note\n007,1,0.5,2.5,x\nNA,0,0.25,1.5,y\n"
+    table = f"object_id,label,probability,loss,note\n{IDS[0]},1,0.5,2.5,x\n{IDS[1]},0,0.25,1.5,y\n"
     with runs.run("records", "an older one", {}) as older:
         older.metrics({"oof/n": 2.0})
         older.text("object_id,label,probability,loss\n", "label_doubts.csv")
@@ -77,7 +78,7 @@ def test_the_doubts_of_the_latest_cross_validation_are_found() -> None:
         found, doubts = artifacts.label_doubts(run_id)
         assert found == latest.run_id
         assert doubts.to_dict("list") == {
-            "object_id": ["007", "NA"], "label": [1, 0], "probability": [0.5, 0.25], "loss": [2.5, 1.5],
+            "object_id": IDS, "label": [1, 0], "probability": [0.5, 0.25], "loss": [2.5, 1.5],
         }  # fmt: skip
     assert artifacts.label_doubts(older.run_id)[1].empty
     refused("has no label_doubts.csv; the parent run", artifacts.label_doubts, made("none"))

@@ -4,12 +4,14 @@ password stays hidden."""
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +21,7 @@ import pytest
 from conftest import one_line
 
 from kesikaran.core.errors import InputError
-from kesikaran.tracking import artifacts, queries, run_store, runs
+from kesikaran.tracking import artifacts, queries, run_store, runs, store_address, store_file
 
 pytestmark = pytest.mark.tensorflow
 
@@ -119,7 +121,9 @@ def test_a_deleted_experiment_is_refused(fresh: str) -> None:
 
 def test_a_store_that_cannot_be_read(fresh: str, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"this is not a database" * 100)
-    with pytest.raises(InputError, match=r"the store .* cannot be opened") as caught:
+    with pytest.raises(
+        InputError, match=r"the store .* is no SQLite file: put its backup back, or delete it"
+    ) as caught:
         run_store.open_experiment("made")
     assert "\n" not in str(caught.value)
 
@@ -182,7 +186,6 @@ def test_a_server_as_the_store(
 
 @pytest.mark.parametrize("name", ["http", "database"])
 def test_a_store_that_is_not_there_is_named_without_its_password(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     given = {"http": "http://user:secret@127.0.0.1:1", "database": "nosuchdb://user:secret@127.0.0.1/runs"}[name]
     monkeypatch.setattr(run_store, "_uri_given", given)
     shown = given.replace("secret", "***")
@@ -206,3 +209,74 @@ def test_where_to_look_has_no_password(given: str, shown: str, monkeypatch: pyte
     monkeypatch.setattr(run_store, "_uri_given", given)
     monkeypatch.setattr(mlflow, "get_run", lambda _: SimpleNamespace(info=SimpleNamespace(experiment_id="7")))
     assert run_store.look_at("r").startswith(shown)
+
+
+def test_a_locked_store_is_one_line(fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_store.open_experiment("made")
+    monkeypatch.setattr(store_file, "_LOCKED_SECONDS", 0.2)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "is locked by another program for more than 0.2 s: end that one" in refusal(
+            run_store.open_experiment, "a"
+        )
+        assert "is locked by another program" in refusal(queries.find, "a")
+
+
+@pytest.mark.parametrize("given", ["sqlite://", "sqlite:///:memory:", "sqlite:///"])
+def test_a_store_in_memory_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_store, "_uri_given", given)
+    assert "is a store that ends with this command" in refusal(run_store.open_experiment, "made")
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that takes connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+@pytest.mark.parametrize("kind", ["http", "postgresql+psycopg2", "mysql"])
+def test_a_store_that_never_answers_is_told_in_seconds(kind: str, silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow asks seven times, two minutes each."""
+    monkeypatch.setattr(store_address, "_ANSWERS_SECONDS", 1.0)
+    monkeypatch.setattr(run_store, "_uri_given", f"{kind}://user:secret@127.0.0.1:{silent}/runs")
+    for message in (refusal(queries.find, "x"), refusal(run_store.open_experiment, "x")):
+        assert message.startswith((
+            f"the store {kind}://user:***@127.0.0.1:{silent}/runs cannot be reached: ",
+            f"the store {kind}://user:***@127.0.0.1:{silent}/runs cannot be opened: ",
+        ))  # fmt: skip
+        assert "timed out" in message or "is not installed: pip install " in message
+
+
+def test_each_address_is_given_ten_seconds_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is looked up, or an answer byte by byte, has no limit of its own."""
+    monkeypatch.setattr(store_address, "_WAITED_SECONDS", 0.1)
+    monkeypatch.setattr(store_address, "_ask", lambda _: time.sleep(3))
+    assert "no answer within 0.1 s" in refusal(store_address.need_answer, "http://slow.invalid")
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("http://user:secret@127.0.0.1:1", "connection refused; start it, or change MLFLOW_TRACKING_URI"),
+        (
+            "postgresql://user:secret@127.0.0.1:1/runs",
+            "the Python package psycopg is not installed: pip install psycopg",
+        ),
+        (
+            "mysql://user:secret@127.0.0.1:1/runs",
+            "the Python package MySQLdb is not installed: pip install mysqlclient",
+        ),
+        (
+            "mssql+pyodbc://user:secret@127.0.0.1:1/runs",
+            "the Python package pyodbc is not installed: pip install pyodbc",
+        ),
+    ],
+)
+def test_a_store_that_cannot_be_reached_says_why(uri: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_store, "_uri_given", uri)
+    for message in (refusal(queries.find, "x"), refusal(run_store.open_experiment, "x")):
+        assert says in message
+        assert "secret" not in message

@@ -1,14 +1,16 @@
 """A run ends with its block, whatever ends that, and keeps its numbers; metrics share a write when they are quick."""
 
+import json
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
 
-from kesikaran.tracking import models, run_store, runs
+from kesikaran.tracking import context, models, run_store, runs, sweeps
 
 pytestmark = pytest.mark.tensorflow
 
@@ -76,3 +78,36 @@ def test_metrics_share_a_write_when_they_are_quick(client: Any, monkeypatch: pyt
         assert len(client.get_metric_history(run.run_id, "train/loss")) == 5
     assert len(client.get_metric_history(run.run_id, "train/loss")) == 6
     assert client.get_run(run.run_id).data.metrics == {"train/loss": 1.0, "test/n": 1.0, "test/accuracy": 0.5}
+
+
+def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever holds an address: params, tags, names, texts, tables of inputs, tracebacks."""
+    address = "https://user:hunter2@host/m?token=hunter2&x=1"
+    shown = "https://user:***@host/m?token=***&x=1"
+    monkeypatch.setenv("KESIKARAN_GIT_COMMIT", address)
+    monkeypatch.setattr(context.paths, "checkout", lambda: None)
+    written = []
+
+    def fails() -> None:
+        with runs.run("secrets", address, {"backbone.handle": address}, {"backbone.handle": address}) as run:
+            written.append(run.run_id)
+            run.tags({"mlflow.note.content": f"**{address}**", "other": address})
+            run.json({"a": [address], address: 1}, "a.json")
+            run.text(f"handle: '{address}'\n", "config.yaml")
+            run.dataset(pd.DataFrame({"label": [0]}), "d", Path(address), "digest", "train")
+            raise RuntimeError(address)
+
+    with pytest.raises(RuntimeError):
+        fails()
+    found = mlflow.get_run(written[0])
+    assert "hunter2" not in str(found.to_dictionary())
+    assert found.data.params["backbone.handle"] == found.info.run_name == shown
+    assert json.loads(found.data.tags["overrides"]) == {"backbone.handle": shown}
+    folder = Path(found.info.artifact_uri.removeprefix("file://"))
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "config.yaml", "traceback.txt"]
+    for path in folder.iterdir():
+        assert "hunter2" not in path.read_text()
+    sweep = sweeps.open_sweep("secrets", address)
+    with sweeps.closing_sweep(sweep, "FINISHED"):
+        pass
+    assert "hunter2" not in str(mlflow.get_run(sweep).to_dictionary())

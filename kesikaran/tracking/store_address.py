@@ -1,0 +1,98 @@
+"""Whether a store that is no file answers: said in seconds, where MLflow would try for minutes."""
+
+import re
+import threading
+from collections.abc import Callable
+from functools import cache
+
+import sqlalchemy
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+from kesikaran.core import errors
+from kesikaran.core.errors import InputError
+
+_ANSWERS_SECONDS = 8.0
+_WAITED_SECONDS = 10.0  # a name that is looked up, or an answer that comes byte by byte, is in no library's limit
+# What is imported -> the package to install.
+_PACKAGES = {
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "psycopg[binary]",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "PyMySQL",
+    "google": "google-cloud-storage",
+    "azure": "azure-storage-blob azure-identity",
+}
+
+
+@cache
+def need_answer(uri: str) -> None:
+    """Check once that the server or the database at this address answers, whatever the answer is.
+
+    Raises:
+        InputError: it does not, or the library that speaks to it is not installed.
+    """
+    kind = uri.split(":")[0].split("+")[0].lower()
+    if kind in ("http", "https"):
+        _within(uri, lambda: _ask(uri))
+    elif kind in DATABASE_ENGINES and kind != "sqlite":
+        _within(uri, lambda: _connect(uri))
+
+
+def _ask(uri: str) -> None:
+    # One question as MLflow asks it, with the user's certificates and proxies.
+    http_request(
+        host_creds=get_default_host_creds(uri), endpoint="/health", method="GET", max_retries=0,
+        timeout=_ANSWERS_SECONDS, raise_on_status=False,
+    )  # fmt: skip
+
+
+def _connect(uri: str) -> None:
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _within(uri: str, call: Callable[[], None]) -> None:
+    raised: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            call()
+        except Exception as error:
+            raised.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_WAITED_SECONDS)
+    why = f"no answer within {_WAITED_SECONDS:g} s" if asking.is_alive() else ""
+    if raised:
+        why = missing(raised[0]) or _cause(raised[0])
+    if why:
+        raise InputError(
+            errors.without_password(
+                f"the store {uri} cannot be reached: {why}; start it, or change MLFLOW_TRACKING_URI"
+            )
+        )
+
+
+def missing(error: BaseException) -> str | None:
+    """The package to install, where a library that is not installed is the reason for an error."""
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    if not name and (found := re.search(r"No module named '([\w.]+)'", str(error))):
+        name = found.group(1)
+    if not name:
+        return None
+    top = name.split(".")[0]
+    return f"the Python package {top} is not installed: pip install {_PACKAGES.get(top, top)}"
+
+
+def _cause(error: Exception) -> str:
+    """The last of the causes that requests and urllib3 have packed into each other; else the error's first line."""
+    words = re.findall(r"(Connection refused|[Nn]ame or service not known|timed out|certificate verify failed|"
+                       r"[Nn]o route to host|[Tt]emporary failure in name resolution|Network is unreachable|"
+                       r"Connection reset by peer|Remote end closed connection)", str(error))  # fmt: skip
+    return words[-1].lower() if words else errors.first_line(error)
