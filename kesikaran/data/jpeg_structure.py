@@ -14,7 +14,7 @@ MOST_SCANS = 100  # a camera writes 1, an optimizer about 10; each further scan 
 _EOI, _SOS, _COM, _APP = 0xD9, 0xDA, 0xFE, range(0xE0, 0xF0)
 _JFIF, _ADOBE = 0xE0, 0xEE
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
-_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # not the markers without a segment: RST0 to RST7 and TEM
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # not the markers without a segment: RST0 to RST7 and TEM
 # TurboJPEG's own limits, which are narrower than libjpeg's: sampling factors that no encoder of our day writes.
 _NO_VERDICT = re.compile(r"tj\w+\(\): .*|Unsupported color conversion request")
 _AFTER_THE_PICTURE = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9")
@@ -37,7 +37,7 @@ def header(encoded: bytes) -> JpegHeader:
             says which.
     """
     frame: JpegHeader | None = None
-    for marker, start, end in _segments(encoded):
+    for marker, start, end in _segments(encoded, scans=False):
         if marker in _FRAMES:
             if frame:
                 raise ValueError("it has two frame headers")
@@ -69,20 +69,27 @@ def _frame(content: bytes) -> JpegHeader:
     return JpegHeader(width, height, content[5])
 
 
-def _segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
+def _segments(encoded: bytes, scans: bool = True) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment up to the end marker, which has none. That of a scan holds the scan's data.
 
     Stray bytes before a marker belong to no segment, but for those after a scan's data, which nothing tells from them.
+
+    Args:
+        scans: without them the first scan is the last segment, and its data are not looked at.
     """
     found = _MARKER.search(encoded, 2)
     while found:
-        marker, start = found[1][0], found.end() - 2
+        start = found.start()
+        marker = encoded[start + 1]
         if marker == _EOI:
             yield marker, start, start + 2
             return
         end = start + 2 + int.from_bytes(encoded[start + 2 : start + 4])
         if not start + 4 <= end <= len(encoded):
             raise ValueError("it ends within a segment")
+        if marker == _SOS and not scans:
+            yield marker, start, end
+            return
         found = _MARKER.search(encoded, end)
         if marker == _SOS:
             end = found.start() if found else len(encoded)
