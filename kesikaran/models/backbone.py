@@ -62,9 +62,9 @@ def _proven(handle: str, folder: Path, found: str, image_size: int, trusted: boo
     seen = paths.cache_dir() / "backbones" / "seen"
     # The files are empty and their names are the notes: no content could be half written.
     for mark in seen.glob(f"{found}-{image_size}px-*"):
-        width = mark.name.rsplit("-", 1)[1]
-        if width.isdecimal():
-            return Backbone(handle, found, int(width), folder)
+        noted = mark.name.rsplit("-", 1)[1]
+        if noted.isdecimal():
+            return Backbone(handle, found, int(noted), folder)
     layer = hub.load_layer(handle, folder, found)
     width = feature_vector.prove(handle, layer, image_size, trusted)
     files.writable(seen, "cache folder", "set KESIKARAN_CACHE to one that is")

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from kesikaran.core import errors, files, terminal, waiting
@@ -231,7 +231,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise _Unfit(f"the archive holds no {GRAPH}")
 
 
-def _unpack_members(archive: "_Metered", folder: Path) -> None:
+def _unpack_members(archive: Any, folder: Path) -> None:
     size_bytes = 0
     with tarfile.open(fileobj=archive, mode="r:") as tar:
         for number in itertools.count():
@@ -259,7 +259,7 @@ def _unpack_members(archive: "_Metered", folder: Path) -> None:
 class _Metered:
     """A file that gives at most `left` bytes: tarfile reads a header into memory whole, however long."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: Any):
         self._file = file
         self.left = _LONGEST_HEADER_BYTES
         self.seek, self.tell = file.seek, file.tell
@@ -268,4 +268,5 @@ class _Metered:
         if size > self.left:
             raise _Unfit("a header of the archive, or what follows its end, is too long")
         self.left -= size
-        return self._file.read(size)
+        content: bytes = self._file.read(size)
+        return content

@@ -67,7 +67,7 @@ def prove(handle: str, layer: Any, image_size: int, trusted: bool) -> int:
 
 def _need_vectors(said: str, features: Any, images: int) -> None:
     """Refuse what is not float32 [images, width]. A shape that tracing leaves open passes."""
-    shape = getattr(features, "shape", None)
+    shape: Any = getattr(features, "shape", None)
     if shape is None:
         given = (
             f"{type(features).__name__} of {len(features)}" if isinstance(features, dict | list | tuple) else "nothing"

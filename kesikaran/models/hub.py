@@ -80,7 +80,7 @@ def download(url: str, damaged: str | None = None) -> Path:
         there = folder.is_dir() and any(folder.iterdir())
         if there and damaged != digest(folder):
             return folder
-        if there and fetching.as_served(folder, damaged):
+        if there and damaged and fetching.as_served(folder, damaged):
             raise InputError(
                 f"backbone.handle={errors.without_password(url)} gives a module that cannot be loaded; to fetch it "
                 f"again, delete {folder}"

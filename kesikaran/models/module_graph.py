@@ -58,7 +58,7 @@ def need_only_computing(handle: str, folder: Path) -> None:
 
 def _graph(handle: str, folder: Path) -> Any:
     """The MetaGraph of the module."""
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.protobuf import saved_model_pb2
 
     path = folder / GRAPH

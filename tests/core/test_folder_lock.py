@@ -56,7 +56,8 @@ def test_a_folder_that_is_replaced_before_the_lock_is_not_taken_for_it(tmp_path:
     import os
 
     folder = tmp_path / "folder"
-    flock, locked = fcntl.flock, []
+    flock = fcntl.flock
+    locked: list[int] = []
 
     def late(descriptor: int, operation: int) -> None:
         if not locked:

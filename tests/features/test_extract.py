@@ -488,7 +488,7 @@ def test_a_backbone_that_gives_something_else_on_other_images(
         return other
 
     monkeypatch.setattr(engines, "forward", second_differs)
-    refused(says, extract, made, net, config)
+    refused(says, lambda: extract(made, net, config))
     monkeypatch.setattr(engines, "forward", forward)
     assert extract(made, net, config).computed == len(os.listdir(made.images)) - 16, "the first batch stays"
 

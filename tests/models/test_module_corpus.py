@@ -207,8 +207,8 @@ def damaged_folders(root: Path) -> Iterator[tuple[str, str, Path]]:
     with (copy("large") / "saved_model.pb").open("r+b") as file:
         file.truncate(3 * 10**9)  # a hole: it takes no room
     yield "3 GB of graph", "more than the 500 MB", root / "large"
-    with (copy("endless") / "variables" / "more").open("wb") as file:
-        file.truncate(10**12)
+    with (copy("endless") / "variables" / "more").open("wb") as hole:
+        hole.truncate(10**12)
     yield "a terabyte", "more than 4 GB", root / "endless"
     os.mkfifo(copy("pipe") / "variables" / "pipe")
     yield "a pipe", "pipe is no regular file", root / "pipe"
@@ -377,6 +377,15 @@ class Server:
         self.answers[path] = answer
         return self.url + path
 
+    def speaks(self, path: str, words: bytes) -> str:
+        """No HTTP at all."""
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            handler.wfile.write(words)
+
+        self.answers[path] = answer
+        return self.url + path
+
     def drips(self, path: str, first: bytes) -> str:
         """Sends `first`, then a byte now and then."""
 
@@ -506,13 +515,11 @@ def test_addresses(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "the connection ended after 3 of 9 bytes",
             server.gives("/11", b"abc", **{"Content-Length": "9"}),
         ),
-        ("speaks no HTTP", "could not be fetched", server.gives("/12", b"")),
+        ("speaks no HTTP", "could not be fetched", server.speaks("/12", b"220 ready\r\n")),
         ("a password in the handle", "holds a user name or a password", "https://u:s3cr@127.0.0.1/module"),
         ("no port", "is no address", "https://127.0.0.1:s3/module"),
         ("plain http in capitals", "give it as https://", "HTTP://192.0.2.1/module"),
     ):
-        if name == "speaks no HTTP":
-            server.answers["/12"] = lambda handler: handler.wfile.write(b"220 ready\r\n") and None
         assert "s3cr" not in refused(name, says, url)
     with pytest.raises(InputError, match="no SavedModel folder is there"):
         backbone.load("file:///etc", 32)
