@@ -81,7 +81,8 @@ def test_a_folder_that_was_killed_before_its_lock_goes_an_hour_later(tmp_path: P
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "mine" / ".held").mkdir(parents=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".held").touch()
     with scratch.held_folder(tmp_path, "x-") as folder:
         Path(f"{folder}link").symlink_to(tmp_path / "mine")
     with scratch.held_folder(tmp_path, "x-"):

@@ -112,7 +112,10 @@ def call(run: Callable[..., Done], store: Store, made: Made, tmp_path: Path) -> 
 
 
 def config(change: Callable[[str], str]) -> Callable[[Store], None]:
-    return lambda store: store.file("config.yaml").write_text(change(store.file("config.yaml").read_text())) and None
+    def damage(store: Store) -> None:
+        store.file("config.yaml").write_text(change(store.file("config.yaml").read_text()))
+
+    return damage
 
 
 def table(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Store], None]:
@@ -121,6 +124,10 @@ def table(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Store], N
         change(pd.read_parquet(path)).to_parquet(path, index=False)
 
     return damage
+
+
+def lists(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(object_id=pd.Series([[1]] * len(rows), dtype=object))
 
 
 def param(key: str, value: str) -> Callable[[Store], None]:
@@ -183,7 +190,7 @@ LIES: dict[str, tuple[Callable[[Store], Any], tuple[str, ...], str]] = {
     "config: a device": (link("config.yaml", "/dev/zero"), ("evaluate",), "it is no file of at most"),
     "table: no split": (table(lambda rows: rows.drop(columns="split")), BOTH, "it has no column split"),
     "table: probability": (table(lambda rows: rows.assign(probability=-5.0)), BOTH, "its column probability holds"),
-    "table: lists": (table(lambda rows: rows.assign(object_id=[[1]] * len(rows))), BOTH, "its column object_id holds"),
+    "table: lists": (table(lists), BOTH, "its column object_id holds"),
     "table: one side": (table(lambda rows: rows[rows["split"] == "test"]), ("evaluate",), "it has no train images"),
     "table: log-odds": (table(lambda rows: rows.assign(log_odds=float("inf"))), BOTH, "its column log_odds holds what"),
     "table: cut off": (lambda store: os.truncate(store.file("predictions.parquet"), 3000), BOTH, "no Parquet file"),

@@ -68,8 +68,12 @@ def one(name: str, value: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return lambda rows: rows.assign(**{name: [*rows[name].iloc[:-1], value]})
 
 
+def without(name: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda rows: rows.drop(columns=name)
+
+
 WRONG: dict[str, tuple[Callable[[pd.DataFrame], Any], str]] = {
-    **{f"no {name}": (lambda rows, name=name: rows.drop(columns=name), f"it has no column {name}")
+    **{f"no {name}": (without(name), f"it has no column {name}")
        for name in ("object_id", "split", "label", "logit", "probability")},
     "no row": (lambda rows: rows.head(0), "it has no row"),
     "probability -5": (one("probability", -5.0), "its column probability holds what is not between 0 and 1"),

@@ -149,8 +149,8 @@ def test_an_experiment_in_a_place_of_the_users_choice_is_none_that_was_moved(
         location.mkdir(parents=True)
         mlflow.create_experiment(name, artifact_location=location.as_uri())
         run_store.open_experiment(name)
-    for location in ("s3://bucket/mlruns/made", "mlflow-artifacts:/1", str(database.parent / "mlruns" / "made")):
-        assert store_file.left_behind(database, location) is None
+    for elsewhere in ("s3://bucket/mlruns/made", "mlflow-artifacts:/1", str(database.parent / "mlruns" / "made")):
+        assert store_file.left_behind(database, elsewhere) is None
     assert store_file.left_behind(database, "/gone/mlruns/7") == Path("/gone")
 
 
