@@ -105,7 +105,7 @@ def _read(path: Path) -> CsvTable:
             )
         value = rows["value"][first]
         raise InputError(f"{path} line {given.lines[first]}: value {value[:40]!r} is not a label; 0 or 1 is allowed")
-    further = rows.columns.difference(_COLUMNS, sort=False)
+    further = rows.columns.difference(list(_COLUMNS), sort=False)
     rows = rows[["objectId", *further]].rename(columns={"objectId": "object_id"})
     rows.insert(1, "label", (values == "1").astype(int))
     return CsvTable(rows.assign(row=range(len(rows))), given.lines)

@@ -201,7 +201,7 @@ def through_every_command(root: Path) -> None:
         here.mkdir()
         (here / "images").symlink_to(root / "images")
         make(case, here / "label.csv")
-        done = {"split": call(split.main, here / "label.csv", "--out", here / "split.csv")}
+        done: dict[str, Any] = {"split": call(split.main, here / "label.csv", "--out", here / "split.csv")}
         done["verify"] = call(verify.main, here)
         source = f"{root / 'source'}=1"
         done["ingest into"] = call(ingest.main, "--out", here, source)
