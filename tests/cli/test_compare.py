@@ -323,6 +323,7 @@ def test_no_more_than_sixty_of_a_kind_and_images_that_are_gone(
 def test_decisions_are_those_of_the_run(call: Compare, tmp_path: Path) -> None:
     a, _ = made_rows()
     decided = a.assign(log_odds=a["logit"] + 1.0, predicted=(a["logit"] > 2).astype(int))
+    decided["probability"] = 1 / (1 + np.exp(-decided["log_odds"]))
     ids = [made_run("a", a), made_run("b", decided)]
     assert call(*ids, "--html", tmp_path / "p.html", "--json", tmp_path / "c.json").code == 0
     found = read_json(tmp_path / "c.json")
@@ -437,6 +438,7 @@ def test_two_cross_validations_out_of_fold(call: Compare, tmp_path: Path, monkey
 def test_a_sweep(call: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = made_rows()
     bad = a.assign(logit=-9.0 * (2 * a["label"] - 1))
+    bad["probability"] = 1 / (1 + np.exp(-bad["logit"]))
     parent = made_sweep([a, b, bad, a], [0.4, 0.3, 0.5, 0.6], monkeypatch)
     words = ["--html", tmp_path / "p.html", "--json", tmp_path / "s.json"]
     done = call(f"sweep:{parent[:10]}", *words)
@@ -504,8 +506,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
         ([first, fewer], "were not scored on the same test images: 1 only in the first, 0 only in the second, 43 in "
                          "both (split_fingerprint s and x)"),
         ([first, flipped], "give different labels to 44 of 44 test images (their fingerprints do not tell)"),
-        ([first, twice], "the table names an image twice"),
-        ([outside, outside_too, "--images", tmp_path], "names '../../etc/passwd', which is no SHA-1 file name"),
+        ([first, twice], "names an image twice"),
+        ([outside, outside_too, "--images", tmp_path], "1 of its object_ids are no names of images, which are SHA-1s"),
         ([first, second, "--split", "validation"], "has no image in its validation split"),
         ([first, second, "--split", "oof"], "has no oof_predictions.parquet; the parent run of a cross-validation has"),
         ([first, second, "--images", tmp_path / "no"], "no does not exist; give --images FOLDER"),

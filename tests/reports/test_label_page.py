@@ -233,7 +233,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     cases: list[tuple[list[object], str]] = [
         (["no-such-run"], "run no-such-run cannot be read from sqlite:"),
         ([queries.sweep_jobs(good)["run_id"][0]], "has no label_doubts.csv; the parent run of a cross-validation has"),
-        ([sweep_of(escaping, images)], "names '../../etc/passwd', which is no SHA-1 file name"),
+        ([sweep_of(escaping, images)], "its column object_id holds what is no name of an image"),
         ([sweep_of("object_id,label\n", images)], "is damaged: Usecols do not match columns"),
         ([sweep_of(table.assign(loss="x"), images)], "is damaged: "),
         ([sweep_of(table, tmp_path / "no")], "no does not exist; give --images FOLDER"),
