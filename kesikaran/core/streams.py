@@ -25,14 +25,15 @@ def install() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
-    sys.stdout, sys.stderr = _installed(sys.stdout, 1), _installed(sys.stderr, 2)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name) or open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  never closed
+        setattr(sys, name, wrapped(stream))
 
 
-def _installed(stream: TextIO | None, number: int) -> TextIO:
+def wrapped(stream: TextIO) -> TextIO:
+    """The stream as one of this module."""
     if isinstance(stream, _Printable):
         return cast(TextIO, stream)
-    if stream is None:
-        stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for the life of the process
     if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
         # A character that the encoding lacks, or a byte of a file name that is no text, is printed as an escape.
         cast(Any, stream).reconfigure(errors="backslashreplace")

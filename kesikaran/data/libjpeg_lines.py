@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TextIO
 
-from kesikaran.core import terminal
+from kesikaran.core import streams, terminal
 
 # The beginnings of its messages (jerror.h) that a damaged file can call forth.
 _LIBJPEG = re.compile(
@@ -69,7 +69,7 @@ def _redirect(file: IO[bytes]) -> int | None:
     with suppress(OSError, ValueError, AttributeError):  # a stderr of another kind is left alone
         sys.stderr.flush()
         if sys.stderr.fileno() == 2:
-            sys.stderr = os.fdopen(real, "w", 1, sys.stderr.encoding, sys.stderr.errors, closefd=False)
+            sys.stderr = streams.wrapped(os.fdopen(real, "w", 1, sys.stderr.encoding, sys.stderr.errors, closefd=False))
     os.dup2(file.fileno(), 2)
     return real
 

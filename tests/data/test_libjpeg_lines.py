@@ -42,20 +42,22 @@ def test_an_error_inside_puts_all_back(capfd: pytest.CaptureFixture[str]) -> Non
 
 PYTHONS = """
 import os, sys
+from kesikaran.core import streams
 from kesikaran.data import libjpeg_lines
+streams.install()
 print("before", file=sys.stderr)
 with libjpeg_lines.kept_back():
     os.write(2, b"Corrupt JPEG data: bad Huffman code\\n")
     os.write(2, b"later\\n")
-    print("at once", file=sys.stderr)
+    print("at once\\x1b[31m", file=sys.stderr)
 print("after", file=sys.stderr)
 os.write(2, b"end\\n")
 """
 
 
-def test_pythons_own_stderr_is_not_kept_back() -> None:
+def test_pythons_own_stderr_is_not_kept_back_and_stays_the_one_exit() -> None:
     done = subprocess.run([sys.executable, "-c", PYTHONS], capture_output=True, text=True, check=True)
-    assert done.stderr == "before\nat once\nlater\nafter\nend\n"
+    assert done.stderr == "before\nat once\\x1b[31m\nlater\nafter\nend\n"
 
 
 def test_a_process_without_a_stderr() -> None:
