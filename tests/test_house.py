@@ -79,7 +79,7 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
         ("tensorflow_hub", {"models.hub"}),
         ("hydra", {"cli.train", "cli.evaluate", "sweeps.callback", "sweeps.vectorized"}),
         ("matplotlib", {"reports.figures", "reports.sweep_figures"}),
-        ("pyarrow", {"features.shards", "tracking.prediction_table"}),
+        ("pyarrow", {"features.shards", "tracking.prediction_table", "data.csv_file"}),
         ("openvino", {"features.engines"}),
         ("imagehash", {"data.image_file"}),
         ("jinja2", {"reports.document"}),

@@ -113,7 +113,6 @@ def refused(done: Done, says: str) -> str:
         (f"-m seed=1,2 data.name={'a' * 300}", f"data.name={'a' * 80}... is not allowed: letters, digits, blanks and"),
         ("data.name=", "data.name= is not allowed: letters"),
         (f"data.images=. data.labels={'a' * 7000}", "does not exist; give data.labels=PATH"),
-        (f"split=from_file split.file={'a' * 300}", "does not exist; give data.labels=PATH"),
         ("data.labels=l.csv data.images='~nobody-of-that-name/x'", "x does not exist; give data.images=FOLDER"),
         ("optimizer=adamw optimizer.weight_decay=inf", "optimizer.weight_decay=inf is not allowed: 0 or more"),
         ("backbone.jpeg_decode=reduced", "backbone.jpeg_decode=reduced is not allowed: it does nothing with data=elpv"),
@@ -146,6 +145,7 @@ def test_a_wrong_setting(words: str, says: str, train: Callable[..., Done], runs
         ),
         (["split=stratified_random", "split.test_size=300"], "split.test_size=300 images cannot be drawn from 240"),
         (["split=from_file", "split.file=no.csv"], "label file no.csv does not exist"),
+        (["split=from_file", f"split.file={'a' * 300}"], "does not exist; give data.labels=PATH"),
     ],
 )
 def test_a_wrong_split(words: list[str], says: str, train: Callable[..., Done], made: Made) -> None:
