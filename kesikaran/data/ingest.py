@@ -120,7 +120,9 @@ def _read_all(sources: list[Source], intake: Intake) -> tuple[list[ReadFile], li
     refused: list[tuple[str, str]] = []
     total = sum(len(source.files) for source in sources)
     with terminal.quiet_start():
-        from kesikaran.data import preprocess  # noqa: F401  TensorFlow, which decodes each image
+        from kesikaran.data import preprocess  # it loads TensorFlow, which decodes each image
+
+        preprocess.leave_gpus_free()
     with libjpeg_lines.kept_back(), terminal.progress(None, "ingest", "image", total) as bar:
         for source in sources:
             before = len(read)

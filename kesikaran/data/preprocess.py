@@ -16,6 +16,12 @@ def decode(encoded: tf.Tensor, backbone: BackboneConfig) -> tf.Tensor:
     return tf.cond(tf.io.is_jpeg(encoded), lambda: _decode_reduced(encoded, backbone), lambda: _decode_full(encoded))
 
 
+def leave_gpus_free() -> None:
+    """For a command that only decodes, which the CPU does: TensorFlow would take the memory of every GPU that it sees
+    from a training that runs there. To be called before anything is computed."""
+    tf.config.set_visible_devices([], "GPU")
+
+
 def decodes(encoded: bytes) -> bool:
     """Whether `decode` takes the bytes."""
     try:

@@ -72,8 +72,11 @@ def _verify(data: Path, max_megapixels: float, everything: bool) -> Result:
     left = set(todo)
     right = {key: before[key] for path in objects if path not in left for key in [_key(path, images)]}
     checked = 0
-    with terminal.quiet_start():
-        from kesikaran.data import preprocess  # noqa: F401  TensorFlow, which decodes each image
+    if todo:
+        with terminal.quiet_start():
+            from kesikaran.data import preprocess  # it loads TensorFlow, which decodes each image
+
+            preprocess.leave_gpus_free()
     try:
         with (
             libjpeg_lines.kept_back(),

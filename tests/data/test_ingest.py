@@ -189,7 +189,9 @@ def test_a_lost_or_shortened_object_is_put_back(layout: str, given: Path, script
 
 KILLED_AT = """
 import os, runpy, signal, sys, types
-sys.modules["kesikaran.data.preprocess"] = types.SimpleNamespace(decodes=lambda encoded: True)  # for TensorFlow
+sys.modules["kesikaran.data.preprocess"] = types.SimpleNamespace(  # in the place of TensorFlow
+    decodes=lambda encoded: True, leave_gpus_free=lambda: None
+)
 at, when, replace, count = int(sys.argv[1]), sys.argv[2], os.replace, 0
 def counted(*paths):
     global count

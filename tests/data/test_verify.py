@@ -43,6 +43,14 @@ def test_a_whole_store_is_one_line_and_read_once(data: Path, script: Script) -> 
     assert done.out == "All is well: 12 objects read, 0 unchanged since they were verified.\n"
 
 
+def test_gpus_are_left_to_trainings(data: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden: list[tuple[object, ...]] = []
+    monkeypatch.setattr(preprocess.tf.config, "set_visible_devices", lambda *given: hidden.append(given))
+    script("verify", data)
+    script("ingest", "--out", data.parent / "other", f"{data / 'images'}=1")
+    assert hidden == [([], "GPU")] * 2
+
+
 def test_whatever_is_wrong_is_named(data: Path, script: Script) -> None:
     script("verify", data)  # the state must hide nothing
     flipped, lost, rowless, foreign, *_ = objects(data)
