@@ -39,7 +39,8 @@ def read_labels(path: Path, both_classes: bool = True) -> Labels:
             one image under two labels, only one class where both are needed, a further column whose name has a meaning
             of its own here.
     """
-    return _once_each(path, _read(path), both_classes)
+    given = _read(path, "label file", f"give data.labels=PATH of a CSV with {','.join(_COLUMNS)}")
+    return _once_each(path, given, both_classes)
 
 
 def read_split(path: Path) -> pd.DataFrame:
@@ -51,7 +52,7 @@ def read_split(path: Path) -> pd.DataFrame:
     Raises:
         InputError: as `read_labels`, or a type that is no split.
     """
-    given = _read(path)
+    given = _read(path, "split file", "kesikaran data split writes one")
     if "type" not in given.rows.columns:
         raise InputError(f"{path} has no column type: it is no split; kesikaran data split writes one")
     wrong = ~given.rows["type"].isin(["train", "validation", "test"])
@@ -81,16 +82,20 @@ def data_digest(table: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
-def _read(path: Path) -> CsvTable:
-    """The rows of the file in its order: object_id (str), label (int), row (int, from 0), and the further columns."""
+def _read(path: Path, kind: str, remedy: str) -> CsvTable:
+    """The rows of the file in its order: object_id (str), label (int), row (int, from 0), and the further columns.
+
+    Args:
+        kind: what the file is, for messages. remedy: what to do where it is missing.
+    """
     if not os.path.isfile(path):  # of a Path it raises where a name is too long
-        raise InputError(f"label file {path} does not exist; give data.labels=PATH of a CSV with {','.join(_COLUMNS)}")
-    given = csv_file.read(path, f"label file {path}", _COLUMNS)
+        raise InputError(f"{kind} {path} does not exist; {remedy}")
+    given = csv_file.read(path, f"{kind} {path}", _COLUMNS)
     rows = given.rows
     taken = [column for column in rows.columns if column in _OURS]
     if taken:
         raise InputError(
-            f"label file {path} has a column {taken[0]}, a name that is used here for something else; rename it (the "
+            f"{kind} {path} has a column {taken[0]}, a name that is used here for something else; rename it (the "
             f"label itself is the column {_COLUMNS[1]})"
         )
     # On whole columns: row by row, a file of two million rows took half a minute.

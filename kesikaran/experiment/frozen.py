@@ -41,7 +41,8 @@ def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Gen
         InputError: whatever is wrong with the data, the backbone or the cache.
     """
     images = _images(e.data)
-    split.need_columns(e.split, images.table)  # before the features, which take time
+    split.need_columns(e.split, images.table)  # this and what follows before the features, which take time
+    given = label_file.read_split(Path(e.split.file)) if e.split.file else None
     if not images.finds_near_duplicates:
         split.need_default_similarity(e.split)
     net = backbone.load(e.backbone.handle, e.backbone.image_size, e.backbone.trusted)
@@ -51,7 +52,7 @@ def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Gen
     tell_complaints(found.remarks)
     settle_refusals(run, found.refused, len(images.table), e.data.on_bad_image)
 
-    table = _split(e, images, found)
+    table = _split(e, images, found, given)
     _log_identity(e, run, table, net, found, device_name)
     run_report.log_inputs(run, table, e.data.name, images.labels_path)
 
@@ -85,9 +86,9 @@ def _images(config: DataConfig) -> Images:
     return Images(table, labels_path, folder, finds)
 
 
-def _split(e: Experiment, images: Images, found: Features) -> pd.DataFrame:
-    """The images that have features, each with its side, row by row those of the features."""
-    given = label_file.read_split(Path(e.split.file)) if e.split.file else None
+def _split(e: Experiment, images: Images, found: Features, given: pd.DataFrame | None) -> pd.DataFrame:
+    """The images that have features, each with its side, row by row those of the features. given: the table of
+    `split.file`."""
     table = images.table[~images.table["object_id"].isin(list(found.refused))]
     if images.finds_near_duplicates:
         table = table.assign(**{near_duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})

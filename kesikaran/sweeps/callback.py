@@ -54,7 +54,11 @@ def close(status: str) -> int:
     if sweep_id is None:
         return 0
     context.leave_sweep()
+    from kesikaran.core import paths
     from kesikaran.tracking import sweeps
+
+    # Hydra's copy of the configuration, with whatever secret an address holds. MLflow has it without.
+    (paths.cache_dir() / "hydra" / "multirun.yaml").unlink(missing_ok=True)
 
     with sweeps.closing_sweep(sweep_id, status) as (run, jobs):
         from kesikaran.reports import sweep_report

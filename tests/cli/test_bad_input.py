@@ -144,12 +144,15 @@ def test_a_wrong_setting(words: str, says: str, train: Callable[..., Done], runs
             "split.test_size=1.5 is not allowed: a share between 0",
         ),
         (["split=stratified_random", "split.test_size=300"], "split.test_size=300 images cannot be drawn from 240"),
-        (["split=from_file", "split.file=no.csv"], "label file no.csv does not exist"),
-        (["split=from_file", f"split.file={'a' * 300}"], "does not exist; give data.labels=PATH"),
+        (["split=from_file", "split.file=no.csv"], "split file no.csv does not exist; kesikaran data split writes one"),
+        (["split=from_file", f"split.file={'a' * 300}"], "does not exist; kesikaran data split writes one"),
     ],
 )
 def test_a_wrong_split(words: list[str], says: str, train: Callable[..., Done], made: Made) -> None:
-    refused(train(*made.words, *words), says)
+    done = train(*made.words, *words)
+    refused(done, says)
+    if "split=from_file" in words:
+        assert "Features of" not in done.out, "the file is read before what takes time"
 
 
 @pytest.mark.parametrize(

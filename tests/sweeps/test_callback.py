@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Done, Made
 
+from kesikaran.core import paths
 from kesikaran.core.errors import InputError
 
 WORKERS = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -54,6 +55,7 @@ def test_four_jobs_under_one_parent(train: Callable[..., Done], made: Made, runs
     assert children[1].info.run_name == "head.dropout=0.1 optimizer.lr=0.1", "what the sweep varies, and no more"
     assert parent.info.run_name == "sweep: head.dropout=0.1,0.3 optimizer.lr=1e-2,1e-1"
     assert "KESIKARAN_SWEEP_VARIES" not in os.environ
+    assert not (paths.cache_dir() / "hydra" / "multirun.yaml").exists()
     settings = {(c.data.params["head.dropout"], c.data.params["optimizer.lr"]) for c in children}
     assert settings == {("0.1", "0.01"), ("0.1", "0.1"), ("0.3", "0.01"), ("0.3", "0.1")}
 
