@@ -78,7 +78,7 @@ def _address() -> tuple[str, Path | None]:
     """(the store's address with its password, the store's file where it is a file)."""
     if _uri_given:
         return _uri_given, store_file.of(_uri_given)
-    database = paths.home() / "mlflow.db"
+    database = paths.home() / store_file.NAME
     return store_file.address(database), database
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kesikaran.core import errors
 from kesikaran.core.errors import InputError
 
+NAME = "mlflow.db"
 ARTIFACTS = "mlruns"  # the folder of the runs' files, beside the store's file
 _LOCKED_SECONDS = 10.0  # other runs hold the lock for a few milliseconds each
 _ITS_TABLES = {"alembic_version", "experiments", "runs", "params", "tags"}
@@ -138,10 +139,8 @@ def left_behind(database: Path, location: str) -> Path | None:
     path, root = path_of(location), root_of(location)
     if path is None or root is None or root.resolve() == database.parent.resolve():
         return None
-    inside = path.relative_to(root / ARTIFACTS).parts
-    # MLflow numbers the experiments that it makes itself, so this may be a folder that a server was given.
-    numbered = bool(inside) and inside[0].isdigit()
-    return None if numbered and root.exists() and not (root / database.name).exists() else root
+    # A folder without a store of its own may be a larger disk that the experiments were given.
+    return root if not root.exists() or any((root / name).exists() for name in (NAME, database.name)) else None
 
 
 def moved(database: Path, old: Path) -> InputError:

@@ -145,13 +145,16 @@ def test_an_experiment_in_a_place_of_the_users_choice_is_none_that_was_moved(
     shutil.copy(empty, tmp_path)
     database = at(tmp_path, monkeypatch)
     run_store.open_experiment("made")
-    for name, location in (("disk", tmp_path / "disk"), ("server", tmp_path / "art" / "mlruns" / "7")):
+    for name, location in (("disk", tmp_path / "disk"), ("mlruns", tmp_path / "big" / "mlruns" / "mine"),
+                           ("server", tmp_path / "art" / "mlruns" / "7")):  # fmt: skip
         location.mkdir(parents=True)
         mlflow.create_experiment(name, artifact_location=location.as_uri())
         run_store.open_experiment(name)
     for elsewhere in ("s3://bucket/mlruns/made", "mlflow-artifacts:/1", str(database.parent / "mlruns" / "made")):
         assert store_file.left_behind(database, elsewhere) is None
     assert store_file.left_behind(database, "/gone/mlruns/7") == Path("/gone")
+    (tmp_path / "big" / "mlflow.db").touch()  # now it is the place of another store, from which this one was copied
+    assert store_file.left_behind(database, str(tmp_path / "big" / "mlruns" / "mine")) == tmp_path / "big"
 
 
 def test_a_store_that_is_no_file_is_not_relocated(monkeypatch: pytest.MonkeyPatch) -> None:
