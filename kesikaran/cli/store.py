@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("old", nargs="?", type=Path, metavar="OLD", help="the folder that held mlruns")
     parser.add_argument("new", nargs="?", type=Path, metavar="NEW", help="the folder that holds mlruns now")
     parser.add_argument("--dry-run", action="store_true", help="check everything and change nothing")
-    words = parser.parse_args()
+    words = door.words(parser)
     with door.opened():
         from kesikaran.tracking import relocate, run_store
 

@@ -325,12 +325,15 @@ def test_a_handle_that_is_not_there(train: Callable[..., Done], made: Made, tmp_
 
 def test_a_handle_that_is_no_saved_model(train: Callable[..., Done], made: Made, tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"nonsense")
-    refused(train(*made.words, f"backbone.handle={tmp_path}"), f"{tmp_path} is not a TF-Hub SavedModel")
+    refused(train(*made.words, f"backbone.handle={tmp_path}"), f"{tmp_path} is no TF-Hub SavedModel: saved_model.pb")
 
 
 def test_a_handle_that_is_no_feature_vector(train: Callable[..., Done], made: Made, tmp_path: Path) -> None:
     handle = toy_backbone(tmp_path / "map", pool=False)
-    refused(train(*made.words, f"backbone.handle={handle}"), "is no feature vector: it gives (1, 14, 14, 16) where")
+    refused(
+        train(*made.words, f"backbone.handle={handle}"),
+        "is no feature vector: of 2 images it gives float32 [2, 14, 14, 16] where float32 [2, width]",
+    )
 
 
 # ---- places that cannot be written

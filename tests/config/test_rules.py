@@ -192,6 +192,7 @@ WITHOUT_EFFECT: dict[str, str | dict[str, Any]] = {
     "split.seed": {"split.seed": 1},
     "split.file": {"split.file": "split.csv"},
     "backbone.handle": ALL_SPLIT,
+    "backbone.trusted": "what a module does is not known before it is read",
     "backbone.image_size": ALL_TRAIN,
     "backbone.value_range": ALL_TRAIN,
     "backbone.resize_method": ALL_TRAIN,

@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_images, one_line
+from conftest import make_images, one_line, peak_bytes
 
 from kesikaran.data import label_file, object_store
 
@@ -215,7 +214,7 @@ def through_every_command(root: Path) -> None:
         if rows is not None:
             sha1s = rows["object_id"].map(object_store.sha1_of)
             done["read"] = dict(zip(sha1s, rows["label"].tolist(), strict=True))
-        done["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        done["peak"] = peak_bytes()
         found[name] = done
     print(json.dumps(found))
 

@@ -169,7 +169,7 @@ def test_what_the_split_keeps_together_is_resampled_together(train: Train, made:
         ("evaluation.prevalences=[0.5,1]", "evaluation.prevalences=[0.5, 1.0] is not allowed"),
         ("evaluation.prevalences=[0]", "evaluation.prevalences=[0.0] is not allowed"),
         ("evaluation.confidence=1", "evaluation.confidence=1.0 is not allowed"),
-        ("evaluation.calibration_bins=0", "evaluation.calibration_bins=0 is not allowed: at least 1"),
+        ("evaluation.calibration_bins=0", "evaluation.calibration_bins=0 is not allowed: 1 to 1000"),
     ],
 )
 def test_ranges(train: Train, made: Made, word: str, message: str) -> None:
