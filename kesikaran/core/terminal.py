@@ -17,6 +17,7 @@ _NOHUP = (signal.SIGHUP, signal.SIG_IGN)
 _stop_signal: int | None = None
 _shelters = 0  # the number of `sheltered` blocks that are open in each other
 _waiting = False  # a signal came in one of them and has not been raised yet
+_others_hook = sys.unraisablehook  # for what cannot be raised and is no signal
 
 
 def stop_on_signals() -> None:
@@ -26,7 +27,10 @@ def stop_on_signals() -> None:
     (Ctrl-\\) still ends a process at once, which no longer lets it close its run. Python runs signal handlers in the
     main thread only: in another thread this does nothing.
     """
+    global _others_hook
     if threading.current_thread() is threading.main_thread():
+        if sys.unraisablehook is not _unraisable:
+            _others_hook, sys.unraisablehook = sys.unraisablehook, _unraisable
         for signum in STOPS:
             if signal.getsignal(signum) is not _stop and (signum, signal.getsignal(signum)) != _NOHUP:
                 signal.signal(signum, _stop)
@@ -77,6 +81,13 @@ def _stop(signum: int, frame: Any) -> None:
             stop_if_asked()
 
 
+def _unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Not told is a signal that came in a destructor or a callback of a weak reference: it cannot be raised there, and
+    the next `stop_if_asked` raises it."""
+    if not (_stop_signal is not None and found.exc_type is SystemExit):
+        _others_hook(found)
+
+
 class _Bar(tqdm):
     def update(self, n: float | None = 1) -> bool | None:
         stop_if_asked()
@@ -98,8 +109,15 @@ def quiet_start() -> Iterator[None]:
     """Keep back what TensorFlow's libraries write to stderr when they are first loaded.
 
     They write some of it before they read any log level, so the file descriptor itself is redirected. Where the block
-    fails, what was kept back is written to stderr, unless a signal has stopped it.
+    fails, what was kept back is written to stderr. A signal waits for the end of the block: a library that is half
+    loaded would fail where the run is closed.
     """
+    with sheltered(), _kept_back():
+        yield
+
+
+@contextmanager
+def _kept_back() -> Iterator[None]:
     sys.stderr.flush()
     with tempfile.TemporaryFile() as aside:
         stderr = os.dup(2)
@@ -108,9 +126,8 @@ def quiet_start() -> Iterator[None]:
             yield
         except BaseException:
             os.dup2(stderr, 2)
-            if not stop_asked():
-                aside.seek(0)
-                sys.stderr.write(aside.read().decode(errors="replace"))
+            aside.seek(0)
+            sys.stderr.write(aside.read().decode(errors="replace"))
             raise
         finally:
             os.dup2(stderr, 2)

@@ -16,7 +16,7 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         from kesikaran.config import compose
-        from kesikaran.core import files, paths
+        from kesikaran.core import files, paths, terminal
         from kesikaran.core.errors import InputError
         from kesikaran.tracking import sweeps
 
@@ -31,11 +31,12 @@ class SweepCallback(Callback):
             names = [word.split("=")[0] for word in words]
             compose.settle_source(config, config.hydra.overrides.task, names)
             compose.need_name(config.data.name)
-            sweep_id = sweeps.open_sweep(config.data.name, "sweep: " + " ".join(words))
+            with terminal.sheltered():  # a parent run that is open and not entered would never be closed
+                sweep_id = sweeps.open_sweep(config.data.name, "sweep: " + " ".join(words))
+                context.enter_sweep(sweep_id, names)
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.
             sys.exit(f"error: {error}")
-        context.enter_sweep(sweep_id, names)
 
 
 def close(status: str) -> int:

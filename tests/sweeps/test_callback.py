@@ -42,6 +42,26 @@ def table_of(parent: Any) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/sweep.csv")))
 
 
+def test_a_signal_while_the_parent_opens(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.core import terminal
+    from kesikaran.tracking import sweeps
+
+    opened = sweeps.open_sweep
+
+    def interrupted(*given: str) -> str:
+        sweep_id = opened(*given)
+        signal.raise_signal(signal.SIGTERM)
+        return sweep_id
+
+    monkeypatch.setattr(sweeps, "open_sweep", interrupted)
+    monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
+    done = train("-m", *made.words, "seed=0,1")
+    assert done.code == 143
+    assert [run.info.status for run in runs()] == ["KILLED"]
+
+
 def test_four_jobs_under_one_parent(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
     from kesikaran.models import hub
 
