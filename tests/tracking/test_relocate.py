@@ -157,6 +157,21 @@ def test_an_experiment_in_a_place_of_the_users_choice_is_none_that_was_moved(
     assert store_file.left_behind(database, str(tmp_path / "big" / "mlruns" / "mine")) == tmp_path / "big"
 
 
+def test_of_several_old_folders_one_is_to_be_named(
+    tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(empty, tmp_path)
+    database = at(tmp_path, monkeypatch)
+    run_store.open_experiment("made")  # and with it mlruns
+    for folder in ("one", "two"):
+        mlflow.create_experiment(folder, artifact_location=(tmp_path / folder / "mlruns" / "x").as_uri())
+    before = addresses(database)
+    refused("several folders", relocate.relocate, database)  # with that of MLflow's own experiment
+    assert addresses(database) == before
+    assert relocate.relocate(database, tmp_path / "two").counts == {"experiments.artifact_location": 1}
+    assert addresses(database) == sorted(value.replace(f"{tmp_path}/two", str(tmp_path)) for value in before)
+
+
 def test_a_store_that_is_no_file_is_not_relocated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_store, "_uri_given", "http://user:secret@host")
     refused("the store is http://user:***@host, not a file", run_store.database)
