@@ -3,6 +3,7 @@
 Nothing here prints or raises the store's address with its password.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -121,6 +122,7 @@ def shown_address() -> str:
     return errors.without_password(_address()[0])
 
 
+@terminal.sheltered()  # a read that is broken off locks the store against the write of KILLED
 def look_at(run_id: str) -> str:
     """The command that shows the store, and the page of the run. A password stands in neither."""
     page = f"#/experiments/{mlflow.get_run(run_id).info.experiment_id}/runs/{run_id}"
@@ -147,8 +149,10 @@ def reading(what: str) -> Iterator[mlflow.MlflowClient]:
     if database:
         store_file.check(database, to_write=False)
     try:
-        _use(uri)
-        yield mlflow.MlflowClient()
+        # A server keeps its own transactions, and may take its time to answer.
+        with terminal.sheltered() if database else contextlib.nullcontext():
+            _use(uri)
+            yield mlflow.MlflowClient()
     except InputError:
         raise
     except (*_FAILURES, *_OF_WRONG_ROWS) as error:

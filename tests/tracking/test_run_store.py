@@ -3,6 +3,7 @@ password stays hidden."""
 
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -280,3 +281,37 @@ def test_a_store_that_cannot_be_reached_says_why(uri: str, says: str, monkeypatc
     for message in (refusal(queries.find, "x"), refusal(run_store.open_experiment, "x")):
         assert says in message
         assert "secret" not in message
+
+
+def test_a_signal_waits_for_a_read_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that was broken off locked the store: the run could not be closed and stayed RUNNING."""
+    from kesikaran.core import terminal
+
+    monkeypatch.setattr(run_store, "_uri_given", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = run_store.open_experiment("made")
+    run_id = mlflow.MlflowClient().create_run(experiment).info.run_id
+    read = []
+
+    def interrupted(run_id: str) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        read.append(run_id)
+        return mlflow.MlflowClient().get_run(run_id)
+
+    def search() -> None:
+        with run_store.reading("a run") as client:
+            signal.raise_signal(signal.SIGTERM)
+            read.append(client.get_run(run_id).info.run_id)
+
+    monkeypatch.setattr(mlflow, "get_run", interrupted)
+    before = {number: signal.getsignal(number) for number in terminal.STOPS}
+    terminal.stop_on_signals()
+    try:
+        for call in (lambda: run_store.look_at(run_id), search):
+            monkeypatch.setattr(terminal, "_stop_signal", None)
+            with pytest.raises(SystemExit):
+                call()
+        assert read == [run_id] * 2
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        monkeypatch.setattr(terminal, "_stop_signal", None)
