@@ -19,9 +19,10 @@ from kesikaran.cli import door
 from kesikaran.config import compose, schema
 from kesikaran.core import paths, process, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.experiment.job import Job, Shared, finish, fit, run_job
+from kesikaran.experiment.job import Job, Shared, SweepPlace, TooManyFailures, run_alone, run_job
+from kesikaran.experiment.verdict import Verdict
 from kesikaran.metrics import gate
-from kesikaran.sweeps import callback
+from kesikaran.sweeps import callback, others
 from kesikaran.tracking import context
 
 
@@ -39,8 +40,16 @@ def main() -> None:
         def task(cfg: DictConfig) -> float:
             return train(cfg, shared)
 
+        def train_one(cfg: DictConfig, words: list[str], number: int) -> Verdict:
+            verdict: Verdict = run_alone(begin(cfg, words, number, shared))
+            return verdict
+
         try:
-            hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")(task)()
+            try:
+                hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")(task)()
+            finally:
+                if not terminal.stop_asked():
+                    others.train_left(train_one)
             status = "FINISHED"
         except InputError:  # the job has printed it
             status = "FAILED"
@@ -74,30 +83,39 @@ def flags_first(words: list[str]) -> list[str]:
 
 
 def train(cfg: DictConfig, shared: Shared) -> float:
-    """One experiment from configuration to logged model. Returns the validation metric `fit.monitor`."""
-    job = begin(cfg, shared)
-    training = next(job)
-    (outcome,) = fit([training])
-    return finish(job, outcome)
-
-
-def begin(cfg: DictConfig, shared: Shared) -> Job:
-    """One experiment as a generator, see `experiment.job`. It returns the validation metric `fit.monitor`."""
+    """One experiment from configuration to logged model. Returns the validation metric `fit.monitor`; NaN where another
+    command is at work on this job of a sweep (`sweeps.others`)."""
     process.start()  # the worker of a launcher runs no `main`
+    given = HydraConfig.get()
+    number = given.job.num if given.mode is RunMode.MULTIRUN else None
+    while True:
+        verdict: Verdict = run_alone(begin(cfg, list(given.overrides.task), number, shared))
+        if verdict.elsewhere is None or others.leaves_for_later(given):
+            break
+        others.pause()
+    if not verdict.passed and not context.open_sweep_id():  # the gates of a sweep are judged at its end
+        sys.exit(gate.FAILED_EXIT)
+    return verdict.objective
+
+
+def begin(cfg: DictConfig, words: list[str], number: int | None, shared: Shared) -> Job:
+    """One experiment as a generator, see `experiment.job`. It returns its verdict.
+
+    Args:
+        words: the overrides that `cfg` was composed with. number: of a job of a sweep, its place in it.
+    """
     terminal.stop_if_asked()  # a worker that was told to stop takes no further job
     try:
-        words = list(HydraConfig.get().overrides.task)
         _need_effect(words)
         compose.settle_source(cfg, words)
-        experiment = compose.parse(cfg)
-        varied = context.job_overrides(words)
-        verdict = yield from run_job(experiment, compose.to_yaml(cfg), varied, shared)
-        if not verdict.passed and not context.open_sweep_id():  # the gates of a sweep are judged at its end
-            sys.exit(gate.FAILED_EXIT)
-        return verdict.objective
+        place = SweepPlace(context.job_overrides(words), number)
+        verdict = yield from run_job(compose.parse(cfg), compose.to_yaml(cfg), place, shared)
+        return verdict
     except InputError as error:
         # Hydra would print a line of its own before the error, and only the first error of a sweep.
-        print(f"error: {error}", file=sys.stderr)
+        if not (isinstance(error, TooManyFailures) and shared.is_told):
+            print(f"error: {error}", file=sys.stderr)
+        shared.is_told = shared.is_told or isinstance(error, TooManyFailures)
         if context.open_sweep_id():
             raise
         sys.exit(1)
@@ -115,6 +133,9 @@ def _need_effect(words: list[str]) -> None:
     if launcher and hydra_config.mode is RunMode.RUN:
         raise InputError(f"{launcher[0]} does nothing in a single run: it launches the jobs of a sweep, python -m "
                          "kesikaran.train -m ...")  # fmt: skip
+    of_sweep = [word for word in words if word.startswith("sweep.")]
+    if of_sweep and hydra_config.mode is RunMode.RUN:
+        raise InputError(f"{of_sweep[0]} does nothing in a single run: python -m kesikaran.train -m ...")
     typed = {key: word for key, _, word in ((*word.partition("=")[:2], word) for word in words)}
     beside = [typed[group] for group in ("imbalance", "decision") if group in typed]
     if typed.get("strategy", "strategy=null") != "strategy=null" and beside:

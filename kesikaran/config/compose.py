@@ -90,18 +90,18 @@ def flatten(experiment: Experiment) -> dict[str, str]:
 
 
 def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
-    """32 hex digits, equal for two runs with the same computation on the same data.
+    """32 hex digits, equal for two runs that compute and leave the same.
 
-    Left out are the settings for where the data and the backbone lie, for whether the backbone is trusted, for how a
-    run is named, logged and gated, for the
-    metric in which it is compared, and for the batch size of the backbone, which changes no number.
+    Left out are the settings for where the data and the backbone lie, for whether the backbone is trusted, for the
+    names of the experiment and the run, for how a sweep goes on, and for the batch size of the backbone, which changes
+    no number.
 
     Args:
-        identity: names and digests of the data, the split and the backbone.
+        identity: names and digests of the data, the backbone and the code.
     """
     left_out = (
-        "gate.",
-        "tracking.",
+        "tracking.run_name",
+        "sweep.",
         "data.labels",
         "data.images",
         "data.name",
@@ -109,7 +109,6 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
         "backbone.handle",
         "backbone.trusted",
         "backbone.batch_size",
-        "evaluation.verdict",
     )
     params = {k: v for k, v in flatten(experiment).items() if not k.startswith(left_out)}
     return hashlib.sha256(json.dumps({**params, **identity}, sort_keys=True).encode()).hexdigest()[:32]

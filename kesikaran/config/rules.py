@@ -70,6 +70,8 @@ def check(e: Experiment) -> None:
     _check_decision(e.decision, e.imbalance.strategy)
     check_evaluation(e.evaluation)
     _check_gate(e.gate)
+    most = e.sweep.max_failures
+    _need(most is None or 1 <= most <= _MOST, "sweep.max_failures", most, f"null or 1 to {_MOST}")
     _need(0 <= e.seed < 2**32, "seed", e.seed, "0 to 4294967295")
 
 

@@ -212,6 +212,12 @@ class TrackingConfig:
 
 
 @dataclass
+class SweepConfig:
+    resume: bool = True  # a job that is finished in this store is not trained again, and the sweep goes on
+    max_failures: int | None = None  # after so many failed jobs of this command no further job begins; null: never
+
+
+@dataclass
 class Experiment:
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -224,6 +230,7 @@ class Experiment:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     seed: int = 0
     deterministic: bool = False  # bit-identical metrics on one machine, slower
     device: Device = Device.auto

@@ -9,6 +9,7 @@ from kesikaran.config import compose, rules
 from kesikaran.config.schema import Experiment
 from kesikaran.core import files, terminal
 from kesikaran.core.errors import InputError, printable
+from kesikaran.experiment.identity import code
 from kesikaran.experiment.job import RUN_STORE, RUN_STORE_REMEDY
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def evaluate(source: Source, e: Experiment, config_yaml: str, overrides: list[st
     room = files.disk_space(f"{RUN_STORE} {tempfile.gettempdir()}", RUN_STORE_REMEDY)
     with room, runs.run(record.experiment, name, compose.flatten(e)) as run:
         run.text(config_yaml, "config.yaml")
-        fingerprint = compose.fingerprint(e, identity)
+        fingerprint = compose.fingerprint(e, {**identity, "evaluated_run": record.run_id, "code": code()})
         counts = {_COUNTS_TAG: record.tags[_COUNTS_TAG]} if _COUNTS_TAG in record.tags else {}
         run.tags({**identity, **counts, "run_fingerprint": fingerprint, "evaluated_run": record.run_id})
         where = f"in experiment {printable(record.experiment)}"

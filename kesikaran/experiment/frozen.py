@@ -1,14 +1,12 @@
 """The path of a frozen backbone: features from the cache, a head trained on them, logits of every image."""
 
 from collections.abc import Generator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from kesikaran.config import compose
-from kesikaran.config.schema import DataConfig, Experiment, Monitor
-from kesikaran.data import data_source, label_file, near_duplicates, split
+from kesikaran.config.schema import Experiment, Monitor
+from kesikaran.data import label_file, near_duplicates, split
+from kesikaran.experiment.identity import Asked, Images
 from kesikaran.experiment.judge import Trained
 from kesikaran.experiment.refusals import settle_refusals, tell_complaints
 from kesikaran.features.extract import FeatureCache, Features
@@ -18,34 +16,31 @@ from kesikaran.models.backbone import Backbone
 from kesikaran.models.head import build_head
 from kesikaran.publish.model_template import FrozenClassifier
 from kesikaran.reports import run_report
+from kesikaran.tracking.claims import FINGERPRINT_TAG
 from kesikaran.tracking.runs import Run
 from kesikaran.training import device, halves, head_trainer, imbalance
 from kesikaran.training.task import FeatureRows, FitResult, HeadTask, TrainingJob
 
 
-@dataclass(frozen=True)
-class Images:
-    """What a run is asked to look at. table: columns object_id, label, row and the label file's further ones.
-    finds_near_duplicates: the label file does not name them, and the images are few enough to look for them."""
-
-    table: pd.DataFrame
-    labels_path: Path
-    folder: Path
-    finds_near_duplicates: bool
-
-
-def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Generator[TrainingJob, FitResult, Trained]:
+def train(
+    e: Experiment, asked: Asked, run: Run, cache: FeatureCache, device_name: str
+) -> Generator[TrainingJob, FitResult, Trained]:
     """Yields the one training of the experiment, is sent what came of it, and returns what there is to be judged.
+
+    Args:
+        asked: what the jobs of the command ask for.
 
     Raises:
         InputError: whatever is wrong with the data, the backbone or the cache.
     """
-    images = _images(e.data)
+    images = asked.images(e.data)
     split.need_columns(e.split, images.table)  # this and what follows before the features, which take time
-    given = label_file.read_split(Path(e.split.file)) if e.split.file else None
+    given = asked.split(e.split.file)
     if not images.finds_near_duplicates:
         split.need_default_similarity(e.split)
     net = backbone.load(e.backbone.handle, e.backbone.image_size, e.backbone.trusted)
+    if asked.learn_backbone(e.backbone.handle, net.digest):
+        run.tags({FINGERPRINT_TAG: asked.fingerprint(e)})
     found = cache.extract(list(images.table["object_id"]), images.folder, net, e.backbone, e.data.max_megapixels)
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
     run_report.log_engine_deviation(run, e.backbone, found.deviation)
@@ -53,7 +48,7 @@ def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Gen
     settle_refusals(run, found.refused, len(images.table), e.data.on_bad_image)
 
     table = _split(e, images, found, given)
-    _log_identity(e, run, table, net, found, device_name)
+    _log_identity(run, table, net, found, device_name)
     run_report.log_inputs(run, table, e.data.name, images.labels_path)
 
     every = FeatureRows(found.matrix, table["label"].to_numpy())
@@ -74,18 +69,6 @@ def train(e: Experiment, run: Run, cache: FeatureCache, device_name: str) -> Gen
     return Trained(table, logits, classifier, found.matrix)
 
 
-def _images(config: DataConfig) -> Images:
-    labels_path, folder = data_source.locate(config)
-    labels = label_file.read_labels(labels_path)
-    if labels.repeated:
-        print(f"{labels.repeated} repeated rows of {labels_path} are counted once.")
-    table = labels.table.head(config.limit or len(labels.table))
-    finds = near_duplicates.COLUMN not in table.columns and len(table) <= near_duplicates.MOST_IMAGES
-    if finds:  # the column is there for the split's rule to name, and is filled once there are features
-        table = table.assign(**{near_duplicates.COLUMN: ""})
-    return Images(table, labels_path, folder, finds)
-
-
 def _split(e: Experiment, images: Images, found: Features, given: pd.DataFrame | None) -> pd.DataFrame:
     """The images that have features, each with its side, row by row those of the features. given: the table of
     `split.file`."""
@@ -101,7 +84,7 @@ def _split(e: Experiment, images: Images, found: Features, given: pd.DataFrame |
     return table
 
 
-def _log_identity(e: Experiment, run: Run, table: pd.DataFrame, net: Backbone, found: Features, on: str) -> None:
+def _log_identity(run: Run, table: pd.DataFrame, net: Backbone, found: Features, on: str) -> None:
     """Tag the run with what it is. on: the name of the device."""
     identity = {
         "data_digest": label_file.data_digest(table),
@@ -109,7 +92,7 @@ def _log_identity(e: Experiment, run: Run, table: pd.DataFrame, net: Backbone, f
         "backbone_digest": net.digest,
         "feature_cache_key": found.key,
     }
-    run.tags({**identity, "device": on, "run_fingerprint": compose.fingerprint(e, identity)})
+    run.tags({**identity, "device": on})
 
 
 def prepare_process(e: Experiment) -> str:

@@ -5,22 +5,26 @@ sweep can be trained together. Nothing heavy is imported before a job starts.
 """
 
 import gc
+import math
 import tempfile
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from kesikaran.config import compose, rules
+from kesikaran.config.metric_names import OBJECTIVE
 from kesikaran.config.schema import Experiment
 from kesikaran.core import files, terminal
-from kesikaran.core.errors import printable
+from kesikaran.core.errors import InputError, printable
+from kesikaran.experiment.identity import Asked
+from kesikaran.experiment.verdict import Verdict
 
 if TYPE_CHECKING:
-    from kesikaran.experiment.judge import Verdict
     from kesikaran.features.extract import FeatureCache
+    from kesikaran.tracking.queries import Record
     from kesikaran.training.task import FitResult, TrainingJob
 
-Job = Generator["TrainingJob", "FitResult", float]
+Job = Generator["TrainingJob", "FitResult", Any]
 
 RUN_STORE = "the store of runs or the temporary folder"
 RUN_STORE_REMEDY = "or set MLFLOW_TRACKING_URI or TMPDIR to another place"
@@ -30,39 +34,99 @@ RUN_STORE_REMEDY = "or set MLFLOW_TRACKING_URI or TMPDIR to another place"
 class Shared:
     """What the jobs of one process share. The features of the last job stay in memory for the next."""
 
+    asked: Asked = field(default_factory=Asked)
     features: "FeatureCache | None" = None
+    is_told: bool = False  # that too many jobs have failed: said once
+
+
+@dataclass(frozen=True)
+class SweepPlace:
+    """What a job is in its sweep. varied: what it has of what the sweep varies. number: its place, from 0."""
+
+    varied: dict[str, str]
+    number: int | None
+
+
+class TooManyFailures(InputError):
+    """A job that is not begun, because as many jobs as `sweep.max_failures` allows have failed."""
 
 
 def run_job(
-    e: Experiment, config_yaml: str, varied: dict[str, str], shared: Shared
+    e: Experiment, config_yaml: str, place: SweepPlace, shared: Shared
 ) -> Generator["TrainingJob", "FitResult", "Verdict"]:
-    """One experiment from configuration to logged model.
+    """One experiment from configuration to logged model. It ends without a training where the experiment is a job of a
+    sweep that resumes, and a run of the same identity is finished or at work.
 
     Args:
-        config_yaml: the resolved configuration, which the run keeps. varied: what the job has of what its sweep varies.
+        config_yaml: the resolved configuration, which the run keeps.
 
     Raises:
         InputError: whatever is wrong with settings, data, backbone, cache or store.
     """
-    from kesikaran.tracking import runs
+    from kesikaran.tracking import context, runs
+    from kesikaran.tracking.claims import Claimed
 
-    name = e.tracking.run_name or " ".join(f"{key}={value}" for key, value in varied.items()) or None
+    name = e.tracking.run_name or " ".join(f"{key}={value}" for key, value in place.varied.items()) or None
+    sweep_id = context.open_sweep_id()
+    fingerprint, problem = _identify(e, shared.asked)
+    if sweep_id and e.sweep.max_failures:
+        _need_few_failures(sweep_id, e.sweep.max_failures)
+    resumes = sweep_id is not None and e.sweep.resume and fingerprint is not None
     room = files.disk_space(f"{RUN_STORE} {tempfile.gettempdir()}", RUN_STORE_REMEDY)
-    # The run opens first, so that whatever goes wrong from here on is on record.
-    with room, runs.run(e.data.name, name, compose.flatten(e), varied) as run:
+    opened = runs.run(e.data.name, name, compose.flatten(e), place.varied, place.number, fingerprint, is_claim=resumes)
+    try:
+        # The run opens first, so that whatever goes wrong from here on is on record.
+        with room, opened as run:
+            if problem:
+                raise problem
+            run.text(config_yaml, "config.yaml")
+            print(f"Run {run.run_id} in experiment {printable(e.data.name)}")
+            with terminal.quiet_start():
+                from kesikaran.experiment import frozen, judge
+                from kesikaran.features.extract import FeatureCache
+            if not gc.get_freeze_count():
+                gc.freeze()  # what was imported stays: no collection, of which each job has one, looks at it again
+            gc.enable()
+            shared.features = shared.features or FeatureCache()
+            device_name = frozen.prepare_process(e)
+            trained = yield from frozen.train(e, shared.asked, run, shared.features, device_name)
+            return judge.judge(e, run, trained)
+    except Claimed as claimed:
+        return _of_twin(e, claimed.record, sweep_id or "", place)
+
+
+def _identify(e: Experiment, asked: Asked) -> tuple[str | None, InputError | None]:
+    """(the identity of the run, None), or (None, what is wrong with its settings, data or backbone)."""
+    try:
         rules.check(e)
         rules.check_effects(e)
-        run.text(config_yaml, "config.yaml")
-        print(f"Run {run.run_id} in experiment {printable(e.data.name)}")
-        with terminal.quiet_start():
-            from kesikaran.experiment import frozen, judge
-            from kesikaran.features.extract import FeatureCache
-        if not gc.get_freeze_count():
-            gc.freeze()  # what was imported stays: no collection, of which each job has one, looks at it again
-        gc.enable()
-        shared.features = shared.features or FeatureCache()
-        trained = yield from frozen.train(e, run, shared.features, frozen.prepare_process(e))
-        return judge.judge(e, run, trained)
+        with terminal.quiet_start():  # a backbone that is built loads TensorFlow
+            return asked.fingerprint(e), None
+    except InputError as error:
+        return None, error
+
+
+def _need_few_failures(sweep_id: str, most: int) -> None:
+    from kesikaran.tracking import sweeps
+
+    failed = sweeps.failures(sweep_id)
+    if failed >= most:
+        raise TooManyFailures(
+            f"{failed} jobs have failed, so no further one begins (sweep.max_failures={most}): see what they have in "
+            "common, and give the same command again"
+        )
+
+
+def _of_twin(e: Experiment, twin: "Record", sweep_id: str, place: SweepPlace) -> "Verdict":
+    """The verdict of a run that is the job already."""
+    from kesikaran.tracking import sweeps
+
+    if twin.status != "FINISHED":
+        return Verdict(math.nan, passed=True, elsewhere=twin)
+    sweeps.reuse(sweep_id, twin, place.varied, place.number or 0)
+    print(f"Finished before, not trained again: {printable(twin.name)} (run {twin.run_id})")
+    objective = twin.metrics.get(f"validation/{OBJECTIVE[e.fit.monitor].name}", math.nan)
+    return Verdict(objective, passed=True)
 
 
 def fit(jobs: "Sequence[TrainingJob]") -> "Sequence[FitResult | BaseException]":
@@ -78,7 +142,7 @@ def fit(jobs: "Sequence[TrainingJob]") -> "Sequence[FitResult | BaseException]":
         return [stopped] * len(jobs)
 
 
-def finish(job: Job, outcome: "FitResult | BaseException") -> float:
+def finish(job: Job, outcome: "FitResult | BaseException") -> Any:
     """Send a job what came of its training, or raise in it what stopped the training; the value that it returns.
 
     Raises:
@@ -90,6 +154,19 @@ def finish(job: Job, outcome: "FitResult | BaseException") -> float:
         else:
             job.send(outcome)
     except StopIteration as end:
-        value: float = end.value
-        return value
+        return end.value
     raise AssertionError("a job trains once")
+
+
+def run_alone(job: Job) -> Any:
+    """Run a job to its end by itself; the value that it returns.
+
+    Raises:
+        What the job raises.
+    """
+    try:
+        training = next(job)
+    except StopIteration as end:
+        return end.value
+    (outcome,) = fit([training])
+    return finish(job, outcome)

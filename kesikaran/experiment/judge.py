@@ -14,6 +14,7 @@ from kesikaran.config import compose
 from kesikaran.config.metric_names import OBJECTIVE, SELECTION_LOSS
 from kesikaran.config.schema import Experiment
 from kesikaran.data import split
+from kesikaran.experiment.verdict import Verdict
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
 from kesikaran.reports import leakage_report, run_report
@@ -39,15 +40,6 @@ class Trained:
     logits: np.ndarray
     classifier: Classifier
     features: np.ndarray
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """objective: the validation metric that `fit.monitor` stands for. passed: the gate, if there is one, lets the run
-    through."""
-
-    objective: float
-    passed: bool
 
 
 def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import tensorflow as tf
 
 from kesikaran.core import errors, files, paths
 from kesikaran.core.errors import InputError
@@ -26,11 +25,11 @@ def load_layer(handle: str, folder: Path, digest: str) -> Any:
     Raises:
         DamagedModule: TensorFlow cannot load it.
     """
-    import tensorflow_hub as hub
+    import tensorflow_hub as hub  # here, so that a folder can be found without loading TensorFlow
 
     try:
         # float32 is the precision in the file. Under a mixed-precision policy the layer would cast its input.
-        return hub.KerasLayer(str(folder), trainable=False, dtype=tf.float32)
+        return hub.KerasLayer(str(folder), trainable=False, dtype="float32")
     except Exception as error:
         raise DamagedModule(
             f"{errors.without_password(handle)} is not a TF-Hub SavedModel: {errors.first_line(error)}"

@@ -1,11 +1,13 @@
 """The parent run of a multirun: opened before the first job, closed whatever happens."""
 
+import hashlib
 import sys
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from kesikaran.metrics import gate
 from kesikaran.tracking import context
@@ -31,12 +33,41 @@ class SweepCallback(Callback):
             names = [word.split("=")[0] for word in words]
             compose.settle_source(config, config.hydra.overrides.task, names)
             compose.need_name(config.data.name)
+            fingerprint = _fingerprint(config, words) if config.sweep.resume else None
             with terminal.sheltered():  # a parent run that is open and not entered would never be closed
-                sweep_id = sweeps.open_sweep(config.data.name, "sweep: " + " ".join(words))
+                sweep_id = sweeps.open_sweep(config.data.name, "sweep: " + " ".join(words), fingerprint, _planned(config))
                 context.enter_sweep(sweep_id, names)
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.
             sys.exit(f"error: {error}")
+
+
+def _planned(config: DictConfig) -> int | None:
+    """The number of jobs of a sweep, without repetitions; None where the sweeper finds them on its way."""
+    sweeper = config.hydra.sweeper
+    if "max_batch_size" not in sweeper:
+        return sweeper.get("n_trials")
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    parsed = OverridesParser.create().parse_overrides([*words, *config.hydra.overrides.task])
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    return len({tuple(sorted(job)) for job in jobs})
+
+
+def _fingerprint(config: DictConfig, varied: list[str]) -> str:
+    """The identity of a sweep: what it varies, and what a job of it would be that varies nothing."""
+    from kesikaran.config import compose
+    from kesikaran.core.errors import InputError
+    from kesikaran.experiment.identity import Asked, code
+
+    given = config.copy()
+    with open_dict(given):
+        del given["hydra"]
+    try:
+        base = Asked().fingerprint(compose.parse(given))
+    except InputError:  # of settings that are yet to vary, or of data that each job will refuse
+        base = f"{code()} {compose.to_yaml(given)}"
+    words = [word for word in varied if not word.startswith("sweep.")]
+    return hashlib.sha256("\n".join([base, config.data.name, *sorted(words)]).encode()).hexdigest()[:32]
 
 
 def close(status: str) -> int:

@@ -9,22 +9,23 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig
 
-from kesikaran.experiment.job import Job, Shared, finish, fit
+from kesikaran.experiment.job import Job, finish, fit
 
 if TYPE_CHECKING:
+    from kesikaran.experiment.verdict import Verdict
     from kesikaran.training.task import TrainingJob
 
 
 class JobBatch:
     """The jobs of one sweep. When its block ends, no run of a job stays open, whatever happened."""
 
-    def __init__(self, begin: Callable[[DictConfig, Shared], Job], shared: Shared):
-        """begin: makes a job from its configuration and from what all jobs share."""
-        self._begin, self._shared = begin, shared
+    def __init__(self, begin: Callable[[list[str], int], Job]):
+        """begin: makes a job from its overrides and its number."""
+        self._begin = begin
         self._jobs: list[Job] = []
         self._results: list[JobReturn] = []
+        self._trainings: list[tuple[JobReturn, Job, "TrainingJob"]] = []
 
     def __enter__(self) -> "JobBatch":
         return self
@@ -34,27 +35,35 @@ class JobBatch:
             with suppress(SystemExit):
                 job.close()
 
-    def start(self, cfg: DictConfig) -> "tuple[Job, TrainingJob]":
-        """Run one job as far as its training. Hydra calls this as the task of the job."""
-        self._jobs.append(self._begin(cfg, self._shared))
-        return self._jobs[-1], next(self._jobs[-1])
-
-    def add(self, result: JobReturn) -> None:
-        """Take what Hydra returns for a `start`."""
-        self._results.append(result)
+    def start(self, words: list[str], number: int) -> None:
+        """Run one job as far as its training, or to its end where it has none."""
+        self._results.append(JobReturn(overrides=words))
+        try:
+            job = self._begin(words, number)
+            self._jobs.append(job)
+            self._trainings.append((self._results[-1], job, next(job)))
+        except StopIteration as end:
+            self._end(self._results[-1], end.value)
+        except Exception as error:
+            self._end(self._results[-1], error)
 
     def train(self) -> list[JobReturn]:
-        """Train the started jobs, group by group, and let each job end. What a job returns or raises is its result."""
-        groups: dict[Any, list[JobReturn]] = {}
-        for result in self._results:
-            if result.status is JobStatus.COMPLETED:
-                groups.setdefault(result.return_value[1].group(), []).append(result)
+        """Train the started jobs, group by group, and let each job end. The objective of a job,
+        or what it raises, is its result."""
+        groups: dict[Any, list[tuple[JobReturn, Job, "TrainingJob"]]] = {}
+        for one in self._trainings:
+            groups.setdefault(one[2].group(), []).append(one)
         for number, group in enumerate(groups.values(), start=1):
-            jobs, trainings = zip(*(result.return_value for result in group), strict=True)
-            print(f"\nTraining {len(jobs)} of {len(self._results)} jobs together, group {number} of {len(groups)} ...")
-            for result, job, outcome in zip(group, jobs, fit(trainings), strict=True):
+            print(f"\nTraining {len(group)} of {len(self._results)} jobs together, group {number} of {len(groups)} ...")
+            for (result, job, _), outcome in zip(group, fit([training for *_, training in group]), strict=True):
                 try:
-                    result.return_value = finish(job, outcome)
+                    self._end(result, finish(job, outcome))
                 except Exception as error:
-                    result.status, result.return_value = JobStatus.FAILED, error
+                    self._end(result, error)
         return self._results
+
+    def _end(self, result: JobReturn, ended: "Verdict | Exception") -> None:
+        if isinstance(ended, Exception):
+            result.status, result.return_value = JobStatus.FAILED, ended
+        else:
+            result.status, result.return_value = JobStatus.COMPLETED, ended.objective

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,10 @@ from mlflow.utils.search_utils import SearchUtils
 
 from kesikaran.core.errors import InputError, printable
 from kesikaran.tracking import run_store
-from kesikaran.tracking.context import OVERRIDES_TAG, SWEEP_TAG
+from kesikaran.tracking.context import NUMBER_TAG, OVERRIDES_TAG, SWEEP_TAG
 
+PLANNED_TAG = "planned_jobs"  # of a sweep's parent
+REUSED_TAG = "reused_job_"  # and a job's number, at a sweep's parent: JSON of the finished run that is this job
 SHIFT_TAG = "selection_shift"  # what a run's logits are shifted by in the loss that selects, in nats
 _LISTED = 10  # runs of one name that an error lists
 
@@ -21,12 +24,13 @@ _LISTED = 10  # runs of one name that an error lists
 @dataclass(frozen=True)
 class Record:
     """A run as the store has it. status: MLflow's, FINISHED where the run ended well. experiment: its name. metrics:
-    the last value of each."""
+    the last value of each. start_time_ms: since 1970, by the clock of the machine that opened the run."""
 
     run_id: str
     name: str
     status: str
     experiment: str
+    start_time_ms: int
     params: dict[str, str]
     tags: dict[str, str]
     metrics: dict[str, float]
@@ -75,7 +79,8 @@ def finished(word: str) -> Record:
 
 
 def jobs(sweep_id: str) -> list[Record]:
-    """The jobs of a sweep, in the order of their starts.
+    """The runs that the commands of a sweep have opened for its jobs, in the order of their starts. A job that was
+    killed and begun again has two.
 
     Raises:
         InputError: there is no store, or it cannot be read.
@@ -83,6 +88,12 @@ def jobs(sweep_id: str) -> list[Record]:
     with run_store.reading(f"sweep {sweep_id}") as client:
         query = f"tags.{SWEEP_TAG} = '{sweep_id}' and tags.mlflow.parentRunId = '{sweep_id}'"
         return search(client, query, "attributes.start_time ASC")
+
+
+def planned(parent: Record) -> int | None:
+    """The number of jobs that a sweep was opened with; None where its parent does not tell, as in older versions."""
+    text = parent.tags.get(PLANNED_TAG, "")
+    return int(text) if text.isdecimal() else None
 
 
 def settings(run: Record) -> dict[str, str]:
@@ -97,22 +108,51 @@ def settings(run: Record) -> dict[str, str]:
 
 
 def sweep_jobs(sweep_id: str) -> pd.DataFrame:
-    """The jobs of a sweep in the order of their starts: columns `run_id`, `name`, `status`, `split_fingerprint`,
-    `data_digest` and `gate` (None where a job has none), `selection_shift` (NaN where a job has none), `overrides.*`
-    (the settings that the sweep varies), `params.*` and `metrics.*`.
+    """The jobs of a sweep in its own order, each once: columns `run_id`, `name`, `status`, `reused` (whether the run
+    was finished before, outside this sweep), `split_fingerprint`, `data_digest` and `gate` (None where a job has none),
+    `selection_shift` (NaN where a job has none), `overrides.*` (the settings that the sweep varies), `params.*` and
+    `metrics.*`.
+
+    Of a job with several runs, because it was killed, failed, or trained twice in a race, the first finished one
+    counts, else the latest. A sweep of an older version has the order of its starts.
 
     Raises:
         InputError: as `jobs`; or a tag of a job is not what a job writes.
     """
+    chosen: dict[str, tuple[int, Record, dict[str, str], bool]] = {}
+    for number, job, overrides, reused in [*_reused(sweep_id), *_own(sweep_id)]:
+        key = json.dumps(overrides, sort_keys=True) if overrides else job.run_id
+        if key not in chosen or chosen[key][1].status != "FINISHED":
+            chosen[key] = number, job, overrides, reused
     rows = []
-    for job in jobs(sweep_id):
-        row: dict[str, Any] = {"run_id": job.run_id, "status": job.status}
+    for _, job, overrides, reused in sorted(chosen.values(), key=lambda one: (one[0], one[1].start_time_ms)):
+        row: dict[str, Any] = {"run_id": job.run_id, "status": job.status, "reused": reused}
         row |= {name: job.tags.get(name) for name in ("split_fingerprint", "data_digest", "gate")}
         row |= {"name": job.name, SHIFT_TAG: _shift(job)}
-        row |= {f"overrides.{key}": value for key, value in _overrides(job).items()}
+        row |= {f"overrides.{key}": value for key, value in overrides.items()}
         row |= {f"params.{name}": value for name, value in job.params.items()}
         rows.append(row | {f"metrics.{name}": value for name, value in job.metrics.items()})
-    return pd.DataFrame(rows, columns=None if rows else ["run_id", "status"])
+    return pd.DataFrame(rows, columns=None if rows else ["run_id", "status", "reused"])
+
+
+def _own(sweep_id: str) -> Iterator[tuple[int, Record, dict[str, str], bool]]:
+    for job in jobs(sweep_id):
+        number = job.tags.get(NUMBER_TAG, "")
+        yield int(number) if number.isdecimal() else 0, job, _overrides(job), False
+
+
+def _reused(sweep_id: str) -> Iterator[tuple[int, Record, dict[str, str], bool]]:
+    """The jobs that were finished before. One that has been deleted since is none any more."""
+    with run_store.reading(f"sweep {sweep_id}") as client:
+        parent = get(client, sweep_id)
+        for tag, text in parent.tags.items():
+            if tag.startswith(REUSED_TAG):
+                note = _json(text)
+                number, run_id, overrides = tag.removeprefix(REUSED_TAG), note.get("run_id"), note.get("overrides")
+                if not (number.isdecimal() and re.fullmatch("[0-9a-f]{32}", str(run_id)) and _are_texts(overrides)):
+                    raise _wrong_tag(parent, tag, text, "a JSON object of a run and its overrides")
+                for run in search(client, f"attributes.run_id = '{run_id}'"):
+                    yield int(number), run, overrides, True
 
 
 def _shift(job: Record) -> float:
@@ -125,13 +165,23 @@ def _shift(job: Record) -> float:
 
 def _overrides(job: Record) -> dict[str, str]:
     text = job.tags.get(OVERRIDES_TAG, "{}")
+    found = _json(text)
+    if not _are_texts(found):
+        raise _wrong_tag(job, OVERRIDES_TAG, text, "a JSON object of texts")
+    return found
+
+
+def _json(text: str) -> dict[str, Any]:
+    """A JSON object; one that is wrong, with a number as a value, where the text is none."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise _wrong_tag(job, OVERRIDES_TAG, text, "a JSON object of texts")
-    return found
+    return found if isinstance(found, dict) else {"": 0}
+
+
+def _are_texts(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
 
 
 def _wrong_tag(job: Record, tag: str, text: str, allowed: str) -> InputError:
@@ -190,4 +240,7 @@ def search(client: mlflow.MlflowClient, query: str, order: str = "attributes.sta
 
 def _record(run: entities.Run, experiment: str) -> Record:
     data = run.data
-    return Record(run.info.run_id, run.info.run_name, run.info.status, experiment, data.params, data.tags, data.metrics)
+    info = run.info
+    return Record(
+        info.run_id, info.run_name, info.status, experiment, info.start_time, data.params, data.tags, data.metrics
+    )

@@ -18,8 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kesikaran.core import errors, files, paths, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.tracking import store_address, store_file
+from kesikaran.tracking import liveness, store_address, store_file
 
+_LOCK = ".store.lock"
 _FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError)
 # What MLflow raises where a row of the store holds what MLflow never writes, such as a status that it does not know.
 _OF_WRONG_ROWS = (ValueError, TypeError, LookupError, AttributeError)
@@ -42,7 +43,7 @@ def open_experiment(name: str) -> str:
     artifacts = files.writable(home / store_file.ARTIFACTS, "store of runs", remedy)
     files.writable(home, "store of runs", remedy)
     # Four processes that open a fresh SQLite store at once: three fail in the migration.
-    with filelock.FileLock(artifacts / ".store.lock"):
+    with filelock.FileLock(artifacts / _LOCK):
         store_file.check(database, to_write=True)
         return _experiment_id(uri, name, database)
 
@@ -50,6 +51,7 @@ def open_experiment(name: str) -> str:
 def _experiment_id(uri: str, name: str, database: Path | None) -> str:
     try:
         _use(uri)
+        liveness.close_dead()
         found = mlflow.get_experiment_by_name(name)
         if found is None:
             location = None if database is None else (database.parent / store_file.ARTIFACTS / name).as_uri()
@@ -69,6 +71,18 @@ def _experiment_id(uri: str, name: str, database: Path | None) -> str:
             "go through that server: set MLFLOW_TRACKING_URI to it, or give another data.name="
         )
     return found.experiment_id
+
+
+@contextmanager
+def alone() -> Iterator[bool]:
+    """A block in which no other process of ours opens a run, where the store is a file: then it gives True. A server
+    or a database has no such lock, and gives False."""
+    _, database = _address()
+    if database is None:
+        yield False
+        return
+    with filelock.FileLock(database.parent / store_file.ARTIFACTS / _LOCK):
+        yield True
 
 
 # Read once: mlflow.set_tracking_uri writes the variable too.
@@ -152,6 +166,7 @@ def reading(what: str) -> Iterator[mlflow.MlflowClient]:
         # A server keeps its own transactions, and may take its time to answer.
         with terminal.sheltered() if database else contextlib.nullcontext():
             _use(uri)
+            liveness.close_dead()
             yield mlflow.MlflowClient()
     except InputError:
         raise

@@ -6,7 +6,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from kesikaran.core import scratch, terminal
 from kesikaran.core.errors import without_password, without_passwords
-from kesikaran.tracking import context, models, run_store
+from kesikaran.tracking import claims, context, liveness, models, run_store
+from kesikaran.tracking.claims import FINGERPRINT_TAG, Claimed
 
 _PAUSE_SECONDS = 1.0  # between two writes of metrics
 _BATCH_METRICS = 1000  # MLflow's limit for one call
@@ -105,31 +106,48 @@ class Run:
 
 @contextmanager
 def run(
-    experiment: str, name: str | None, params: dict[str, str], overrides: dict[str, str] | None = None
+    experiment: str,
+    name: str | None,
+    params: dict[str, str],
+    overrides: dict[str, str] | None = None,
+    number: int | None = None,
+    fingerprint: str | None = None,
+    is_claim: bool = False,
 ) -> Iterator[Run]:
     """Open a run, log its params, and close the run however the block ends.
 
     The run ends as FINISHED; as FAILED, with the traceback as `traceback.txt`, when something was raised; as KILLED on
     a signal to stop. A run of a sweep is a child of the sweep's parent run, whose id is in `$KESIKARAN_SWEEP_ID`.
+    Until it ends the run gives signs of life.
 
     Args:
-        overrides: of the settings that the sweep varies, this run's values by name.
+        overrides: of the settings that the sweep varies, this run's values by name. number: its place among the jobs.
+        fingerprint: of what the run is, where that is known. is_claim: the run is opened only where no other run of this
+            fingerprint is at work or done.
+
+    Raises:
+        Claimed: there is such a run. No run was opened then.
     """
     experiment_id = run_store.open_experiment(experiment)
     sweep_id = context.open_sweep_id()
     lineage = {"mlflow.parentRunId": sweep_id, context.SWEEP_TAG: sweep_id} if sweep_id else {}
+    lineage |= {context.COMMAND_TAG: command} if (command := context.command()) else {}
+    lineage |= {context.NUMBER_TAG: str(number)} if number is not None else {}
     lineage |= {context.OVERRIDES_TAG: json.dumps(without_passwords(overrides))} if overrides else {}
+    lineage |= {FINGERPRINT_TAG: fingerprint} if fingerprint else {}
     client = mlflow.MlflowClient()
     opened = None
     try:
         with terminal.sheltered():
-            tags = without_passwords({**resolve_tags(), **context.code_version(), **lineage})
-            name = without_password(name) if name else name
-            opened = Run(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id, experiment_id)
+            tags = without_passwords({**resolve_tags(), **context.code_version(), **liveness.tags(), **lineage})
+            claimed = fingerprint if is_claim else None
+            run_id = _open(client, experiment_id, without_password(name) if name else name, tags, claimed)
+            opened = Run(run_id, experiment_id)
             written = [Param(key, without_password(value)) for key, value in params.items()]
             client.log_batch(opened.run_id, params=written)
-        yield opened
-        opened.flush()
+        with liveness.beating(opened.run_id):
+            yield opened
+            opened.flush()
         terminal.stop_if_asked()
     except BaseException as error:
         # TensorFlow can turn the SystemExit of a signal into an exception of another type.
@@ -146,3 +164,18 @@ def run(
         raise
     with terminal.sheltered():
         client.set_terminated(opened.run_id, "FINISHED")
+
+
+def _open(
+    client: mlflow.MlflowClient, experiment_id: str, name: str | None, tags: dict[str, str], claimed: str | None
+) -> str:
+    """The id of a new run. claimed: the fingerprint that no other run may have; see `claims`."""
+    with run_store.alone() if claimed else nullcontext(False) as is_alone:
+        if claimed and (twin := claims.twin(client, claimed)):
+            raise Claimed(twin)
+        run_id = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+    if claimed and not is_alone and (twin := claims.contest(client, run_id, claimed)):
+        client.set_terminated(run_id, "KILLED")
+        client.delete_run(run_id)
+        raise Claimed(twin)
+    return run_id
