@@ -143,10 +143,15 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def train(run: Callable[..., Done]) -> Callable[..., Done]:
-    """`python -m kesikaran.train WORDS`."""
+def train(
+    run: Callable[..., Done], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Done]:
+    """`python -m kesikaran.train WORDS`, of a code of the test's own: the tests share a store, and a sweep would find
+    the jobs of another test finished."""
     from kesikaran import train as door
+    from kesikaran.experiment import identity
 
+    monkeypatch.setattr(identity, "code", lambda: request.node.nodeid)
     return lambda *words: run(door.main, "kesikaran-train", *words)
 
 

@@ -23,8 +23,20 @@ def summary(jobs: pd.DataFrame) -> pd.DataFrame:
     shown = {"validation": (SELECTION_LOSS.name, *IN_SWEEP_TABLE), "test": IN_SWEEP_TABLE}
     names = [f"{side}/{name}{end}" for side, some in shown.items() for name in some for end in ("", "_low", "_high")]
     overrides = [f"overrides.{name}" for name in swept(jobs)]
-    columns = ["run_id", "status", *overrides, *(f"metrics.{n}" for n in names if f"metrics.{n}" in jobs.columns)]
+    columns = ["run_id", "status", "reused", *overrides, *(f"metrics.{n}" for n in names if f"metrics.{n}" in jobs.columns)]
     return jobs[columns].rename(columns=lambda c: c.removeprefix("overrides.").removeprefix("metrics."))
+
+
+def progress(jobs: pd.DataFrame, planned: int) -> str:
+    """How far a sweep has come, in words: `31 of 80 jobs finished, 1 killed, 48 not begun`."""
+    counts = jobs["status"].value_counts()
+    words = [f"{counts.get('FINISHED', 0):,} of {planned:,} jobs finished"]
+    words += [f"{count:,} {str(status).lower()}" for status, count in counts.items() if status != "FINISHED"]
+    if planned > len(jobs):
+        words.append(f"{planned - len(jobs):,} not begun")
+    if reused := int(jobs["reused"].sum()):
+        words.append(f"{reused:,} of them reused from before")
+    return ", ".join(words)
 
 
 def splits(jobs: pd.DataFrame) -> int:

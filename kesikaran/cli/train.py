@@ -106,7 +106,7 @@ def begin(cfg: DictConfig, words: list[str], number: int | None, shared: Shared)
     """
     terminal.stop_if_asked()  # a worker that was told to stop takes no further job
     try:
-        _need_effect(words)
+        _need_effect(words, is_single=number is None)
         compose.settle_source(cfg, words)
         place = SweepPlace(context.job_overrides(words), number)
         verdict = yield from run_job(compose.parse(cfg), compose.to_yaml(cfg), place, shared)
@@ -121,21 +121,19 @@ def begin(cfg: DictConfig, words: list[str], number: int | None, shared: Shared)
         sys.exit(1)
 
 
-def _need_effect(words: list[str]) -> None:
+def _need_effect(words: list[str], is_single: bool) -> None:
     """Raises InputError where an option of a whole group does nothing: Hydra knows of it, and the configuration that it
     composes does not.
 
     Args:
-        words: the overrides of the job.
+        words: the overrides of the job. is_single: it is no job of a sweep.
     """
-    hydra_config = HydraConfig.get()
-    launcher = [word for word in hydra_config.overrides.hydra if word.startswith("hydra/launcher=")]
-    if launcher and hydra_config.mode is RunMode.RUN:
-        raise InputError(f"{launcher[0]} does nothing in a single run: it launches the jobs of a sweep, python -m "
-                         "kesikaran.train -m ...")  # fmt: skip
-    of_sweep = [word for word in words if word.startswith("sweep.")]
-    if of_sweep and hydra_config.mode is RunMode.RUN:
-        raise InputError(f"{of_sweep[0]} does nothing in a single run: python -m kesikaran.train -m ...")
+    if is_single:
+        launcher = [word for word in HydraConfig.get().overrides.hydra if word.startswith("hydra/launcher=")]
+        of_sweep = [*launcher, *(word for word in words if word.startswith("sweep."))]
+        if of_sweep:
+            raise InputError(f"{of_sweep[0]} does nothing in a single run: it is for the jobs of a sweep, python -m "
+                             "kesikaran.train -m ...")  # fmt: skip
     typed = {key: word for key, _, word in ((*word.partition("=")[:2], word) for word in words)}
     beside = [typed[group] for group in ("imbalance", "decision") if group in typed]
     if typed.get("strategy", "strategy=null") != "strategy=null" and beside:

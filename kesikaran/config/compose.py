@@ -93,8 +93,7 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
     """32 hex digits, equal for two runs that compute and leave the same.
 
     Left out are the settings for where the data and the backbone lie, for whether the backbone is trusted, for the
-    names of the experiment and the run, for how a sweep goes on, and for the batch size of the backbone, which changes
-    no number.
+    name of the run, for how a sweep goes on, and for the batch size of the backbone, which changes no number.
 
     Args:
         identity: names and digests of the data, the backbone and the code.
@@ -104,7 +103,6 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
         "sweep.",
         "data.labels",
         "data.images",
-        "data.name",
         "split.file",
         "backbone.handle",
         "backbone.trusted",

@@ -70,7 +70,7 @@ def run_job(
     sweep_id = context.open_sweep_id()
     fingerprint, problem = _identify(e, shared.asked)
     if sweep_id and e.sweep.max_failures:
-        _need_few_failures(sweep_id, e.sweep.max_failures)
+        _need_few_failures(e.sweep.max_failures)
     resumes = sweep_id is not None and e.sweep.resume and fingerprint is not None
     room = files.disk_space(f"{RUN_STORE} {tempfile.gettempdir()}", RUN_STORE_REMEDY)
     opened = runs.run(e.data.name, name, compose.flatten(e), place.varied, place.number, fingerprint, is_claim=resumes)
@@ -106,10 +106,10 @@ def _identify(e: Experiment, asked: Asked) -> tuple[str | None, InputError | Non
         return None, error
 
 
-def _need_few_failures(sweep_id: str, most: int) -> None:
+def _need_few_failures(most: int) -> None:
     from kesikaran.tracking import sweeps
 
-    failed = sweeps.failures(sweep_id)
+    failed = sweeps.failures()
     if failed >= most:
         raise TooManyFailures(
             f"{failed} jobs have failed, so no further one begins (sweep.max_failures={most}): see what they have in "

@@ -36,8 +36,9 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
     Returns:
         False where a part of the report could not be made. The other parts were made then.
     """
-    unfinished = int((jobs["status"] != "FINISHED").sum())
-    print(f"\nSweep {run.run_id}: {len(jobs)} jobs, {unfinished} not finished\n")
+    planned = max(queries.planned(queries.find(run.run_id)) or 0, len(jobs))
+    unfinished = planned - int((jobs["status"] == "FINISHED").sum())
+    print(f"\nSweep {run.run_id}: {sweep_summary.progress(jobs, planned)}\n")
     table = sweep_summary.summary(jobs)
     best = None if uncertainty.applies(jobs) else sweep_summary.best(jobs)
     run.text(table.to_csv(index=False), "sweep.csv")
@@ -147,7 +148,9 @@ def _shown(table: pd.DataFrame, chose: str | None) -> pd.DataFrame:
     columns: dict[tuple[str, str], object] = {("", "run"): table["run_id"].str[:_RUN_ID_LENGTH]}
     if (table["status"] != "FINISHED").any():
         columns["", "status"] = table["status"]
-    for name in table.columns[2:]:
+    if table["reused"].any():
+        columns["", "reused"] = table["reused"].map({True: "reused", False: ""})
+    for name in table.columns[3:]:
         head, _, tail = name.rpartition(".")
         if "/" not in name:
             columns[head, tail] = table[name]

@@ -85,6 +85,7 @@ def close(status: str) -> int:
     sweep_id = context.open_sweep_id()
     if sweep_id is None:
         return 0
+    command = context.command()
     context.leave_sweep()
     from kesikaran.core import paths
     from kesikaran.tracking import sweeps
@@ -92,7 +93,7 @@ def close(status: str) -> int:
     # Hydra's copy of the configuration, with whatever secret an address holds. MLflow has it without.
     (paths.cache_dir() / "hydra" / "multirun.yaml").unlink(missing_ok=True)
 
-    with sweeps.closing_sweep(sweep_id, status) as (run, jobs):
+    with sweeps.closing_sweep(sweep_id, status, command) as (run, jobs):
         from kesikaran.reports import sweep_report
 
         reported = sweep_report.print_summary(run, jobs, whole=status == "FINISHED")

@@ -71,30 +71,32 @@ def reuse(sweep_id: str, twin: Record, overrides: dict[str, str], number: int) -
         mlflow.MlflowClient().set_tag(sweep_id, f"{REUSED_TAG}{number}", noted)
 
 
-def failures(sweep_id: str) -> int:
-    """The number of jobs that have failed in this command of a sweep."""
-    return len(_of_this_command(sweep_id, "FAILED"))
+def failures() -> int:
+    """The number of jobs that have failed in this command."""
+    return len(_of_command(context.command(), "FAILED"))
 
 
-def _of_this_command(sweep_id: str, status: str) -> list[Record]:
-    with run_store.reading(f"sweep {sweep_id}") as client:
-        command = f"tags.{context.COMMAND_TAG} = '{context.command()}'"
-        return queries.search(client, f"attributes.status = '{status}' and {command}")
+def _of_command(command: str | None, status: str) -> list[Record]:
+    with run_store.reading("the jobs of this command") as client:
+        return queries.search(client, f"attributes.status = '{status}' and tags.{context.COMMAND_TAG} = '{command}'")
 
 
 @contextmanager
-def closing_sweep(sweep_id: str, status: str) -> Iterator[tuple[Run, pd.DataFrame]]:
+def closing_sweep(sweep_id: str, status: str, command: str | None = None) -> Iterator[tuple[Run, pd.DataFrame]]:
     """The parent run and its jobs (see `queries.sweep_jobs`), for what is written once all jobs have ended.
 
     A job of this command that is still RUNNING ends as KILLED, because its process is gone: a launcher kills its
     workers when the command is stopped, and the system kills a worker that takes too much memory. Jobs that other
     commands have begun go on. The parent run ends as `status`; as FAILED where something is raised, or where `status`
     is FINISHED and a job ended otherwise or is lacking.
+
+    Args:
+        command: the `context.command` that closes the sweep.
     """
     with terminal.sheltered():
         client = mlflow.MlflowClient()
         try:
-            for job in _of_this_command(sweep_id, "RUNNING"):
+            for job in _of_command(command, "RUNNING"):
                 client.set_terminated(job.run_id, "KILLED")
             jobs = queries.sweep_jobs(sweep_id)
             planned = queries.planned(queries.get(client, sweep_id))

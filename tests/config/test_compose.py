@@ -24,20 +24,17 @@ from kesikaran.config.schema import (
 
 # Where the data lie, how a run is called, logged and judged, and what changes no number.
 DO_NOT_COUNT = [
-    "data.name",
     "data.labels",
     "data.images",
     "split.file",
     "backbone.handle",
     "backbone.trusted",
     "backbone.batch_size",
-    "evaluation.verdict",
-    "gate.metric",
-    "gate.min",
     "tracking.run_name",
-    "tracking.log_model",
+    "sweep.resume",
+    "sweep.max_failures",
 ]
-IDENTITY = {"split_fingerprint": "a", "data_digest": "b", "backbone_digest": "c", "feature_cache_key": "d"}
+IDENTITY = {"images": "a", "split_file": "b", "backbone_digest": "c", "code": "d"}
 
 
 def experiment() -> Experiment:

@@ -64,7 +64,7 @@ def test_jobs_on_different_splits_are_not_compared_in_silence(train: Callable[..
     done = train(*words, "split=stratified_random", "split.seed=0,1")
     assert len(re.findall(f"^{re.escape(line)}", done.out, re.MULTILINE)) == 1, done.out + done.err
     done = train(*words, "split=sha1_fold", "split.folds=3", "split.fold=0,2", "seed=0,1")
-    assert "4 jobs, 0 not finished" in done.out
+    assert "4 of 4 jobs finished\n" in done.out
     assert "different splits" not in done.out, "folds differ and are meant to"
 
 

@@ -98,7 +98,7 @@ def test_a_failing_job_does_not_stop_the_others(
     assert done.code == 1
     assert "error: head.dropout=2.0 is not allowed" in done.err
     assert "error: head.dropout=3.0 is not allowed" in done.err
-    assert "3 jobs, 2 not finished" in done.out
+    assert "1 of 3 jobs finished, 2 failed\n" in done.out
     parent, children = family(runs())
     assert parent.info.status == "FAILED"
     assert [child.info.status for child in children] == ["FAILED", "FINISHED", "FAILED"]
@@ -172,8 +172,9 @@ def test_a_part_of_a_summary_that_fails_takes_nothing_else_with_it(
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * (len(children) + 1)
     assert "ZeroDivisionError: a defect" in mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/{file}")
     assert list(table_of(parent)["run_id"]) == [child.info.run_id for child in children]
-    assert "0 not finished" in done.out
-    assert "Look at it:" in done.out.split("0 not finished")[1]
+    said = f"{len(children)} of {len(children)} jobs finished\n"
+    assert said in done.out
+    assert "Look at it:" in done.out.split(said)[1]
     left = {artifact.path for artifact in mlflow.MlflowClient().list_artifacts(parent.info.run_id)}
     for other in others:
         assert other in left or other in done.out, other
@@ -211,7 +212,7 @@ def test_a_sweep_over_data_sets_finds_its_jobs(
     words = [word for word in made.words if not word.startswith("data.name=")]
     done = train("-m", *words, "data.name=made,made2", "tracking.log_model=false")
     assert done.code == 0, done.err
-    assert "2 jobs, 0 not finished" in done.out
+    assert "2 of 2 jobs finished\n" in done.out
 
 
 @pytest.mark.parametrize(

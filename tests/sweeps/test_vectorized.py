@@ -54,7 +54,7 @@ def test_each_job_is_what_it_would_be_alone(
     ]
     done = train(*VECTORIZED, *words)
     assert done.code == 0, done.err
-    assert "16 jobs, 0 not finished" in done.out
+    assert "16 of 16 jobs finished\n" in done.out
     assert together == [16]
     batched = children(runs())
     assert len(batched) == 16
@@ -108,7 +108,7 @@ def test_a_failing_job_harms_no_other(
     assert done.err.count("error: head.dropout=2.0 is not allowed") == 2
     assert "error: the loss became" in done.err
     assert together == [2]
-    assert "4 jobs, 3 not finished" in done.out
+    assert "1 of 4 jobs finished, 3 failed\n" in done.out
     status = {job: run.info.status for job, run in children(runs()).items()}
     assert [job for job in status if status[job] == "FINISHED"] == ["optimizer.lr=0.1 head.dropout=0.1"]
     assert sorted(status.values()) == ["FAILED", "FAILED", "FAILED", "FINISHED"]

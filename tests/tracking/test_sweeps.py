@@ -51,9 +51,10 @@ def test_a_job_whose_worker_was_killed_does_not_stay_running(client: Any, monkey
     sweep = sweeps.open_sweep("sweeps", "a sweep")
     with monkeypatch.context() as patch:
         patch.setenv(context.SWEEP_ENV, sweep)
+        patch.setenv(context.COMMAND_ENV, "ours")
         job(fails=False)
         opened = runs.run("sweeps", "job", {})  # kept, or the end of the name would end the block
         left = opened.__enter__().run_id
-    with sweeps.closing_sweep(sweep, "FINISHED") as (_, jobs):
+    with sweeps.closing_sweep(sweep, "FINISHED", "ours") as (_, jobs):
         assert sorted(jobs["status"]) == ["FINISHED", "KILLED"]
     assert [client.get_run(run_id).info.status for run_id in (left, sweep)] == ["KILLED", "FAILED"]
