@@ -90,7 +90,7 @@ def train(cfg: DictConfig, shared: Shared) -> float:
     number = given.job.num if given.mode is RunMode.MULTIRUN else None
     while True:
         verdict: Verdict = run_alone(begin(cfg, list(given.overrides.task), number, shared))
-        if verdict.elsewhere is None or others.leaves_for_later(given):
+        if verdict.elsewhere is None or others.leaves_for_later(given.sweeper):
             break
         others.pause()
     if not verdict.passed and not context.open_sweep_id():  # the gates of a sweep are judged at its end

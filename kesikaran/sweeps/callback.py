@@ -35,7 +35,9 @@ class SweepCallback(Callback):
             compose.need_name(config.data.name)
             fingerprint = _fingerprint(config, words) if config.sweep.resume else None
             with terminal.sheltered():  # a parent run that is open and not entered would never be closed
-                sweep_id = sweeps.open_sweep(config.data.name, "sweep: " + " ".join(words), fingerprint, _planned(config))
+                sweep_id = sweeps.open_sweep(
+                    config.data.name, "sweep: " + " ".join(words), fingerprint, _planned(config)
+                )
                 context.enter_sweep(sweep_id, names)
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.

@@ -8,7 +8,7 @@ process has died in between is trained here.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -42,9 +42,9 @@ def leave(composer: Composer, number: int, words: Sequence[str]) -> None:
     _left.jobs[number] = list(words)
 
 
-def leaves_for_later(hydra_config: DictConfig) -> bool:
-    """Whether the sweeper calls `leave`. Others need the value of a job at once, as those that choose the next by it."""
-    return bool(hydra_config.sweeper.get("_target_") == _LEAVES)
+def leaves_for_later(sweeper: Any) -> bool:
+    """Whether a sweeper, by its configuration, calls `leave`. Others may choose the next job by the value of this."""
+    return bool(sweeper["_target_"] == _LEAVES)
 
 
 def pause() -> None:

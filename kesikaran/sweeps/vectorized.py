@@ -25,7 +25,7 @@ class JobBatch:
         self._begin = begin
         self._jobs: list[Job] = []
         self._results: list[JobReturn] = []
-        self._trainings: list[tuple[JobReturn, Job, "TrainingJob"]] = []
+        self._trainings: list[tuple[JobReturn, Job, TrainingJob]] = []
 
     def __enter__(self) -> "JobBatch":
         return self
@@ -50,7 +50,7 @@ class JobBatch:
     def train(self) -> list[JobReturn]:
         """Train the started jobs, group by group, and let each job end. The objective of a job,
         or what it raises, is its result."""
-        groups: dict[Any, list[tuple[JobReturn, Job, "TrainingJob"]]] = {}
+        groups: dict[Any, list[tuple[JobReturn, Job, TrainingJob]]] = {}
         for one in self._trainings:
             groups.setdefault(one[2].group(), []).append(one)
         for number, group in enumerate(groups.values(), start=1):

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import mlflow
 import pandas as pd
@@ -180,7 +180,7 @@ def _json(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {"": 0}
 
 
-def _are_texts(found: Any) -> bool:
+def _are_texts(found: Any) -> TypeGuard[dict[str, str]]:
     return isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
 
 

@@ -122,8 +122,8 @@ def run(
 
     Args:
         overrides: of the settings that the sweep varies, this run's values by name. number: its place among the jobs.
-        fingerprint: of what the run is, where that is known. is_claim: the run is opened only where no other run of this
-            fingerprint is at work or done.
+        fingerprint: of what the run is, where that is known. is_claim: the run is opened only where no other run with
+            this fingerprint is at work or done.
 
     Raises:
         Claimed: there is such a run. No run was opened then.

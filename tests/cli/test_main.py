@@ -278,14 +278,13 @@ def test_a_job_starts_its_process_for_a_worker_runs_no_main(monkeypatch: pytest.
 
     monkeypatch.setattr(process, "start", start)
     with pytest.raises(KeyError, match="started"):
-        next(train.begin(OmegaConf.create(), Shared()))
+        train.train(OmegaConf.create(), Shared())
 
 
 def test_a_worker_that_was_told_to_stop_takes_no_further_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "_stop_signal", signal.SIGTERM)
-    monkeypatch.setattr(process, "start", lambda: None)
     with pytest.raises(SystemExit) as stop:
-        next(train.begin(OmegaConf.create(), Shared()))
+        next(train.begin(OmegaConf.create(), [], 0, Shared()))
     assert stop.value.code == 143
 
 

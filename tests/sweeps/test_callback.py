@@ -50,7 +50,7 @@ def test_a_signal_while_the_parent_opens(
 
     opened = sweeps.open_sweep
 
-    def interrupted(*given: str) -> str:
+    def interrupted(*given: Any) -> str:
         sweep_id = opened(*given)
         signal.raise_signal(signal.SIGTERM)
         return sweep_id

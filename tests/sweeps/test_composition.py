@@ -86,7 +86,12 @@ def test_files_are_read_once_for_a_choice_of_groups(loader: Any, monkeypatch: py
     of_sweep = master(loader)
     composer, composed = Composer(loader, of_sweep), []
     unpatched = loader.load_sweep_config
-    monkeypatch.setattr(loader, "load_sweep_config", lambda *given: composed.append(given) or unpatched(*given))
+
+    def counted(*given: Any) -> Any:
+        composed.append(given)
+        return unpatched(*given)
+
+    monkeypatch.setattr(loader, "load_sweep_config", counted)
     for rate in range(1, 6):
         for optimizer in ("adam", "sgd"):
             composer.check([f"optimizer={optimizer}", f"optimizer.lr={rate}", f"seed={rate}"])

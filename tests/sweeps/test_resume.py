@@ -96,7 +96,10 @@ def test_a_single_run_with_the_settings_of_a_job_is_that_job(
     assert train(*words, "seed=5", "tracking.run_name=mine").code == 0
     assert train(*words, "seed=5").code == 0, "a single run is trained whatever there is"
     sweep("seed=5,6")
-    assert [run.info.run_name for run in runs() if run.data.params.get("seed") == "5"] == ["mine", runs()[1].info.run_name]
+    assert [run.info.run_name for run in runs() if run.data.params.get("seed") == "5"] == [
+        "mine",
+        runs()[1].info.run_name,
+    ]
     assert table(parents(runs())[0])[0][:1] == ("mine",)
 
 
