@@ -20,7 +20,7 @@ from kesikaran.config import compose, schema
 from kesikaran.core import paths, process, terminal
 from kesikaran.core.errors import InputError
 from kesikaran.experiment.job import Job, Shared, SweepPlace, TooManyFailures, run_alone, run_job
-from kesikaran.experiment.verdict import Verdict
+from kesikaran.experiment.outcome import Verdict
 from kesikaran.metrics import gate
 from kesikaran.sweeps import callback, others
 from kesikaran.tracking import context

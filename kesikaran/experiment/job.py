@@ -17,7 +17,7 @@ from kesikaran.config.schema import Experiment
 from kesikaran.core import files, terminal
 from kesikaran.core.errors import InputError, printable
 from kesikaran.experiment.identity import Asked
-from kesikaran.experiment.verdict import Verdict
+from kesikaran.experiment.outcome import Verdict
 
 if TYPE_CHECKING:
     from kesikaran.features.extract import FeatureCache

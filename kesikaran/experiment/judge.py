@@ -14,7 +14,7 @@ from kesikaran.config import compose
 from kesikaran.config.metric_names import OBJECTIVE, SELECTION_LOSS
 from kesikaran.config.schema import Experiment
 from kesikaran.data import split
-from kesikaran.experiment.verdict import Verdict
+from kesikaran.experiment.outcome import Verdict
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
 from kesikaran.reports import leakage_report, run_report

@@ -18,7 +18,7 @@ from kesikaran.experiment.job import TooManyFailures
 from kesikaran.sweeps.composition import Composer
 
 if TYPE_CHECKING:
-    from kesikaran.experiment.verdict import Verdict
+    from kesikaran.experiment.outcome import Verdict
     from kesikaran.tracking.queries import Record
 
 _PAUSE_SECONDS = 2.0
@@ -62,14 +62,16 @@ def train_left(train: "Callable[[DictConfig, list[str], int], Verdict]") -> None
     Raises:
         The first error of a job that was trained here, once all have ended.
     """
+    composer, jobs = _left.composer, dict(sorted(_left.jobs.items()))
+    if composer is None or not jobs:
+        return
     from kesikaran.tracking import liveness
 
-    composer, jobs = _left.composer, dict(sorted(_left.jobs.items()))
     _left.jobs.clear()
     errors: list[Exception] = []
     watch = liveness.Watch()
     told = False
-    while jobs and composer:
+    while jobs:
         at_work: list[Record] = []
         for number, words in list(jobs.items()):
             try:

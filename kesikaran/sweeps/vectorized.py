@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from kesikaran.experiment.job import Job, finish, fit
 
 if TYPE_CHECKING:
-    from kesikaran.experiment.verdict import Verdict
+    from kesikaran.experiment.outcome import Verdict
     from kesikaran.training.task import TrainingJob
 
 
