@@ -14,11 +14,11 @@ import mlflow
 import pandas as pd
 from mlflow import entities
 from mlflow.data import pandas_dataset
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 
 from kesikaran.core import scratch, terminal
-from kesikaran.core.errors import without_password, without_passwords
+from kesikaran.core.errors import InputError, without_password, without_passwords
 from kesikaran.tracking import claims, context, liveness, models, run_store
 from kesikaran.tracking.claims import FINGERPRINT_TAG, Claimed
 
@@ -152,6 +152,8 @@ def run(
     except BaseException as error:
         # TensorFlow can turn the SystemExit of a signal into an exception of another type.
         killed = terminal.stop_asked() or isinstance(error, KeyboardInterrupt | SystemExit)
+        if opened and _is_deleted(client, opened.run_id):
+            raise InputError(f"run {opened.run_id} was deleted while it was at work: start it again") from None
         if opened:
             with terminal.sheltered():
                 try:
@@ -164,6 +166,14 @@ def run(
         raise
     with terminal.sheltered():
         client.set_terminated(opened.run_id, "FINISHED")
+
+
+def _is_deleted(client: mlflow.MlflowClient, run_id: str) -> bool:
+    try:
+        with terminal.sheltered():
+            return client.get_run(run_id).info.lifecycle_stage == LifecycleStage.DELETED
+    except Exception:  # the error that is being told matters more
+        return False
 
 
 def _open(

@@ -10,6 +10,7 @@ import mlflow
 import pandas as pd
 import pytest
 
+from kesikaran.core.errors import InputError
 from kesikaran.tracking import context, models, run_store, runs, sweeps
 
 pytestmark = pytest.mark.tensorflow
@@ -111,3 +112,10 @@ def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with sweeps.closing_sweep(sweep, "FINISHED"):
         pass
     assert "hunter2" not in str(mlflow.get_run(sweep).to_dictionary())
+
+
+def test_a_run_that_is_deleted_while_it_is_at_work_says_so(client: Any) -> None:
+    with pytest.raises(InputError, match="was deleted while it was at work: start it again"):  # noqa: SIM117
+        with runs.run("runs", "deleted", {}) as run:
+            client.delete_run(run.run_id)
+            run.tags({"a": "b"})
