@@ -253,3 +253,37 @@ def test_a_killed_sweep_goes_on(launcher: str, made: Made, tmp_path: Path) -> No
     finished = [name for name, status in asked(statuses) if status == "FINISHED"]
     assert sorted(finished)[:3] == ["seed=0", "seed=1", "seed=2"]
     assert len(finished) == 4, "one parent, and each job once"
+
+
+HOST = """
+import platform, sys
+from kesikaran.cli.train import main
+name = sys.argv.pop(1)
+platform.node = lambda: name
+main()
+"""
+
+
+def test_two_commands_at_the_same_moment_share_a_sweep(made: Made, tmp_path: Path) -> None:
+    """On two hosts, as far as the runs know."""
+    database = tmp_path / "mlflow.db"
+    where = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
+    words = ["-m", *made.words, "fit.epochs=2", "tracking.log_model=false", "seed=range(0,6)"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOST, host, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=where,
+        )
+        for host in ("one", "two")
+    ]
+    said = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert all("6 of 6 jobs finished\n" in out for out, _ in said)
+    with closing(sqlite3.connect(database)) as db:
+        ended = db.execute("SELECT name, status FROM runs WHERE lifecycle_stage = 'active' ORDER BY name").fetchall()
+        hosts = db.execute("SELECT DISTINCT value FROM tags WHERE key = 'host'").fetchall()
+    assert ended == [*((f"seed={seed}", "FINISHED") for seed in range(6)), ("sweep: seed=range(0,6)", "FINISHED")]
+    assert len(hosts) == 2, "both have trained"

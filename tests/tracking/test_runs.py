@@ -115,7 +115,10 @@ def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_run_that_is_deleted_while_it_is_at_work_says_so(client: Any) -> None:
-    with pytest.raises(InputError, match="was deleted while it was at work: start it again"):  # noqa: SIM117
+    def work() -> None:
         with runs.run("runs", "deleted", {}) as run:
             client.delete_run(run.run_id)
             run.tags({"a": "b"})
+
+    with pytest.raises(InputError, match="was deleted while it was at work: start it again"):
+        work()
