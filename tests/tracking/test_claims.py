@@ -73,11 +73,20 @@ def without_lock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("locked", [True, False], ids=["a file", "a server"])
 def test_of_many_at_the_same_moment_one_trains(
-    locked: bool, client: Any, fingerprint: str, request: pytest.FixtureRequest
+    locked: bool, client: Any, fingerprint: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    together, outcomes = threading.Barrier(4), []
     if not locked:
         request.getfixturevalue("without_lock")
-    together, outcomes = threading.Barrier(4), []
+        unpatched = claims.twin
+
+        def looks_before_any_opens(*given: Any, **more: Any) -> Any:
+            found = unpatched(*given, **more)
+            if not more:
+                together.wait()
+            return found
+
+        monkeypatch.setattr(claims, "twin", looks_before_any_opens)
 
     def begin() -> None:
         together.wait()

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -50,6 +51,7 @@ def test_a_process_that_has_ended_does_not(gone: int) -> None:
     [
         ({"start": "1"}, 0, False),
         ({"boot": "another"}, 0, False),
+        ({"boot": "another", "space": "pid:[1]"}, 0, False),
         ({"pid": "none"}, 0, False),
         ({"space": "pid:[1]"}, 1, True),
         ({"space": "pid:[1]"}, 2.1, False),
@@ -57,8 +59,8 @@ def test_a_process_that_has_ended_does_not(gone: int) -> None:
         ({"machine": "another"}, -1, True),
         ({"machine": "another"}, 2.1, False),
     ],
-    ids=["the number is another process's now", "the machine was started anew", "damaged", "a container",
-         "a silent container", "another machine, or a clock an hour off", "a clock that is ahead", "a silent machine"],
+    ids=["the number is another process's now", "the machine was started anew", "with its containers", "damaged",
+         "a container", "a silent container", "another machine, or a clock an hour off", "a clock that is ahead", "a silent machine"],
 )  # fmt: skip
 def test_what_a_run_says_of_its_process(parts: dict[str, str], hours: float, lives: bool) -> None:
     assert liveness.lives({**changed(**parts), "last_sign_of_life": sign(hours)}) is lives
@@ -164,6 +166,7 @@ def test_a_store_that_cannot_be_written_is_read_all_the_same(
 
 def test_an_open_run_gives_signs_of_life(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.05)
+    threads = threading.active_count()
     with runs.run("liveness", "beats", {}) as run:
         client.set_tag(run.run_id, "last_sign_of_life", "none yet")
         deadline = time.monotonic() + 20
@@ -173,6 +176,7 @@ def test_an_open_run_gives_signs_of_life(client: Any, monkeypatch: pytest.Monkey
     client.set_tag(run.run_id, "last_sign_of_life", "ended")
     time.sleep(0.3)
     assert client.get_run(run.run_id).data.tags["last_sign_of_life"] == "ended"
+    assert threading.active_count() == threads
 
 
 def test_a_store_that_is_away_for_a_while_ends_no_signs(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
