@@ -77,6 +77,15 @@ def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Give the file `source` a second name, `target`. Where the file system cannot, because both lie on different disks
+    or because it has no or no more links, `target` becomes a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def remove_temporaries(path: Path) -> None:
     """Remove what killed processes have left of `write_whole(path, ...)`. Only the one process that may write `path`
     calls this."""

@@ -56,8 +56,8 @@ def log_engine_deviation(run: Run, config: BackboneConfig, deviation: float | No
 
 def log_inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
     """Log each split of `table` (columns object_id, label, split) as an input of the run."""
-    for side, rows in table[["object_id", "label", "split"]].groupby("split", sort=False):
-        run.dataset(rows, name, source, split.fingerprint(rows), str(side))
+    by_side = table[["object_id", "label", "split"]].groupby("split", sort=False)
+    run.inputs({str(side): rows for side, rows in by_side}, name, source, split.fingerprint)
 
 
 def log_decision(

@@ -1,16 +1,17 @@
 """Models in MLflow: a classifier written as an MLflow model, and such a model logged to a run."""
 
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import mlflow
 import numpy as np
-from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
@@ -40,52 +41,66 @@ def save_model(classifier: Any, folder: Path) -> None:
     )
 
 
-def log_model(
-    run_id: str, experiment_id: str, metrics: list[Metric], template: Path, write: Callable[[Path], None]
-) -> None:
-    """Log a model made of `template` as the model of a run.
+@contextmanager
+def logged_model(run_id: str, experiment_id: str, params: Mapping[str, str]) -> Iterator[LoggedModel]:
+    """The model of a run, for a block that writes it: READY when the block has ended, and FAILED, without its files,
+    where something was raised.
 
     Args:
-        metrics: those of the run as a whole, which become the model's too.
-        template: a folder of `save_model`.
-        write: writes the model's SavedModel to the folder that it is given.
+        params: those of the run, which become the model's too.
     """
+    # These are the records that mlflow.tensorflow.log_model makes, without what it does beside. Without an active run
+    # it would make the model in another experiment. And it reads the history of each metric of the run, which takes a
+    # fifth of a second, and takes the first epoch's values for the model's.
     client = mlflow.MlflowClient()
-    flavor = SimpleNamespace(save_model=_saver(run_id, template, write))
-    # As mlflow.tensorflow.log_model does, but for two things. Without an active run `Model.log` would make the model in
-    # another experiment, so the model is made here. And `Model.log`, where it is given the run, reads the history of
-    # each metric, which takes a fifth of a second, and takes the first epoch's values; so the metrics are written here.
-    model = client.create_logged_model(
-        experiment_id, "model", source_run_id=run_id, params=client.get_run(run_id).data.params
-    )
+    model = client.create_logged_model(experiment_id, "model", source_run_id=run_id, params=dict(params))
     try:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        ids = {"run_id": run_id, "model_id": model.model_id}
-        client.log_batch(run_id, [Metric(m.key, m.value, m.timestamp, m.step, **ids) for m in metrics])
-        Model.log(artifact_path=None, name="model", flavor=flavor, model_id=model.model_id)
+        yield model
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     except BaseException:
-        _remove_artifacts(model)
+        # Half a model is of no use, and on a full disk it would leave no space to write that the run has failed.
+        if place := _local(model):
+            shutil.rmtree(place, ignore_errors=True)
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
         raise
 
 
-def _saver(run_id: str, template: Path, write: Callable[[Path], None]) -> Callable[[str, Model], None]:
-    """What `Model.log` calls to save a model to a folder."""
-    pattern = Model.load(template)
+def save_files(model: LoggedModel, template: Path, write: Callable[[Path], None]) -> None:
+    """Save the files of a model that is made of `template`. On a local disk they appear by one rename.
 
-    def save(path: str, mlflow_model: Model) -> None:
-        saved_model = Path(path) / SAVED_MODEL
-        shutil.copytree(template, path, ignore=shutil.ignore_patterns(SAVED_MODEL))
+    Args:
+        template: a folder of `save_model`.
+        write: writes the model's SavedModel to the folder that it is given, which does not exist yet.
+    """
+    pattern, place = Model.load(template), _local(model)
+    if place:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    # A model that is made where it stays can have links to files of the template.
+    with tempfile.TemporaryDirectory(dir=place.parent if place else None) as making:
+        folder = Path(making) / "model"
+        folder.mkdir()
+        for path in template.iterdir():
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        saved_model = folder / SAVED_MODEL
         write(saved_model)
-        mlflow_model.flavors, mlflow_model.signature = pattern.flavors, pattern.signature
-        mlflow_model.run_id = run_id
-        mlflow_model.model_size_bytes = sum(f.stat().st_size for f in saved_model.rglob("*") if f.is_file())
-        mlflow_model.save(str(Path(path) / "MLmodel"))
+        Model(
+            artifact_path=model.artifact_location,
+            run_id=model.source_run_id,
+            model_uuid=model.model_id,
+            model_id=model.model_id,
+            flavors=pattern.flavors,
+            signature=pattern.signature,
+            model_size_bytes=sum(f.stat().st_size for f in saved_model.rglob("*") if f.is_file()),
+        ).save(str(folder / "MLmodel"))
+        if place:
+            folder.rename(place)
+        else:
+            mlflow.MlflowClient().log_model_artifacts(model.model_id, str(folder))
 
-    return save
 
-
-def _remove_artifacts(model: LoggedModel) -> None:
-    """Half a model is of no use, and on a full disk it would leave no space to write that the run has failed."""
+def _local(model: LoggedModel) -> Path | None:
+    """Where the files of the model lie, or are to lie, where that is on a local disk."""
     location = urlsplit(model.artifact_location)
-    if location.scheme == "file":
-        shutil.rmtree(url2pathname(location.path), ignore_errors=True)
+    return Path(url2pathname(location.path)) if location.scheme == "file" else None

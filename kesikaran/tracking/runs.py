@@ -23,60 +23,77 @@ from kesikaran.tracking import claims, context, liveness, models, run_store
 from kesikaran.tracking.claims import FINGERPRINT_TAG, Claimed
 
 _PAUSE_SECONDS = 1.0  # between two writes of metrics
-_BATCH_METRICS = 1000  # MLflow's limit for one call
 
 
 class Run:
-    """An open run. Everything but metrics is written at once, so that a killed run keeps what it had. Metrics are
-    written at most once a second, since a write takes longer than many an epoch: the latest ones wait for the next
-    ones, for the model or for the run's end.
+    """An open run. Its rows are written together, because each write to the store takes longer than many an epoch:
+    params and inputs at once, and with the inputs the tags, so that a killed run has them; metrics of epochs at most
+    once a second for all open runs of the process; metrics of the run as a whole, and later tags, with the model or at
+    the run's end. Files are written at once.
 
     No password and no token is written: see `errors.without_password`."""
+
+    _written_seconds = -math.inf  # of all runs of the process: those of a sweep are trained together
 
     def __init__(self, run_id: str, experiment_id: str):
         scratch.use()
         self.run_id, self.experiment_id = run_id, experiment_id
         self._client = mlflow.MlflowClient()  # not MLflow's one active run: several may be open at once
-        self._unwritten: list[Metric] = []
+        self._params: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+        self._epochs: list[Metric] = []
         self._final: list[Metric] = []
-        self._written_seconds = -math.inf
 
     @terminal.sheltered()
+    def params(self, params: dict[str, str]) -> None:
+        self._params = {key: without_password(value) for key, value in params.items()}
+        written = [Param(key, value) for key, value in self._params.items()]
+        self._client.log_batch(self.run_id, params=written)
+
     def tags(self, tags: dict[str, str]) -> None:
-        self._client.log_batch(self.run_id, tags=[RunTag(key, without_password(value)) for key, value in tags.items()])
+        self._tags |= {key: without_password(value) for key, value in tags.items()}
 
     def epoch(self, step: int, metrics: dict[str, float]) -> None:
         """Metrics of an epoch."""
-        self._note(step, metrics)
+        self._epochs += _noted(step, metrics)
+        if time.monotonic() - Run._written_seconds >= _PAUSE_SECONDS:
+            with terminal.sheltered():
+                metrics_of_epochs, self._epochs = self._epochs, []
+                self._write(metrics_of_epochs)
 
     def metrics(self, metrics: dict[str, float]) -> None:
         """Metrics of the run as a whole. They become metrics of its model too."""
-        self._final += self._note(0, metrics)
-
-    def _note(self, step: int, metrics: dict[str, float]) -> list[Metric]:
-        now_ms = time.time_ns() // 1_000_000
-        noted = [Metric(name, value, now_ms, step) for name, value in metrics.items()]
-        self._unwritten += noted
-        if time.monotonic() - self._written_seconds >= _PAUSE_SECONDS:
-            self.flush()
-        return noted
+        self._final += _noted(0, metrics)
 
     @terminal.sheltered()
     def flush(self) -> None:
-        """Write the metrics that are waiting."""
-        metrics, self._unwritten = self._unwritten, []
-        for start in range(0, len(metrics), _BATCH_METRICS):
-            self._client.log_batch(self.run_id, metrics[start : start + _BATCH_METRICS])
-        self._written_seconds = time.monotonic()
+        """Write the metrics and tags that are waiting."""
+        metrics, self._epochs, self._final = self._epochs + self._final, [], []
+        self._write(metrics)
+
+    def _write(self, metrics: list[Metric]) -> None:
+        tags, self._tags = self._tags, {}
+        self._client.log_batch(self.run_id, metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+        Run._written_seconds = time.monotonic()
 
     @terminal.sheltered()
-    def dataset(self, rows: pd.DataFrame, name: str, source: Path, digest: str, context: str) -> None:
-        """Log `rows` (column `label`) as an input of the run. digest: at most 36 characters that name the rows."""
+    def inputs(
+        self, rows: dict[str, pd.DataFrame], name: str, source: Path, digest: Callable[[pd.DataFrame], str]
+    ) -> None:
+        """Log inputs of the run, and the tags that are waiting.
+
+        Args:
+            rows: what an input is for, such as a split -> its rows, with a column `label`.
+            digest: gives at most 36 characters that name rows.
+        """
+        self._write([])
         place = without_password(str(source))
-        data = pandas_dataset.from_pandas(rows, source=place, name=name, targets="label", digest=digest)
-        entity = entities.Dataset(**data.to_dict())
-        tag = entities.InputTag("mlflow.data.context", context)
-        self._client.log_inputs(self.run_id, [entities.DatasetInput(entity, [tag])])
+        inputs = []
+        for context, own in rows.items():
+            data = pandas_dataset.from_pandas(own, source=place, name=name, targets="label", digest=digest(own))
+            entity = entities.Dataset(**data.to_dict())
+            inputs.append(entities.DatasetInput(entity, [entities.InputTag("mlflow.data.context", context)]))
+        self._client.log_inputs(self.run_id, inputs)
 
     @terminal.sheltered()
     def figure(self, figure: Any, name: str) -> None:
@@ -99,9 +116,17 @@ class Run:
 
     @terminal.sheltered()
     def model(self, template: Path, write: Callable[[Path], None]) -> None:
-        """Log the run's model: see `models.log_model`."""
-        self.flush()  # saving takes time, and a kill meanwhile must not take the numbers
-        models.log_model(self.run_id, self.experiment_id, self._final, template, write)
+        """Log a model of `template` as the run's: see `models.save_files`."""
+        with models.logged_model(self.run_id, self.experiment_id, self._params) as logged:
+            ids = {"run_id": self.run_id, "model_id": logged.model_id}
+            self._final = [Metric(m.key, m.value, m.timestamp, m.step, **ids) for m in self._final]
+            self.flush()  # saving takes time, and a kill meanwhile must not take the numbers
+            models.save_files(logged, template, write)
+
+
+def _noted(step: int, metrics: dict[str, float]) -> list[Metric]:
+    now_ms = time.time_ns() // 1_000_000
+    return [Metric(name, value, now_ms, step) for name, value in metrics.items()]
 
 
 @contextmanager
@@ -143,8 +168,7 @@ def run(
             claimed = fingerprint if is_claim else None
             run_id = _open(client, experiment_id, without_password(name) if name else name, tags, claimed)
             opened = Run(run_id, experiment_id)
-            written = [Param(key, without_password(value)) for key, value in params.items()]
-            client.log_batch(opened.run_id, params=written)
+            opened.params(params)
         with liveness.beating(opened.run_id):
             yield opened
             opened.flush()

@@ -103,7 +103,9 @@ def closing_sweep(sweep_id: str, status: str, command: str | None = None) -> Ite
             lacking = planned is not None and len(jobs) < planned
             if status == "FINISHED" and (lacking or (jobs["status"] != "FINISHED").any()):
                 status = "FAILED"
-            yield Run(sweep_id, client.get_run(sweep_id).info.experiment_id), jobs
+            run = Run(sweep_id, client.get_run(sweep_id).info.experiment_id)
+            yield run, jobs
+            run.flush()
         except BaseException:
             status = "FAILED"
             raise

@@ -1,6 +1,7 @@
 """One graph for all runs of a backbone and a shape of head; a complete model, and its own, for each of them."""
 
 import ast
+import errno
 import importlib
 import os
 import shutil
@@ -158,6 +159,69 @@ def test_the_fingerprint_is_of_these_variables(template: Path, tmp_path: Path) -
     assert ours.checkpoint_hash != theirs.checkpoint_hash
 
 
+def weights(value: float) -> list[np.ndarray]:
+    return [np.full((16, 1), value, np.float32), np.full(1, value, np.float32)]
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["links", "another file system"])
+def test_a_model_is_a_head_over_files_that_all_models_share(
+    linked: bool, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from kesikaran.publish import model_template
+    from kesikaran.tracking import models
+
+    def no_links(*_: Any) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if not linked:
+        monkeypatch.setattr(os, "link", no_links)
+    saved_model, shared = template / models.SAVED_MODEL, []
+    before = {path: path.read_bytes() for path in template.parent.rglob("*") if path.is_file()}
+    for value in (1.0, 2.0):
+        model = tmp_path / f"model{value:.0f}"
+        model_template.write(saved_model, weights(value), value, model)
+        assert [found.tolist() for found in head_of(model)] == [found.tolist() for found in weights(value)]
+        same = {path.relative_to(saved_model) for path in saved_model.rglob("*") if path.is_file()}
+        assert {path.relative_to(model) for path in model.rglob("*") if path.is_file()} == same
+        shared = [path for path in same if any(one.samefile(model / path) for one in before)]
+        own_bytes = sum((model / path).stat().st_size for path in same - set(shared))
+        assert (own_bytes < 20_000) == linked
+        for path in shared:
+            assert (model / path).stat().st_mode & 0o222 == 0, f"{path} may be written, and is part of all models"
+    backbone = Path("variables", "variables.data-00000-of-00002")
+    assert set(shared) == ({Path("saved_model.pb"), backbone} if linked else set())
+    assert {path: path.read_bytes() for path in before} == before
+
+    # Copied away, without any of the others, and the cache gone
+    alone = tmp_path / "alone"
+    shutil.copytree(tmp_path / "model2", alone)
+    for folder in (template.parent, tmp_path / "model1", tmp_path / "model2"):
+        shutil.rmtree(folder)
+    logits = tf.saved_model.load(str(alone)).head
+    assert logits is not None
+    assert [found.tolist() for found in head_of(alone)] == [found.tolist() for found in weights(2.0)]
+
+
+def test_an_edit_of_a_model_does_not_reach_the_next_run(
+    template: Path, net: Any, config: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kesikaran.publish import model_template
+    from kesikaran.tracking import models
+
+    model = tmp_path / "model"
+    model_template.write(template / models.SAVED_MODEL, weights(1.0), 0.0, model)
+    shard = model / "variables" / "variables.data-00000-of-00002"
+    shard.chmod(0o644)
+    with shard.open("r+b") as file:
+        file.write(b"edited")
+    assert model_template.template(net, config, []) == template
+    assert "damaged: building it again" in capsys.readouterr().out
+    assert (template / models.SAVED_MODEL / "variables" / shard.name).read_bytes()[:6] != b"edited"
+    assert shard.read_bytes()[:6] == b"edited"
+
+
 def test_a_head_of_another_shape_is_a_defect(template: Path, tmp_path: Path) -> None:
     from kesikaran.publish import model_template
     from kesikaran.tracking import models
@@ -176,6 +240,10 @@ def test_a_damaged_template_is_built_again(
     folder = template
     graph = folder / "tf2model" / "saved_model.pb"
     content = graph.read_bytes()
+    graph.chmod(0o644)
+    (folder.parent / "digest").touch()  # a change of no bytes is no damage
+    assert model_template.template(net, config, []) == folder
+    assert capsys.readouterr().out == ""
     if damage == "flip a byte":
         graph.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     elif damage == "cut short":
@@ -195,6 +263,7 @@ def test_a_damaged_template_is_built_again(
 @pytest.fixture
 def saves(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Templates with nothing in them; the folders that were made."""
+    from kesikaran.publish import model_template
     from kesikaran.tracking import models
 
     made: list[Path] = []
@@ -204,6 +273,7 @@ def saves(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         made.append(folder)
 
     monkeypatch.setattr(models, "save_model", save)
+    monkeypatch.setattr(model_template, "_cut", lambda saved_model: None)
     return made
 
 
@@ -308,14 +378,13 @@ def test_no_room_for_a_template(
 def test_no_room_for_a_model_leaves_none_and_the_run_is_closed(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from kesikaran.publish import model_template
 
-    def full(self: Any, *_: Any) -> None:
-        Path(self.artifact_dir).mkdir(parents=True, exist_ok=True)
-        (Path(self.artifact_dir) / "half").write_bytes(b"0")
+    def full(_: Any, target: Path) -> None:
+        (target / "half").write_bytes(b"0")
         Path("/dev/full").write_bytes(b"0")
 
-    monkeypatch.setattr(LocalArtifactRepository, "log_artifacts", full)
+    monkeypatch.setattr(model_template, "_write_fingerprint", full)
     done = train(*made.words)
     assert done.code == 1
     assert "error: the store of runs or the temporary folder " in done.err

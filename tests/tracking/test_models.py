@@ -41,25 +41,30 @@ def test_a_model_is_its_runs_with_the_metrics_of_the_whole_run(template: Path, c
     folder = Path(model.artifact_location.removeprefix("file://"))
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} >= {"MLmodel", "further"}
     assert [path.name for path in (folder / models.SAVED_MODEL).iterdir()] == ["new"]
+    assert [path.name for path in folder.parent.iterdir()] == ["artifacts"]
     written = Model.load(folder)
     assert (written.flavors, written.run_id, written.model_size_bytes) == ({"of a test": {"a": 1}}, run.run_id, 5)
 
 
-def test_half_a_model_is_removed(template: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stopped", [OSError(28, "No space left on device"), SystemExit(143)], ids=["full", "SIGTERM"])
+def test_half_a_model_is_removed(stopped: BaseException, template: Path, client: Any) -> None:
     there: list[Path] = []
 
-    def log(model_id: str, **_: object) -> None:
-        folder = Path(mlflow.get_logged_model(model_id).artifact_location.removeprefix("file://"))
-        folder.mkdir(parents=True)
-        (folder / "MLmodel").write_text("half")
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").write_bytes(b"0")
         there.append(folder)
-        raise OSError(28, "No space left on device")
+        raise stopped
 
-    monkeypatch.setattr(models.Model, "log", log)
-    with suppress(OSError), runs.run("models", None, {}) as run:
+    with suppress(OSError, SystemExit), runs.run("models", None, {}) as run:
         run.metrics({"test/accuracy": 0.75})
-        run.model(template, lambda folder: None)
-    (folder,) = there
-    assert not folder.exists()
+        run.model(template, write)
     found = client.get_run(run.run_id)
-    assert (found.info.status, found.data.metrics) == ("FAILED", {"test/accuracy": 0.75})
+    (output,) = found.outputs.model_outputs
+    model = mlflow.get_logged_model(output.model_id)
+    place = Path(model.artifact_location.removeprefix("file://"))
+    assert there[0].is_relative_to(place.parent), "made where it stays"
+    assert list(place.parent.iterdir()) == []
+    assert model.status == "FAILED"
+    assert found.info.status == ("KILLED" if isinstance(stopped, SystemExit) else "FAILED")
+    assert found.data.metrics == {"test/accuracy": 0.75}

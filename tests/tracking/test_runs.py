@@ -1,6 +1,7 @@
 """A run ends with its block, whatever ends that, and keeps its numbers; metrics share a write when they are quick."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -67,6 +68,7 @@ def test_a_kill_while_the_model_is_saved_leaves_the_numbers(
 
 
 def test_metrics_share_a_write_when_they_are_quick(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs.Run, "_written_seconds", -math.inf)
     with runs.run("made", None, {}) as run:
         for pause_seconds, epoch, expected in [(3600, 0, 1), (3600, 1, 1), (3600, 2, 1), (0, 3, 4), (0, 4, 5)]:
             monkeypatch.setattr(runs, "_PAUSE_SECONDS", pause_seconds)
@@ -79,6 +81,52 @@ def test_metrics_share_a_write_when_they_are_quick(client: Any, monkeypatch: pyt
         assert len(client.get_metric_history(run.run_id, "train/loss")) == 5
     assert len(client.get_metric_history(run.run_id, "train/loss")) == 6
     assert client.get_run(run.run_id).data.metrics == {"train/loss": 1.0, "test/n": 1.0, "test/accuracy": 0.5}
+
+
+def test_runs_that_are_open_together_share_the_pause_between_writes(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the runs of a sweep that are trained together would spend a training on writing."""
+    monkeypatch.setattr(runs, "_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr(runs.Run, "_written_seconds", -math.inf)
+    with runs.run("made", None, {}) as first, runs.run("made", None, {}) as second:
+        for run in (first, second):
+            run.epoch(0, {"train/loss": 1.0})
+        written = [len(client.get_metric_history(run.run_id, "train/loss")) for run in (first, second)]
+        assert written == [1, 0]
+    assert len(client.get_metric_history(second.run_id, "train/loss")) == 1
+
+
+def test_rows_are_written_together_and_what_a_run_is_at_its_start(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed in its training has its params, its tags and its inputs. Transactions are counted, because
+    they are most of what a short run costs."""
+    batches: list[tuple[int, int, int]] = []
+    log_batch = mlflow.MlflowClient.log_batch
+
+    def counted(self: Any, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+        batches.append((len(params), len(tags), len(metrics)))
+        log_batch(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
+    monkeypatch.setattr(runs, "_PAUSE_SECONDS", 3600)
+    sides = {side: pd.DataFrame({"label": [0, place]}) for place, side in enumerate(("train", "test"))}
+    with runs.run("made", None, {"a": "1", "b": "2"}) as run:
+        run.tags({"device": "CPU"})
+        run.tags({"digest": "d"})
+        run.inputs(sides, "images", Path("labels.csv"), lambda rows: str(rows["label"].sum()))
+        assert batches == [(2, 0, 0), (0, 2, 0)]
+        there = client.get_run(run.run_id)
+        assert there.data.params == {"a": "1", "b": "2"}
+        assert {"device": "CPU", "digest": "d"}.items() <= there.data.tags.items()
+        found = {(each.tags[0].value, each.dataset.digest) for each in there.inputs.dataset_inputs}
+        assert found == {("train", "0"), ("test", "1")}
+        for name in ("test/n", "test/accuracy"):
+            run.metrics({name: 1.0})
+        run.tags({"gate": "passed"})
+    assert batches[2:] == [(0, 1, 2)]
+    ended = client.get_run(run.run_id)
+    assert ended.data.tags["gate"] == "passed"
+    assert ended.data.metrics == {"test/n": 1.0, "test/accuracy": 1.0}
 
 
 def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +143,7 @@ def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
             run.tags({"mlflow.note.content": f"**{address}**", "other": address})
             run.json({"a": [address], address: 1}, "a.json")
             run.text(f"handle: '{address}'\n", "config.yaml")
-            run.dataset(pd.DataFrame({"label": [0]}), "d", Path(address), "digest", "train")
+            run.inputs({"train": pd.DataFrame({"label": [0]})}, "d", Path(address), lambda rows: "digest")
             raise RuntimeError(address)
 
     with pytest.raises(RuntimeError):
