@@ -4,6 +4,7 @@ They are about 300 px wide, because the compare page of MLflow clips figures tha
 """
 
 import io
+from functools import cache
 from typing import Any
 
 import matplotlib
@@ -15,6 +16,7 @@ from sklearn import metrics
 from kesikaran.metrics.binary import Confusion
 from kesikaran.metrics.curves import Curve, Reliability
 from kesikaran.metrics.predictions import Predictions
+from kesikaran.reports.frame import Frame
 
 _INK = "#010203"  # a colour that `svg` replaces by the text colour of the page
 _STYLES = (
@@ -23,9 +25,23 @@ _STYLES = (
 )  # of the palette of Okabe and Ito, for colour-blind readers too
 
 
-def confusion_matrix(counts: Confusion, split: str) -> Figure:
-    """Rows are true labels; a cell shows its count and its share of the row."""
-    figure, axes = _square(3.0)
+def confusion_matrix(counts: Confusion, split: str) -> bytes:
+    """A PNG file. Rows are true labels; a cell shows its count and its share of the row."""
+    return _matrix_frame().png(lambda axes: draw_confusion_matrix(axes, counts, split))
+
+
+def roc_curves(by_split: dict[str, Predictions]) -> bytes:
+    """A PNG file, with a curve for each split that has both labels."""
+    return _roc_frame().png(lambda axes: draw_roc_curves(axes, by_split))
+
+
+def precision_recall_curves(by_split: dict[str, Predictions]) -> bytes:
+    """A PNG file, with a curve for each split that has an image of label 1. Dotted: the precision of chance, the share
+    of label 1."""
+    return _precision_recall_frame().png(lambda axes: draw_precision_recall_curves(axes, by_split))
+
+
+def draw_confusion_matrix(axes: Axes, counts: Confusion, split: str) -> None:
     matrix = np.array(counts.matrix())
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -33,30 +49,20 @@ def confusion_matrix(counts: Confusion, split: str) -> Figure:
         colour = "white" if share[row, column] > 0.62 else "black"
         text = f"{count:,}\n{share[row, column]:.1%}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
-    axes.set_xticks([0, 1], ["0", "1"])
-    axes.set_yticks([0, 1], ["0", "1"])
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
     axes.set_title(f"{split}, n = {counts.total:,}", fontsize=11)
-    return figure
 
 
-def roc_curves(by_split: dict[str, Predictions]) -> Figure:
-    """A curve for each split that has both labels."""
-    figure, axes = _square(3.2)
+def draw_roc_curves(axes: Axes, by_split: dict[str, Predictions]) -> None:
     for split, predictions in by_split.items():
         if predictions.labels.any() and not predictions.labels.all():
             fpr, tpr, _ = metrics.roc_curve(predictions.labels, predictions.logits)
             axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(predictions.labels):,}")
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
-    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC", aspect="equal")
+    axes.set_title("ROC")
     axes.legend(fontsize=7)
-    return figure
 
 
-def precision_recall_curves(by_split: dict[str, Predictions]) -> Figure:
-    """A curve for each split that has an image of label 1. Dotted: the precision of chance, the share of label 1."""
-    figure, axes = _square(3.2)
+def draw_precision_recall_curves(axes: Axes, by_split: dict[str, Predictions]) -> None:
     for split, predictions in by_split.items():
         if not predictions.labels.any():
             continue
@@ -65,9 +71,32 @@ def precision_recall_curves(by_split: dict[str, Predictions]) -> Figure:
         text = f"{split}, AP {area:.3f}, n = {len(predictions.labels):,}"
         (line,) = axes.step(recall, precision, where="post", label=text)
         axes.axhline(float(np.mean(predictions.labels)), color=line.get_color(), linestyle=":", linewidth=1)
-    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set_title("Precision and recall")
     axes.legend(fontsize=7, loc="lower left")
-    return figure
+
+
+@cache
+def _matrix_frame() -> Frame:
+    figure, axes = _square(3.0)
+    axes.set(xlabel="predicted", ylabel="true", xlim=(-0.5, 1.5), ylim=(1.5, -0.5), aspect="equal")
+    axes.set_xticks([0, 1], ["0", "1"])
+    axes.set_yticks([0, 1], ["0", "1"])
+    return Frame(figure, axes)
+
+
+@cache
+def _roc_frame() -> Frame:
+    figure, axes = _square(3.2)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", aspect="equal")
+    axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+    return Frame(figure, axes)
+
+
+@cache
+def _precision_recall_frame() -> Frame:
+    figure, axes = _square(3.2)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
+    return Frame(figure, axes)
 
 
 def roc_bands(curves: dict[str, Curve], areas: dict[str, float], _ones: float) -> Figure:

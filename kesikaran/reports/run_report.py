@@ -100,8 +100,8 @@ def log_predictions(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> 
         results[name] = split_metrics(predictions[name], config)
         metrics |= logged_metrics(results[name], name)
         log_confusion_matrix(run, results[name].counts, name)
-    run.figure(figures.roc_curves(predictions), "roc_curve.png")
-    run.figure(figures.precision_recall_curves(predictions), "precision_recall_curve.png")
+    run.picture(figures.roc_curves(predictions), "roc_curve.png")
+    run.picture(figures.precision_recall_curves(predictions), "precision_recall_curve.png")
     run.metrics(metrics)
     return results
 
@@ -212,7 +212,7 @@ def change(before: pd.DataFrame, after: pd.DataFrame, config: EvaluationConfig) 
 
 
 def log_confusion_matrix(run: Run, counts: binary.Confusion, name: str) -> None:
-    run.figure(figures.confusion_matrix(counts, name), f"confusion_matrix_{name}.png")
+    run.picture(figures.confusion_matrix(counts, name), f"confusion_matrix_{name}.png")
     run.json(
         {"labels": [0, 1], "rows": "true", "columns": "predicted", "matrix": counts.matrix()},
         f"confusion_matrix_{name}.json",

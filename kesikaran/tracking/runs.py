@@ -7,6 +7,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +92,20 @@ class Run:
         place = without_password(str(source))
         inputs = []
         for context, own in rows.items():
-            data = pandas_dataset.from_pandas(own, source=place, name=name, targets="label", digest=digest(own))
-            entity = entities.Dataset(**data.to_dict())
+            entity = _dataset(_Rows(name, place, digest(own), own))
             inputs.append(entities.DatasetInput(entity, [entities.InputTag("mlflow.data.context", context)]))
         self._client.log_inputs(self.run_id, inputs)
 
     @terminal.sheltered()
     def figure(self, figure: Any, name: str) -> None:
         self._client.log_figure(self.run_id, figure, name)
+
+    @terminal.sheltered()
+    def picture(self, png: bytes, name: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(png)
+            self._client.log_artifact(self.run_id, str(path))
 
     @terminal.sheltered()
     def json(self, content: dict[str, Any], name: str) -> None:
@@ -122,6 +130,22 @@ class Run:
             self._final = [Metric(m.key, m.value, m.timestamp, m.step, **ids) for m in self._final]
             self.flush()  # saving takes time, and a kill meanwhile must not take the numbers
             models.save_files(logged, template, write)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that `digest` names."""
+
+    name: str
+    place: str
+    digest: str
+    rows: pd.DataFrame = field(compare=False)
+
+
+@lru_cache(maxsize=12)  # the splits of four runs: those of the jobs of a sweep are the same, and each takes 20 ms
+def _dataset(of: _Rows) -> entities.Dataset:
+    data = pandas_dataset.from_pandas(of.rows, source=of.place, name=of.name, targets="label", digest=of.digest)
+    return entities.Dataset(**data.to_dict())
 
 
 def _noted(step: int, metrics: dict[str, float]) -> list[Metric]:

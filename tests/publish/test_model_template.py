@@ -398,7 +398,7 @@ def test_no_room_for_a_model_leaves_none_and_the_run_is_closed(
 def test_no_room_for_anything_else_of_a_run(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kesikaran.tracking.runs.Run.figure", lambda *_: Path("/dev/full").write_bytes(b"0"))
+    monkeypatch.setattr("kesikaran.tracking.runs.Run.picture", lambda *_: Path("/dev/full").write_bytes(b"0"))
     done = train(*made.words, "tracking.log_model=false")
     assert done.code == 1
     assert "has no room left (No space left on device): free some space, or set MLFLOW_TRACKING_URI" in done.err

@@ -113,7 +113,7 @@ def test_rows_are_written_together_and_what_a_run_is_at_its_start(client: Any, m
     with runs.run("made", None, {"a": "1", "b": "2"}) as run:
         run.tags({"device": "CPU"})
         run.tags({"digest": "d"})
-        run.inputs(sides, "images", Path("labels.csv"), lambda rows: str(rows["label"].sum()))
+        run.inputs(sides, "images", Path("https://host/labels.csv"), lambda rows: str(rows["label"].sum()))
         assert batches == [(2, 0, 0), (0, 2, 0)]
         there = client.get_run(run.run_id)
         assert there.data.params == {"a": "1", "b": "2"}
