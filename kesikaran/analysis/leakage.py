@@ -1,5 +1,6 @@
 """The leak gauge: how much a test split may profit from similar images in train."""
 
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ from kesikaran.metrics import binary
 _STANDARD_ERRORS, _DIFFERENCE = 5.0, 0.05
 _PAIRS = 2**30  # of a training and a test image at most: half a minute on two cores
 _ROWS = 4096  # in a block: 21 MB of 1,280 features, 67 MB of similarities
+
+
+# What `nearest` was asked last and what it found. The features are not kept alive: two might not fit into memory.
+_last: tuple[weakref.ref[np.ndarray], tuple[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,20 @@ def nearest(features: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.nda
     """The cosine similarity of each test image to its nearest training image, float32 [n_test] in [-1, 1].
 
     Features are centred on the training mean, so that unrelated images have a similarity of 0. The features of the
-    backbone are all positive, so that without centring every pair has a high similarity.
+    backbone are all positive, so that without centring every pair has a high similarity. The last result is kept: all
+    jobs of a sweep ask for the same.
 
     Args:
-        features: float32 [n, width]. Only blocks of its rows are copied, never the whole.
+        features: float32 [n, width]. Only blocks of its rows are copied, never the whole, and nobody changes it.
         train, test: row numbers, int [n_train] and [n_test].
     """
+    global _last
+    if _last is None or _last[0]() is not features or not all(map(np.array_equal, _last[1], (train, test))):
+        _last = weakref.ref(features), (train, test), _nearest(features, train, test)
+    return _last[2]
+
+
+def _nearest(features: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     centre = sum(features[rows].sum(axis=0, dtype=np.float64) for rows in _blocks(train)) / len(train)
     centre = centre.astype(np.float32)
 

@@ -175,7 +175,8 @@ def _candidates(contest: Contest, config: EvaluationConfig, named: bool) -> list
 
 
 def _interval(predictions: Predictions, config: EvaluationConfig) -> Interval:
-    return intervals.intervals(predictions, config.confidence, config.calibration_bins)[config.verdict]
+    names = (config.verdict,)
+    return intervals.intervals(predictions, config.confidence, config.calibration_bins, names)[config.verdict]
 
 
 def _difference(a: Predictions, b: Predictions, config: EvaluationConfig, metric: str) -> Difference:

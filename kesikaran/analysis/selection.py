@@ -109,7 +109,7 @@ def corrected(several: Sequence[Predictions], metric: str, confidence: float) ->
     units = influence.sampling_units(several[0])
     flattered = optimism(values, sign * np.stack([part.each for part in parts]), units.unit)
     best = int(values.argmax())
-    found = intervals.intervals(several[best], confidence)[metric]
+    found = intervals.intervals(several[best], confidence, names=(metric,))[metric]
     moved = (
         min(max(end - sign * flattered, 0.0), METRICS[metric].most) for end in (found.value, found.low, found.high)
     )

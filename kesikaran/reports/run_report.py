@@ -136,7 +136,7 @@ def log_selection(run: Run, table: pd.DataFrame, shift: float, config: Evaluatio
     """
     rows = table[table["split"] == "validation"]
     shifted = Predictions.from_table(rows.assign(log_odds=rows["logit"].to_numpy(np.float64) + shift))
-    found = intervals.intervals(shifted, config.confidence, config.calibration_bins)["log_loss"]
+    found = intervals.intervals(shifted, config.confidence, names=("log_loss",))["log_loss"]
     run.metrics({f"validation/{SELECTION_LOSS.name}{end}": value for end, value in _ends(found).items()})
     run.tags({SHIFT_TAG: repr(shift)})
     return found

@@ -91,9 +91,9 @@ class Run:
         self._write([])
         place = without_password(str(source))
         inputs = []
-        for context, own in rows.items():
+        for purpose, own in rows.items():
             entity = _dataset(_Rows(name, place, digest(own), own))
-            inputs.append(entities.DatasetInput(entity, [entities.InputTag("mlflow.data.context", context)]))
+            inputs.append(entities.DatasetInput(entity, [entities.InputTag("mlflow.data.context", purpose)]))
         self._client.log_inputs(self.run_id, inputs)
 
     @terminal.sheltered()
