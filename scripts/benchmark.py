@@ -34,6 +34,8 @@ from kesikaran.core.errors import InputError
 
 BATCH = 32  # images a forward pass and rows a step, everywhere
 DROPOUTS, RATES = (0.0, 0.1, 0.3, 0.5), (1e-4, 3e-4, 1e-3, 3e-3)
+ANEW = "sweep.resume=false"  # a sweep whose jobs are all trained, whatever this store has finished
+IMPORTS = "import tensorflow, mlflow, hydra"
 LIBRARIES = ("kesikaran", "tensorflow", "tf_keras", "tensorflow-hub", "openvino", "scikit-learn", "numpy", "mlflow",
              "hydra-core", "pyarrow")  # fmt: skip
 
@@ -346,7 +348,7 @@ def sweep(place: Place, size: Size) -> list[Measure]:
     for number in range(size.rounds):
         for launcher, seconds in whole.items():
             say(f"sweep of 16 jobs, launcher {launcher}, round {number + 1}")
-            seconds.append(place.train("-m", f"hydra/launcher={launcher}", *grid))
+            seconds.append(place.train("-m", f"hydra/launcher={launcher}", ANEW, *grid))
     say("sweep, the training part")
     make = trainings(place, DROPOUTS, RATES)
     parts: dict[bool, list[float]] = {False: [], True: []}
@@ -359,7 +361,7 @@ def sweep(place: Place, size: Size) -> list[Measure]:
     peer = f"plain Keras loop: an epoch of one job x {epochs}, the epochs that the 16 jobs ran"
     return [
         Measure("sweep of 16 jobs, whole process", whole["basic"], peer, keras, 100),
-        Measure("the same, vectorized", whole["vectorized"], peer, keras, 200),
+        Measure("the same, vectorized", whole["vectorized"], peer, keras, 2500),
         Measure("its training part, vectorized", parts[True], "one job after another", parts[False], 8),
     ]
 
@@ -375,6 +377,56 @@ def jobs(place: Place, size: Size) -> list[Measure]:
         seconds["few"].append(trained(few(), together=True)[0])
         seconds["many"].append(trained(many(), together=True)[0])
     return [Measure("100 jobs, training part", seconds["many"], "10 jobs", seconds["few"], 3, at_least=False)]
+
+
+def price(place: Place, size: Size) -> list[Measure]:
+    """whole sweeps of 100 jobs against one cached run, and their disk"""
+    place.fill()
+    dropouts, rates = np.linspace(0.05, 0.5, 10).round(3), np.geomspace(1e-4, 3e-3, 10).round(6)
+    grid = [f"head.dropout={','.join(map(str, dropouts))}", f"optimizer.lr={','.join(map(str, rates))}"]
+    whole: dict[str, list[float]] = {"vectorized": [], "basic": []}
+    one, disk_bytes = [], []
+    for number in range(size.rounds):
+        say(f"one cached run and 100 jobs, round {number + 1}")
+        one.append(place.train())
+        before = store_bytes(place)
+        whole["vectorized"].append(place.train("-m", "hydra/launcher=vectorized", ANEW, *grid))
+        disk_bytes.append(store_bytes(place) - before)
+        whole["basic"].append(place.train("-m", "hydra/launcher=basic", ANEW, *grid))
+    peer = "one cached run"
+    return [
+        Measure("100 jobs, vectorized, whole process", whole["vectorized"], peer, one, 4, at_least=False),
+        Measure("100 jobs, launcher basic, whole process", whole["basic"], peer, one, 10, at_least=False),
+        Measure("disk of 100 jobs with their models", [each / 1e6 for each in disk_bytes], "1 MB a job", [100.0], 1,
+                at_least=False, unit="MB"),
+    ]  # fmt: skip
+
+
+def store_bytes(place: Place) -> int:
+    """What the store of runs takes on the disk. A file with several names counts once, and one that the cache has too
+    counts nothing."""
+    sizes = {}
+    for path in (place.root / "mlflow.db", *(place.root / "mlruns").rglob("*")):
+        found = path.lstat()
+        sizes[found.st_ino] = 512 * found.st_blocks
+    for path in (place.root / "cache" / "models").rglob("*"):
+        sizes.pop(path.lstat().st_ino, None)
+    return sum(sizes.values())
+
+
+def resume(place: Place, size: Size) -> list[Measure]:
+    """a sweep of 16 jobs that are all finished, started again, against the imports alone, both as whole processes"""
+    place.fill()
+    grid = [f"head.dropout={','.join(map(str, DROPOUTS))}", f"optimizer.lr={','.join(map(str, RATES))}"]
+    say("a sweep of 16 jobs, which is then started again")
+    place.train("-m", "hydra/launcher=vectorized", *grid)
+    again, imports = [], []
+    for number in range(size.rounds):
+        say(f"the sweep again and the imports alone, round {number + 1}")
+        imports.append(place.timed("-c", IMPORTS))
+        again.append(place.train("-m", "hydra/launcher=vectorized", *grid))
+    peer = f'python -c "{IMPORTS}"'
+    return [Measure("a finished sweep of 16 jobs, started again", again, peer, imports, 1.5, at_least=False)]
 
 
 def passes(place: Place, size: Size) -> list[Measure]:
@@ -553,9 +605,9 @@ def run(place: Place, size: Size) -> list[Measure]:
     imports: list[float] = []
     for number in range(size.rounds):
         say(f"a cached run and the imports alone, round {number + 1}")
-        imports.append(place.timed("-c", "import tensorflow, mlflow, hydra"))
+        imports.append(place.timed("-c", IMPORTS))
         seconds.append(place.train())
-    peer = 'python -c "import tensorflow, mlflow, hydra"'
+    peer = f'python -c "{IMPORTS}"'
     return [Measure("a run with everything cached, whole process", seconds, peer, imports, 2, at_least=False)]
 
 
@@ -747,7 +799,8 @@ def chart(rows: list[dict[str, Any]]) -> Any:
 
 
 FIGURES: dict[str, Callable[[Place, Size], list[Measure]]] = {
-    "sweep": sweep, "jobs": jobs, "passes": passes, "epoch": epoch, "run": run, "memory": memory, "kill": kill,
+    "sweep": sweep, "jobs": jobs, "price": price, "resume": resume, "passes": passes, "epoch": epoch, "run": run,
+    "memory": memory, "kill": kill,
 }  # fmt: skip
 
 

@@ -58,7 +58,6 @@ def draw_roc_curves(axes: Axes, by_split: dict[str, Predictions]) -> None:
             fpr, tpr, _ = metrics.roc_curve(predictions.labels, predictions.logits)
             axes.plot(fpr, tpr, label=f"{split}, AUC {metrics.auc(fpr, tpr):.3f}, n = {len(predictions.labels):,}")
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
-    axes.set_title("ROC")
     axes.legend(fontsize=7)
 
 
@@ -67,11 +66,10 @@ def draw_precision_recall_curves(axes: Axes, by_split: dict[str, Predictions]) -
         if not predictions.labels.any():
             continue
         precision, recall, _ = metrics.precision_recall_curve(predictions.labels, predictions.logits)
-        area = metrics.average_precision_score(predictions.labels, predictions.logits)
+        area = float(-np.diff(recall) @ precision[:-1])  # as sklearn's average_precision_score, from this very curve
         text = f"{split}, AP {area:.3f}, n = {len(predictions.labels):,}"
         (line,) = axes.step(recall, precision, where="post", label=text)
         axes.axhline(float(np.mean(predictions.labels)), color=line.get_color(), linestyle=":", linewidth=1)
-    axes.set_title("Precision and recall")
     axes.legend(fontsize=7, loc="lower left")
 
 
@@ -87,7 +85,7 @@ def _matrix_frame() -> Frame:
 @cache
 def _roc_frame() -> Frame:
     figure, axes = _square(3.2)
-    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", aspect="equal")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC", aspect="equal")
     axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
     return Frame(figure, axes)
 
@@ -95,7 +93,7 @@ def _roc_frame() -> Frame:
 @cache
 def _precision_recall_frame() -> Frame:
     figure, axes = _square(3.2)
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall", xlim=(0, 1.02), ylim=(0, 1.02))
     return Frame(figure, axes)
 
 

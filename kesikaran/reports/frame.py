@@ -16,8 +16,8 @@ class Frame:
     what stands in them."""
 
     def __init__(self, figure: Figure, axes: Axes):
-        """axes: of the figure, with fixed limits and without any data."""
-        self._canvas, self._axes = FigureCanvasAgg(figure), axes
+        """axes: of the figure, with fixed limits and without any data; without a title where each picture has its own."""
+        self._canvas, self._axes, self._title = FigureCanvasAgg(figure), axes, axes.get_title()
         for spine in axes.spines.values():
             spine.set_visible(False)  # the spines lie above the data, so each picture draws them
         self._canvas.draw()
@@ -35,13 +35,14 @@ class Frame:
         draw(axes)
         legend = axes.get_legend()
         own = [*axes.images, *axes.lines, *axes.texts, *([legend] if legend else [])]
+        above = [*axes.spines.values(), *([] if self._title else [axes.title])]
         self._canvas.restore_region(self._drawn)
         renderer = self._canvas.get_renderer()
-        for artist in sorted([*own, axes.title, *axes.spines.values()], key=lambda one: one.get_zorder()):
+        for artist in sorted([*own, *above], key=lambda one: one.get_zorder()):
             artist.draw(renderer)
         for artist in own:
             artist.remove()
-        axes.set_title("")
+        axes.set_title(self._title)
         axes.set_prop_cycle(None)  # the next picture's first line has the first colour
         sink = io.BytesIO()
         pixels, dpi = self._canvas.buffer_rgba(), self._canvas.figure.dpi

@@ -55,11 +55,11 @@ def matrix(axes: Axes) -> None:
 
 
 def roc(axes: Axes) -> None:
-    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", aspect="equal")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC", aspect="equal")
 
 
 def precision_recall(axes: Axes) -> None:
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall", xlim=(0, 1.02), ylim=(0, 1.02))
 
 
 SPLITS = {"train": BOTH, "test": Predictions.from_logits(np.array([0, 1, 1, 0]), np.array([0.3, -1.0, 2.0, -2.0]))}
