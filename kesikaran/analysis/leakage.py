@@ -14,7 +14,6 @@ _STANDARD_ERRORS, _DIFFERENCE = 5.0, 0.05
 _PAIRS = 2**30  # of a training and a test image at most: half a minute on two cores
 _ROWS = 4096  # in a block: 21 MB of 1,280 features, 67 MB of similarities
 
-
 # What `nearest` was asked last and what it found. The features are not kept alive: two might not fit into memory.
 _last: tuple[weakref.ref[np.ndarray], tuple[np.ndarray, np.ndarray], np.ndarray] | None = None
 
@@ -44,6 +43,8 @@ def order(table: pd.DataFrame) -> Order | None:
     chance = share**2 + (1 - share) ** 2
     found = []
     for column in table.columns.drop("label"):
+        if pd.to_numeric(table[column].head(1), errors="coerce").isna().any():
+            continue  # words; to look at all of them takes a while
         position = pd.to_numeric(table[column], errors="coerce")
         if position.isna().any() or position.duplicated().any():
             continue

@@ -16,7 +16,7 @@ class Frame:
     what stands in them."""
 
     def __init__(self, figure: Figure, axes: Axes):
-        """axes: of the figure, with fixed limits and without any data; without a title where each picture has its own."""
+        """axes: of the figure, with fixed limits and no data; without a title where each picture has its own."""
         self._canvas, self._axes, self._title = FigureCanvasAgg(figure), axes, axes.get_title()
         for spine in axes.spines.values():
             spine.set_visible(False)  # the spines lie above the data, so each picture draws them

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,7 +74,7 @@ def save_files(model: LoggedModel, template: Path, write: Callable[[Path], None]
         template: a folder of `save_model`.
         write: writes the model's SavedModel to the folder that it is given, which does not exist yet.
     """
-    pattern, place = Model.load(template), _local(model)
+    pattern, place = _pattern(template), _local(model)
     if place:
         place.parent.mkdir(parents=True, exist_ok=True)
     # A model that is made where it stays can have links to files of the template.
@@ -98,6 +99,12 @@ def save_files(model: LoggedModel, template: Path, write: Callable[[Path], None]
             folder.rename(place)
         else:
             mlflow.MlflowClient().log_model_artifacts(model.model_id, str(folder))
+
+
+@lru_cache(maxsize=4)
+def _pattern(template: Path) -> Model:
+    """The description of a template, which all models of a sweep have."""
+    return Model.load(template)
 
 
 def _local(model: LoggedModel) -> Path | None:

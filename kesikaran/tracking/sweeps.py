@@ -104,8 +104,10 @@ def closing_sweep(sweep_id: str, status: str, command: str | None = None) -> Ite
             if status == "FINISHED" and (lacking or (jobs["status"] != "FINISHED").any()):
                 status = "FAILED"
             run = Run(sweep_id, client.get_run(sweep_id).info.experiment_id)
-            yield run, jobs
-            run.flush()
+            try:
+                yield run, jobs
+            finally:
+                run.flush()
         except BaseException:
             status = "FAILED"
             raise

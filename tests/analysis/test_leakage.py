@@ -58,6 +58,26 @@ def test_a_copy_in_train_is_as_near_as_can_be(rows_at_once: int, monkeypatch: py
     assert found[0] >= float(by_hand[0] @ by_hand[1]) - 1e-5
 
 
+def test_the_jobs_of_a_sweep_look_for_neighbours_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for the same features and rows, and anew where either is another's."""
+    looked: list[int] = []
+    look = leakage._nearest
+
+    def counted(features: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        looked.append(len(test))
+        return look(features, train, test)
+
+    monkeypatch.setattr(leakage, "_nearest", counted)
+    features = np.random.default_rng(0).random((20, 5), dtype=np.float32)
+    train, test = np.arange(10), np.arange(10, 20)
+    first = leakage.nearest(features, train, test)
+    assert leakage.nearest(features, train.copy(), test.copy()).tolist() == first.tolist()
+    assert len(looked) == 1
+    for others in [(features, train, test[1:]), (features, train[1:], test), (features[::-1].copy(), train, test)]:
+        assert leakage.nearest(*others).tolist() == look(*others).tolist()
+    assert len(looked) == 4
+
+
 def test_constant_features_are_no_division_by_zero() -> None:
     assert leakage.nearest(np.ones((5, 2), np.float32), np.arange(3), np.arange(3, 5)).tolist() == [0, 0]
 

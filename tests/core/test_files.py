@@ -110,6 +110,22 @@ def test_no_room_is_one_line_whoever_says_it(raised: Exception, words: str) -> N
     assert str(caught.value) == f"a place in it has no room left ({words}): free some space, or"
 
 
+@pytest.mark.parametrize("code", [0, errno.EXDEV, errno.EMLINK, errno.EPERM])
+def test_a_second_name_or_a_copy(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file system, no more links, and a file of somebody else of which no link may be made."""
+
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"bytes")
+    if code:
+        monkeypatch.setattr(os, "link", refused)
+    files.link_or_copy(source, target)
+    assert target.read_bytes() == b"bytes"
+    assert target.samefile(source) == (code == 0)
+
+
 def test_another_failure_stays_what_it_is() -> None:
     with pytest.raises(PermissionError), files.disk_space("the cache", "or do this"):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -35,6 +35,12 @@ def test_recall_has_wilsons_interval_as_newcombe_prints_it(right: int, n: int, l
     assert (found.low, found.high) == (pytest.approx(exact.low, abs=1e-9), pytest.approx(exact.high, abs=1e-9))
 
 
+def test_some_metrics_have_the_intervals_that_they_have_among_all() -> None:
+    predictions = counted((4, 30), (15, 20))
+    every, names = intervals.intervals(predictions), ("calibration_error", "accuracy", "log_loss")
+    assert intervals.intervals(predictions, names=names) == {name: every[name] for name in every if name in names}
+
+
 def coverage(world: object, samples: int) -> dict[str, float]:
     return dict(simulate.coverage(world, samples, lambda: None)["holds"])
 

@@ -37,7 +37,7 @@ def test_a_split_without_a_curve_is_left_out() -> None:
     given = {"train": BOTH, "validation": ONES, "test": ZEROS}
 
     def labels(draw: Any) -> list[str]:
-        axes = Figure().add_subplot()
+        axes: Any = Figure().add_subplot()
         draw(axes, given)
         return [text.get_text() for text in axes.get_legend().get_texts()]
 

@@ -46,6 +46,20 @@ def test_a_model_is_its_runs_with_the_metrics_of_the_whole_run(template: Path, c
     assert (written.flavors, written.run_id, written.model_size_bytes) == ({"of a test": {"a": 1}}, run.run_id, 5)
 
 
+def test_a_store_that_is_not_on_a_local_disk_gets_the_same_files(
+    template: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow uploads them from the temporary folder, as to a server."""
+    monkeypatch.setattr(models, "_local", lambda model: None)
+    with runs.run("models", None, {}) as run:
+        run.model(template, lambda folder: folder.mkdir())
+    (output,) = client.get_run(run.run_id).outputs.model_outputs
+    model = mlflow.get_logged_model(output.model_id)
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    assert model.status == "READY"
+    assert {path.name for path in folder.iterdir()} == {"MLmodel", "further", models.SAVED_MODEL}
+
+
 @pytest.mark.parametrize("stopped", [OSError(28, "No space left on device"), SystemExit(143)], ids=["full", "SIGTERM"])
 def test_half_a_model_is_removed(stopped: BaseException, template: Path, client: Any) -> None:
     there: list[Path] = []
