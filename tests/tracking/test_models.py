@@ -6,6 +6,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model
 
 from kesikaran.tracking import models, runs
@@ -82,3 +83,23 @@ def test_half_a_model_is_removed(stopped: BaseException, template: Path, client:
     assert model.status == "FAILED"
     assert found.info.status == ("KILLED" if isinstance(stopped, SystemExit) else "FAILED")
     assert found.data.metrics == {"test/accuracy": 0.75}
+
+
+def test_a_model_that_cannot_be_called_ready_leaves_no_files(
+    template: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full for the last row."""
+    finalize = mlflow.MlflowClient.finalize_logged_model
+
+    def full(self: Any, model_id: str, status: Any) -> Any:
+        if status == LoggedModelStatus.READY:
+            raise OSError(28, "No space left on device")
+        return finalize(self, model_id, status)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "finalize_logged_model", full)
+    with suppress(OSError), runs.run("models", None, {}) as run:
+        run.model(template, lambda folder: folder.mkdir())
+    (output,) = client.get_run(run.run_id).outputs.model_outputs
+    model = mlflow.get_logged_model(output.model_id)
+    assert model.status == "FAILED"
+    assert not Path(model.artifact_location.removeprefix("file://")).exists()
