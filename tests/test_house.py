@@ -78,7 +78,7 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
     [
         ("tensorflow_hub", {"models.hub"}),
         ("hydra", {"cli.train", "cli.evaluate", "sweeps.callback", "sweeps.composition", "sweeps.vectorized"}),
-        ("matplotlib", {"reports.figures", "reports.sweep_figures"}),
+        ("matplotlib", {"reports.figures", "reports.frame", "reports.sweep_figures"}),
         ("pyarrow", {"features.shards", "tracking.prediction_table", "data.csv_file"}),
         ("openvino", {"features.engines"}),
         ("imagehash", {"data.image_file"}),
