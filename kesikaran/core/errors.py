@@ -18,6 +18,10 @@ class InputError(ValueError):
         return super().__str__().replace("\n", r"\n").replace("\r", r"\r")
 
 
+class StoreGone(InputError):
+    """The store of runs does not answer any more: no further job can be of use, and no run can be closed."""
+
+
 # Each pattern looks for one kind of secret; group 1 stays, the rest becomes ***. All lengths have a bound, so that no
 # text takes long. In an http address the password ends at the last @ before the path. In a database's address
 # SQLAlchemy takes all up to the first @ for the password, a / too; a further @ before the path is most likely a

@@ -25,8 +25,8 @@ from mlflow.store.entities import PagedList
 from sqlalchemy.exc import SQLAlchemyError
 
 from kesikaran.core import terminal
-from kesikaran.core.errors import printable
-from kesikaran.tracking import store_file
+from kesikaran.core.errors import InputError, printable
+from kesikaran.tracking import store_client, store_file
 from kesikaran.tracking.context import SWEEP_TAG
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ class _Heart:
             for run_id in open_runs:
                 if not stop.is_set():
                     # A store that is out of reach for a while is no reason to end: the next sign may come through.
-                    with contextlib.suppress(MlflowException, SQLAlchemyError, OSError):
-                        mlflow.MlflowClient().set_tag(run_id, SIGN_TAG, _now())
+                    with contextlib.suppress(MlflowException, SQLAlchemyError, OSError, InputError):
+                        store_client.client().set_tag(run_id, SIGN_TAG, _now())
 
 
 _heart = _Heart()
@@ -182,7 +182,7 @@ def close_dead() -> None:
     if _looked:
         return
     _looked = True
-    client = mlflow.MlflowClient()
+    client = store_client.client()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     running = _all_running(client, experiments)
     dead = [run for run in running if not lives(run.data.tags)]
@@ -195,7 +195,7 @@ def close_dead() -> None:
             with terminal.sheltered():
                 client.set_terminated(run.info.run_id, "KILLED")
                 _remove_half_models(client, run)
-        except (MlflowException, SQLAlchemyError, OSError):
+        except (MlflowException, SQLAlchemyError, OSError, InputError):
             continue
         closed.append(run.info.run_id[:8])
     if closed:
@@ -239,6 +239,6 @@ class Watch:
                 since = now_seconds
             self._seen[run.run_id] = sign, since
             if now_seconds - since > SILENT_BEATS * BEAT_SECONDS:
-                mlflow.MlflowClient().set_terminated(run.run_id, "KILLED")
+                store_client.client().set_terminated(run.run_id, "KILLED")
                 print(f"Run {run.run_id} on {printable(run.tags.get(HOST_TAG, 'another host'))} gives no sign of life "
                       "any more: closed as KILLED", file=sys.stderr)  # fmt: skip

@@ -16,6 +16,8 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
+from kesikaran.tracking import artifact_writer, store_client
+
 SAVED_MODEL = "tf2model"  # the folder, within a model's folder, that mlflow.tensorflow names so
 
 
@@ -53,7 +55,7 @@ def logged_model(run_id: str, experiment_id: str, params: Mapping[str, str]) -> 
     # These are the records that mlflow.tensorflow.log_model makes, without what it does beside. Without an active run
     # it would make the model in another experiment. And it reads the history of each metric of the run, which takes a
     # fifth of a second, and takes the first epoch's values for the model's.
-    client = mlflow.MlflowClient()
+    client = store_client.client()
     model = client.create_logged_model(experiment_id, "model", source_run_id=run_id, params=dict(params))
     try:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -98,7 +100,7 @@ def save_files(model: LoggedModel, template: Path, write: Callable[[Path], None]
         if place:
             folder.rename(place)
         else:
-            mlflow.MlflowClient().log_model_artifacts(model.model_id, str(folder))
+            artifact_writer.send_folder(model.artifact_location, folder)
 
 
 @lru_cache(maxsize=4)

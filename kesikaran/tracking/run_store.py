@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kesikaran.core import errors, files, paths, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.tracking import liveness, store_address, store_file
+from kesikaran.tracking import context, liveness, store_address, store_client, store_file
 
 _LOCK = ".store.lock"
 _FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError)
@@ -52,10 +52,13 @@ def _experiment_id(uri: str, name: str, database: Path | None) -> str:
     try:
         _use(uri)
         liveness.close_dead()
-        found = mlflow.get_experiment_by_name(name)
+        client = store_client.client()
+        found = client.get_experiment_by_name(name)
         if found is None:
             location = None if database is None else (database.parent / store_file.ARTIFACTS / name).as_uri()
-            return mlflow.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location)
+    except InputError:
+        raise
     except _FAILURES as error:
         raise _refusal(f"the store {uri} cannot be opened: {_why(error)}") from None
     if database is not None and (old := store_file.left_behind(database, found.artifact_location or "")):
@@ -115,7 +118,8 @@ def _use(uri: str) -> None:
     Raises:
         InputError: it does not answer.
     """
-    store_address.need_answer(uri)
+    if context.open_sweep_id() is None:  # a sweep has had its answer, and a server may be away for a while
+        store_address.need_answer(uri)
     mlflow.set_tracking_uri(uri)
     if errors.without_password(uri) != uri:
         # At the end of each run MLflow prints the address of the run's page, password included.
@@ -139,7 +143,7 @@ def shown_address() -> str:
 @terminal.sheltered()  # a read that is broken off locks the store against the write of KILLED
 def look_at(run_id: str) -> str:
     """The command that shows the store, and the page of the run. A password stands in neither."""
-    page = f"#/experiments/{mlflow.get_run(run_id).info.experiment_id}/runs/{run_id}"
+    page = f"#/experiments/{store_client.client().get_run(run_id).info.experiment_id}/runs/{run_id}"
     given = errors.without_password(_uri_given or "")
     if given.startswith("http"):
         return f"{given}/{page}"
@@ -167,7 +171,7 @@ def reading(what: str) -> Iterator[mlflow.MlflowClient]:
         with terminal.sheltered() if database else contextlib.nullcontext():
             _use(uri)
             liveness.close_dead()
-            yield mlflow.MlflowClient()
+            yield store_client.client()
     except InputError:
         raise
     except (*_FAILURES, *_OF_WRONG_ROWS) as error:

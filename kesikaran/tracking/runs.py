@@ -1,12 +1,12 @@
 """Writing runs: a run is a `with` block, and however the block ends, the run does not stay RUNNING."""
 
+import io
 import json
 import math
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,8 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from kesikaran.core import scratch, terminal
 from kesikaran.core.errors import InputError, without_password, without_passwords
-from kesikaran.tracking import claims, context, liveness, models, run_store
+from kesikaran.tracking import claims, context, liveness, models, run_store, store_client
+from kesikaran.tracking.artifact_writer import ArtifactWriter
 from kesikaran.tracking.claims import FINGERPRINT_TAG, Claimed
 
 _PAUSE_SECONDS = 1.0  # between two writes of metrics
@@ -37,10 +38,11 @@ class Run:
 
     _written_seconds = -math.inf  # of all runs of the process: those of a sweep are trained together
 
-    def __init__(self, run_id: str, experiment_id: str):
+    def __init__(self, run_id: str, experiment_id: str, artifact_location: str):
         scratch.use()
         self.run_id, self.experiment_id = run_id, experiment_id
-        self._client = mlflow.MlflowClient()  # not MLflow's one active run: several may be open at once
+        self._client = store_client.client()  # not MLflow's one active run: several may be open at once
+        self._artifacts = ArtifactWriter(artifact_location)
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._epochs: list[Metric] = []
@@ -98,29 +100,25 @@ class Run:
 
     @terminal.sheltered()
     def figure(self, figure: Any, name: str) -> None:
-        self._client.log_figure(self.run_id, figure, name)
+        content = io.BytesIO()
+        figure.savefig(content, format=Path(name).suffix[1:])
+        self._artifacts.write(name, content.getvalue())
 
     @terminal.sheltered()
     def picture(self, png: bytes, name: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_bytes(png)
-            self._client.log_artifact(self.run_id, str(path))
+        self._artifacts.write(name, png)
 
     @terminal.sheltered()
     def json(self, content: dict[str, Any], name: str) -> None:
-        self._client.log_dict(self.run_id, without_passwords(content), name)
+        self._artifacts.write(name, json.dumps(without_passwords(content), indent=2, default=str).encode())
 
     @terminal.sheltered()
     def text(self, content: str, name: str) -> None:
-        self._client.log_text(self.run_id, without_password(content), name)
+        self._artifacts.write(name, without_password(content).encode())
 
     @terminal.sheltered()
     def parquet(self, table: pd.DataFrame, name: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            table.to_parquet(path, index=False)
-            self._client.log_artifact(self.run_id, str(path))
+        self._artifacts.write(name, table.to_parquet(index=False))
 
     @terminal.sheltered()
     def model(self, template: Path, write: Callable[[Path], None]) -> None:
@@ -151,6 +149,22 @@ def _dataset(of: _Rows) -> entities.Dataset:
 def _noted(step: int, metrics: dict[str, float]) -> list[Metric]:
     now_ms = time.time_ns() // 1_000_000
     return [Metric(name, value, now_ms, step) for name, value in metrics.items()]
+
+    def complete(self) -> None:
+        """Write what is waiting, and wait for the artifacts that are on their way to a server. A signal ends the wait.
+
+        Raises:
+            InputError: an artifact could not be written; says which and why.
+        """
+        self.flush()
+        self._artifacts.wait()
+
+    def give_up(self) -> None:
+        """After an error or a signal: what `complete` does for the artifacts, and none is sent any more. Nothing is
+        raised, because the run has failed already."""
+        with suppress(InputError):
+            self._artifacts.wait()
+        self._artifacts.close()
 
 
 @contextmanager
@@ -184,18 +198,18 @@ def run(
     lineage |= {context.NUMBER_TAG: str(number)} if number is not None else {}
     lineage |= {context.OVERRIDES_TAG: json.dumps(without_passwords(overrides))} if overrides else {}
     lineage |= {FINGERPRINT_TAG: fingerprint} if fingerprint else {}
-    client = mlflow.MlflowClient()
+    client = store_client.client()
     opened = None
     try:
         with terminal.sheltered():
             tags = without_passwords({**resolve_tags(), **context.code_version(), **liveness.tags(), **lineage})
             claimed = fingerprint if is_claim else None
-            run_id = _open(client, experiment_id, without_password(name) if name else name, tags, claimed)
-            opened = Run(run_id, experiment_id)
+            info = _open(client, experiment_id, without_password(name) if name else name, tags, claimed)
+            opened = Run(info.run_id, experiment_id, info.artifact_uri)
             opened.params(params)
         with liveness.beating(opened.run_id):
             yield opened
-            opened.flush()
+            opened.complete()
         terminal.stop_if_asked()
     except BaseException as error:
         # TensorFlow can turn the SystemExit of a signal into an exception of another type.
@@ -207,7 +221,9 @@ def run(
                 try:
                     opened.flush()
                     if not killed:
-                        opened.text(traceback.format_exc(), "traceback.txt")
+                        with suppress(InputError):  # of an artifact before
+                            opened.text(traceback.format_exc(), "traceback.txt")
+                    opened.give_up()
                 finally:
                     client.set_terminated(opened.run_id, "KILLED" if killed else "FAILED")
         terminal.stop_if_asked()
@@ -226,14 +242,14 @@ def _is_deleted(client: mlflow.MlflowClient, run_id: str) -> bool:
 
 def _open(
     client: mlflow.MlflowClient, experiment_id: str, name: str | None, tags: dict[str, str], claimed: str | None
-) -> str:
-    """The id of a new run. claimed: the fingerprint that no other run may have; see `claims`."""
+) -> entities.RunInfo:
+    """A new run. claimed: the fingerprint that no other run may have; see `claims`."""
     with run_store.alone() if claimed else nullcontext(False) as is_alone:
         if claimed and (twin := claims.twin(client, claimed)):
             raise Claimed(twin)
-        run_id = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
-    if claimed and not is_alone and (twin := claims.contest(client, run_id, claimed)):
-        client.set_terminated(run_id, "KILLED")
-        client.delete_run(run_id)
+        info = client.create_run(experiment_id, tags=tags, run_name=name).info
+    if claimed and not is_alone and (twin := claims.contest(client, info.run_id, claimed)):
+        client.set_terminated(info.run_id, "KILLED")
+        client.delete_run(info.run_id)
         raise Claimed(twin)
-    return run_id
+    return info

@@ -1,5 +1,6 @@
 """Whether a store that is no file answers: said in seconds, where MLflow would try for minutes."""
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -70,7 +71,7 @@ def _within(uri: str, call: Callable[[], None]) -> None:
     asking.join(_WAITED_SECONDS)
     why = f"no answer within {_WAITED_SECONDS:g} s" if asking.is_alive() else ""
     if raised:
-        why = missing(raised[0]) or _cause(raised[0])
+        why = missing(raised[0]) or cause(raised[0])
     if why:
         raise InputError(
             errors.without_password(
@@ -90,9 +91,21 @@ def missing(error: BaseException) -> str | None:
     return f"the Python package {top} is not installed: pip install {_PACKAGES.get(top, top)}"
 
 
-def _cause(error: Exception) -> str:
+def refused(uri: str, error: BaseException) -> str:
+    """The line for a server that does not know the user, or does not allow what was asked."""
+    if "UNAUTHENTICATED" in str(getattr(error, "error_code", "")):
+        given = os.environ.get("MLFLOW_TRACKING_USERNAME") or "nobody"
+        why = f"does not know the user {given} by this password: set MLFLOW_TRACKING_USERNAME and " \
+              "MLFLOW_TRACKING_PASSWORD"  # fmt: skip
+    else:
+        why = f"does not allow this ({errors.first_line(error)}): ask its administrator for the permission EDIT"
+    return errors.without_password(f"the store {uri} {why}")
+
+
+def cause(error: BaseException) -> str:
     """The last of the causes that requests and urllib3 have packed into each other; else the error's first line."""
     words = re.findall(r"(Connection refused|[Nn]ame or service not known|timed out|certificate verify failed|"
                        r"[Nn]o route to host|[Tt]emporary failure in name resolution|Network is unreachable|"
-                       r"Connection reset by peer|Remote end closed connection)", str(error))  # fmt: skip
+                       r"Connection reset by peer|Remote end closed connection|too many \d+ error responses)",
+                       str(error))  # fmt: skip
     return words[-1].lower() if words else errors.first_line(error)

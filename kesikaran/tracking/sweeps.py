@@ -4,14 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import mlflow
 import pandas as pd
 from mlflow.entities import RunStatus, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 
 from kesikaran.core import terminal
 from kesikaran.core.errors import without_password, without_passwords
-from kesikaran.tracking import context, liveness, queries, run_store
+from kesikaran.tracking import context, liveness, queries, run_store, store_client
 from kesikaran.tracking.queries import PLANNED_TAG, REUSED_TAG, Record
 from kesikaran.tracking.runs import Run
 
@@ -28,7 +27,7 @@ def open_sweep(experiment: str, name: str, fingerprint: str | None = None, plann
             jobs, where that is known.
     """
     experiment_id = run_store.open_experiment(experiment)
-    client = mlflow.MlflowClient()
+    client = store_client.client()
     tags = {**resolve_tags(), **context.code_version(), **liveness.tags()}
     if planned is not None:
         tags[PLANNED_TAG] = str(planned)
@@ -68,7 +67,7 @@ def reuse(sweep_id: str, twin: Record, overrides: dict[str, str], number: int) -
     """
     if twin.tags.get(context.SWEEP_TAG) != sweep_id:
         noted = json.dumps({"run_id": twin.run_id, "overrides": without_passwords(overrides)})
-        mlflow.MlflowClient().set_tag(sweep_id, f"{REUSED_TAG}{number}", noted)
+        store_client.client().set_tag(sweep_id, f"{REUSED_TAG}{number}", noted)
 
 
 def failures() -> int:
@@ -94,7 +93,7 @@ def closing_sweep(sweep_id: str, status: str, command: str | None = None) -> Ite
         command: the `context.command` that closes the sweep.
     """
     with terminal.sheltered():
-        client = mlflow.MlflowClient()
+        client = store_client.client()
         try:
             for job in _of_command(command, "RUNNING"):
                 client.set_terminated(job.run_id, "KILLED")
@@ -103,11 +102,15 @@ def closing_sweep(sweep_id: str, status: str, command: str | None = None) -> Ite
             lacking = planned is not None and len(jobs) < planned
             if status == "FINISHED" and (lacking or (jobs["status"] != "FINISHED").any()):
                 status = "FAILED"
-            run = Run(sweep_id, client.get_run(sweep_id).info.experiment_id)
+            info = client.get_run(sweep_id).info
+            run = Run(sweep_id, info.experiment_id, info.artifact_uri)
             try:
                 yield run, jobs
             finally:
-                run.flush()
+                try:
+                    run.complete()
+                finally:
+                    run.give_up()
         except BaseException:
             status = "FAILED"
             raise

@@ -1,0 +1,129 @@
+"""MLflow's client, as every room here takes it: a server that does not answer is waited for, within a limit.
+
+MLflow asks a server again that refuses the connection, is silent or answers 500: in all for four minutes, six where it
+is silent (`patience_seconds`). While MLflow waits, no signal would come through, and each further call would wait as
+long again. So a call of a server runs in a thread of its own: a signal to stop ends the wait for it in seconds, and once
+a call was given up the next ones are given seconds too, until one is answered.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import mlflow
+from mlflow.environment_variables import (
+    MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_HTTP_REQUEST_TIMEOUT,
+)
+from mlflow.exceptions import MlflowException
+
+from kesikaran.core import errors, terminal
+from kesikaran.core.errors import InputError, StoreGone
+from kesikaran.tracking import store_address
+
+Result = TypeVar("Result")
+
+_LONGEST_PAUSE_SECONDS = 120  # urllib3's, between two attempts
+SHORT_SECONDS = 3.0  # for a call after a signal to stop, and after a call that was given up
+_LOOK_SECONDS = 0.1  # between two looks for a signal
+
+_given_up = False  # the last call of the server was
+
+
+def client() -> mlflow.MlflowClient:
+    """MLflow's client of the store that `mlflow.set_tracking_uri` has named.
+
+    The calls of a server's raise, besides what MLflow raises:
+        StoreGone: the server does not answer, within the limit.
+        InputError: it refuses the user.
+    """
+    found = mlflow.MlflowClient()
+    return cast(mlflow.MlflowClient, _Patient(found)) if of_server(mlflow.get_tracking_uri()) else found
+
+
+def of_server(uri: str) -> bool:
+    """Whether an address is that of a server, and not of a file or a database."""
+    return uri.lower().startswith(("http:", "https:"))
+
+
+class _Patient:
+    """A client each of whose calls is a `patiently`."""
+
+    def __init__(self, found: mlflow.MlflowClient):
+        self._found = found
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._found, name)
+        return lambda *args, **kwargs: patiently(lambda: method(*args, **kwargs))
+
+
+def patience_seconds() -> float:
+    """How long a call may take in all: MLflow's pauses between its attempts, and once its limit of a silence. The
+    user's own values of MLflow's three variables count.
+
+    urllib3 asks again at once, and then after 2, 4, 8, ... times the factor.
+    """
+    factor = MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()
+    pauses = [factor * 2**n for n in range(1, MLFLOW_HTTP_REQUEST_MAX_RETRIES.get())]
+    return float(sum(min(pause, _LONGEST_PAUSE_SECONDS) for pause in pauses) + MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+
+
+def give_up() -> None:
+    """From now on a call is given seconds, until one is answered."""
+    global _given_up
+    _given_up = True
+
+
+def patiently(work: Callable[[], Result]) -> Result:
+    """`work()`, which calls the server, within the limit. What it raises is raised here, but for what `client` tells."""
+    global _given_up
+    results: list[Result] = []
+    raised: list[BaseException] = []
+    done = threading.Event()
+
+    def attempt() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            raised.append(error)
+        finally:
+            done.set()
+
+    began = time.monotonic()
+    limit_seconds = SHORT_SECONDS if _given_up else patience_seconds()
+    threading.Thread(target=attempt, daemon=True).start()
+    while not done.wait(_LOOK_SECONDS):
+        if terminal.stop_asked():  # in a `sheltered` block the signal raises nothing by itself
+            limit_seconds = min(limit_seconds, time.monotonic() - began + SHORT_SECONDS)
+        if time.monotonic() - began >= limit_seconds:
+            _given_up = True
+            raise _gone("no answer", time.monotonic() - began)
+    if raised:
+        error = raised[0]
+        if told := _told(error, time.monotonic() - began):
+            _given_up = isinstance(told, StoreGone)
+            raise told from None
+        raise error
+    _given_up = False
+    return results[0]
+
+
+def _gone(why: str, seconds: float) -> StoreGone:
+    uri = mlflow.get_tracking_uri()
+    return StoreGone(
+        errors.without_password(
+            f"the store {uri} does not answer any more ({why}), given up after {seconds:.0f} s; what is open there is "
+            "closed by the next command: start the server, then the same command again"
+        )
+    )
+
+
+def _told(error: BaseException, seconds: float) -> InputError | None:
+    """The line for an error of the connection or of the user's rights; None for every other."""
+    if not isinstance(error, MlflowException):
+        return None
+    if error.get_http_status_code() in (401, 403):
+        return InputError(store_address.refused(mlflow.get_tracking_uri(), error))
+    return _gone(store_address.cause(error), seconds) if str(error).startswith("API request to http") else None
