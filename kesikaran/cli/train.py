@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kesikaran.cli import door
 from kesikaran.config import compose, schema
 from kesikaran.core import paths, process, terminal
-from kesikaran.core.errors import InputError
+from kesikaran.core.errors import InputError, StoreGone
 from kesikaran.experiment.job import Job, Shared, SweepPlace, TooManyFailures, run_alone, run_job
 from kesikaran.experiment.outcome import Verdict
 from kesikaran.metrics import gate
@@ -111,6 +111,8 @@ def begin(cfg: DictConfig, words: list[str], number: int | None, shared: Shared)
         place = SweepPlace(context.job_overrides(words), number)
         verdict = yield from run_job(compose.parse(cfg), compose.to_yaml(cfg), place, shared)
         return verdict
+    except StoreGone as error:
+        raise SystemExit(f"error: {error}") from None  # no further job is tried
     except InputError as error:
         # Hydra would print a line of its own before the error, and only the first error of a sweep.
         if not (isinstance(error, TooManyFailures) and shared.is_told):

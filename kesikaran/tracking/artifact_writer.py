@@ -17,7 +17,7 @@ import mlflow
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
@@ -175,7 +175,7 @@ def sender(location: str) -> Callable[[str, Content], None]:
     except (MlflowException, ImportError) as error:
         why = store_address.missing(error) or errors.first_line(error)
         raise InputError(errors.without_password(f"artifacts cannot be written to {location}: {why}")) from None
-    if isinstance(repository, MlflowArtifactsRepository):
+    if isinstance(repository, HttpArtifactRepository):
         return lambda name, content: _put(repository.artifact_uri, name, content)
 
     def send(name: str, content: Content) -> None:

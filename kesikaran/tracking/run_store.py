@@ -6,6 +6,7 @@ Nothing here prints or raises the store's address with its password.
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,7 +128,12 @@ def _use(uri: str) -> None:
 
 
 def _why(error: Exception) -> str:
-    """What failed, in one line. A library that is missing is named by its package."""
+    """What failed, in one line. A library that is missing is named by its package, and a schema that MLflow here does
+    not have by the way out."""
+    if found := re.search(r"out-of-date database schema \(found version (\w+)", str(error)):
+        if store_file.is_newer([found.group(1)]):
+            return f"it {store_file.OF_NEWER}"
+        return f"it was written by an older MLflow: make a backup of it, then: mlflow db upgrade {_address()[0]}"
     return store_address.missing(error) or errors.first_line(error)
 
 

@@ -92,14 +92,19 @@ def missing(error: BaseException) -> str | None:
 
 
 def refused(uri: str, error: BaseException) -> str:
-    """The line for a server that does not know the user, or does not allow what was asked."""
-    if "UNAUTHENTICATED" in str(getattr(error, "error_code", "")):
-        given = os.environ.get("MLFLOW_TRACKING_USERNAME") or "nobody"
-        why = f"does not know the user {given} by this password: set MLFLOW_TRACKING_USERNAME and " \
-              "MLFLOW_TRACKING_PASSWORD"  # fmt: skip
-    else:
-        why = f"does not allow this ({errors.first_line(error)}): ask its administrator for the permission EDIT"
-    return errors.without_password(f"the store {uri} {why}")
+    """The line for a server that does not know the user, or does not allow the user what was asked."""
+    user, said = os.environ.get("MLFLOW_TRACKING_USERNAME"), str(error)
+    if " 401 " in said:
+        why = f"does not know the user {user} by this password" if user else "wants to know who asks"
+        return errors.without_password(
+            f"the store {uri} {why}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    endpoint = re.search(r"endpoint (\S+)", said)
+    what = f" ({endpoint.group(1)})" if endpoint else ""
+    return errors.without_password(
+        f"the store {uri} does not allow this to the user {user}{what}: ask for the permission EDIT, or give another "
+        "data.name="
+    )
 
 
 def cause(error: BaseException) -> str:

@@ -1,11 +1,12 @@
 """MLflow's client, as every room here takes it: a server that does not answer is waited for, within a limit.
 
 MLflow asks a server again that refuses the connection, is silent or answers 500: in all for four minutes, six where it
-is silent (`patience_seconds`). While MLflow waits, no signal would come through, and each further call would wait as
-long again. So a call of a server runs in a thread of its own: a signal to stop ends the wait for it in seconds, and once
-a call was given up the next ones are given seconds too, until one is answered.
+is silent (`patience_seconds`; `core.process` sets MLflow's variables). While MLflow waits, no signal would come through, and each further call would wait as
+long again. So a call of a server runs in a thread of its own, and a signal to stop ends the wait for it in seconds. Once
+a call was given up the next ones fail at once for a while, so that a sweep of many jobs ends; later ones have seconds.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +29,10 @@ Result = TypeVar("Result")
 _LONGEST_PAUSE_SECONDS = 120  # urllib3's, between two attempts
 SHORT_SECONDS = 3.0  # for a call after a signal to stop, and after a call that was given up
 _LOOK_SECONDS = 0.1  # between two looks for a signal
+_TOLD_SECONDS = 10.0  # a longer wait is told
+_REST_SECONDS = 10.0  # after a call that was given up no other is tried
 
-_given_up = False  # the last call of the server was
+_given_up_seconds: float | None = None  # when the last call was; None: the last one was answered
 
 
 def client() -> mlflow.MlflowClient:
@@ -71,14 +74,17 @@ def patience_seconds() -> float:
 
 
 def give_up() -> None:
-    """From now on a call is given seconds, until one is answered."""
-    global _given_up
-    _given_up = True
+    """The server does not answer: the next calls fail at once, later ones in seconds, until one is answered."""
+    global _given_up_seconds
+    _given_up_seconds = time.monotonic()
 
 
 def patiently(work: Callable[[], Result]) -> Result:
     """`work()`, which calls the server, within the limit. What it raises is raised here, but for what `client` tells."""
-    global _given_up
+    global _given_up_seconds
+    began = time.monotonic()
+    if _given_up_seconds is not None and began - _given_up_seconds < _REST_SECONDS:
+        raise _gone("given up before")
     results: list[Result] = []
     raised: list[BaseException] = []
     done = threading.Event()
@@ -91,31 +97,37 @@ def patiently(work: Callable[[], Result]) -> Result:
         finally:
             done.set()
 
-    began = time.monotonic()
-    limit_seconds = SHORT_SECONDS if _given_up else patience_seconds()
+    limit_seconds = patience_seconds() if _given_up_seconds is None else SHORT_SECONDS
     threading.Thread(target=attempt, daemon=True).start()
+    is_told = False
     while not done.wait(_LOOK_SECONDS):
+        if not is_told and time.monotonic() - began >= _TOLD_SECONDS:
+            is_told = True
+            print(_waiting(limit_seconds), file=sys.stderr)
         if terminal.stop_asked():  # in a `sheltered` block the signal raises nothing by itself
             limit_seconds = min(limit_seconds, time.monotonic() - began + SHORT_SECONDS)
         if time.monotonic() - began >= limit_seconds:
-            _given_up = True
-            raise _gone("no answer", time.monotonic() - began)
+            give_up()
+            raise _gone(f"no answer within {limit_seconds:.0f} s")
     if raised:
-        error = raised[0]
-        if told := _told(error, time.monotonic() - began):
-            _given_up = isinstance(told, StoreGone)
-            raise told from None
-        raise error
-    _given_up = False
+        told = _told(raised[0], time.monotonic() - began)
+        if isinstance(told, StoreGone):
+            give_up()
+        raise told or raised[0]
+    _given_up_seconds = None
     return results[0]
 
 
-def _gone(why: str, seconds: float) -> StoreGone:
-    uri = mlflow.get_tracking_uri()
+def _waiting(limit_seconds: float) -> str:
+    uri = errors.without_password(mlflow.get_tracking_uri())
+    return f"The store {uri} has not answered for {_TOLD_SECONDS:.0f} s; it is waited for, {limit_seconds:.0f} s at most."
+
+
+def _gone(why: str) -> StoreGone:
     return StoreGone(
         errors.without_password(
-            f"the store {uri} does not answer any more ({why}), given up after {seconds:.0f} s; what is open there is "
-            "closed by the next command: start the server, then the same command again"
+            f"the store {mlflow.get_tracking_uri()} does not answer any more ({why}): start it, then the same command "
+            "again, which closes what is open there"
         )
     )
 
@@ -126,4 +138,5 @@ def _told(error: BaseException, seconds: float) -> InputError | None:
         return None
     if error.get_http_status_code() in (401, 403):
         return InputError(store_address.refused(mlflow.get_tracking_uri(), error))
-    return _gone(store_address.cause(error), seconds) if str(error).startswith("API request to http") else None
+    lost = str(error).startswith("API request to http")
+    return _gone(f"{store_address.cause(error)}, asked for {seconds:.0f} s") if lost else None

@@ -109,13 +109,21 @@ def _check_header(database: Path, what: str) -> None:
 
 
 def _check_version(versions: list[str], what: str) -> None:
+    if is_newer(versions):
+        raise InputError(f"{what} {OF_NEWER}")
+
+
+OF_NEWER = (
+    f"was written by a newer MLflow than {mlflow.__version__}, which this one cannot read: pip install --upgrade "
+    "mlflow, or set MLFLOW_TRACKING_URI to another store"
+)
+
+
+def is_newer(versions: list[str]) -> bool:
+    """Whether versions of a store's schema are of a newer MLflow than this one."""
     migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
     known = {file.name.split("_")[0] for file in migrations.glob("*.py")}
-    if known and not set(versions) <= known:
-        raise InputError(
-            f"{what} was written by a newer MLflow than {mlflow.__version__}, which this one cannot read: "
-            "pip install --upgrade mlflow, or set MLFLOW_TRACKING_URI to another store"
-        )
+    return bool(known) and not set(versions) <= known
 
 
 def path_of(location: str) -> Path | None:
