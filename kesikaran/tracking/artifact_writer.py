@@ -127,7 +127,7 @@ class ArtifactWriter:
                 if time.monotonic() - began + pause_seconds > limit_seconds:
                     _given_up = True
                     if not isinstance(error, requests.HTTPError):  # nobody answered, so nobody will answer a call
-                        store_client.give_up()
+                        store_client.give_up(store_address.cause(error))
                     raise
             else:
                 _given_up = False

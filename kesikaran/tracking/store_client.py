@@ -32,7 +32,7 @@ _LOOK_SECONDS = 0.1  # between two looks for a signal
 _TOLD_SECONDS = 10.0  # a longer wait is told
 _REST_SECONDS = 10.0  # after a call that was given up no other is tried
 
-_given_up_seconds: float | None = None  # when the last call was; None: the last one was answered
+_given_up: tuple[float, str] | None = None  # when the last call was, and why; None: the last one was answered
 
 
 def client() -> mlflow.MlflowClient:
@@ -64,27 +64,29 @@ class _Patient:
 
 def patience_seconds() -> float:
     """How long a call may take in all: MLflow's pauses between its attempts, and once its limit of a silence. The
-    user's own values of MLflow's three variables count.
+    user's own values of MLflow's three variables count. After a call that was given up: `SHORT_SECONDS`.
 
     urllib3 asks again at once, and then after 2, 4, 8, ... times the factor.
     """
+    if _given_up is not None:
+        return SHORT_SECONDS
     factor = MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()
     pauses = [factor * 2**n for n in range(1, MLFLOW_HTTP_REQUEST_MAX_RETRIES.get())]
     return float(sum(min(pause, _LONGEST_PAUSE_SECONDS) for pause in pauses) + MLFLOW_HTTP_REQUEST_TIMEOUT.get())
 
 
-def give_up() -> None:
+def give_up(why: str) -> None:
     """The server does not answer: the next calls fail at once, later ones in seconds, until one is answered."""
-    global _given_up_seconds
-    _given_up_seconds = time.monotonic()
+    global _given_up
+    _given_up = time.monotonic(), why
 
 
 def patiently(work: Callable[[], Result]) -> Result:
     """`work()`, which calls the server, within the limit. What it raises is raised here, but for what `client` tells."""
-    global _given_up_seconds
+    global _given_up
     began = time.monotonic()
-    if _given_up_seconds is not None and began - _given_up_seconds < _REST_SECONDS:
-        raise _gone("given up before")
+    if _given_up is not None and began - _given_up[0] < _REST_SECONDS:
+        raise _gone(_given_up[1])
     results: list[Result] = []
     raised: list[BaseException] = []
     done = threading.Event()
@@ -97,7 +99,7 @@ def patiently(work: Callable[[], Result]) -> Result:
         finally:
             done.set()
 
-    limit_seconds = patience_seconds() if _given_up_seconds is None else SHORT_SECONDS
+    limit_seconds = patience_seconds()
     threading.Thread(target=attempt, daemon=True).start()
     is_told = False
     while not done.wait(_LOOK_SECONDS):
@@ -107,14 +109,12 @@ def patiently(work: Callable[[], Result]) -> Result:
         if terminal.stop_asked():  # in a `sheltered` block the signal raises nothing by itself
             limit_seconds = min(limit_seconds, time.monotonic() - began + SHORT_SECONDS)
         if time.monotonic() - began >= limit_seconds:
-            give_up()
-            raise _gone(f"no answer within {limit_seconds:.0f} s")
+            why = f"no answer within {limit_seconds:.0f} s"
+            give_up(why)
+            raise _gone(why)
     if raised:
-        told = _told(raised[0], time.monotonic() - began)
-        if isinstance(told, StoreGone):
-            give_up()
-        raise told or raised[0]
-    _given_up_seconds = None
+        raise _told(raised[0], time.monotonic() - began) or raised[0]
+    _given_up = None
     return results[0]
 
 
@@ -138,5 +138,8 @@ def _told(error: BaseException, seconds: float) -> InputError | None:
         return None
     if error.get_http_status_code() in (401, 403):
         return InputError(store_address.refused(mlflow.get_tracking_uri(), error))
-    lost = str(error).startswith("API request to http")
-    return _gone(f"{store_address.cause(error)}, asked for {seconds:.0f} s") if lost else None
+    if not str(error).startswith("API request to http"):
+        return None
+    why = f"{store_address.cause(error)}, asked for {seconds:.0f} s"
+    give_up(why)
+    return _gone(why)

@@ -69,7 +69,7 @@ class Place:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(artifact_writer, "_given_up", False)
-    monkeypatch.setattr(store_client, "_given_up_seconds", None)
+    monkeypatch.setattr(store_client, "_given_up", None)
     made = Place()
     yield made
     made.close()
