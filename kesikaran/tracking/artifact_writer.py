@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-import mlflow
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -31,6 +30,7 @@ _LONGEST_PAUSE_SECONDS = 8.0  # between two attempts
 _LOOK_SECONDS = 0.1  # between two looks for a signal
 # What the next attempt may mend: the server starts, its database starts, a proxy before it is busy.
 _TEMPORARY = (408, 429, 500, 502, 503, 504)
+_ANSWERED_SECONDS = 60.0  # for a server that answers so all the time: its disk may be full, which it does not say
 _FULL = "No space left on device"  # what it does not mend
 
 Content = bytes | Path
@@ -116,7 +116,7 @@ class ArtifactWriter:
     def _send_patiently(self, name: str, content: Content) -> None:
         global _given_up
         began, pause_seconds = time.monotonic(), 1.0
-        limit_seconds = store_client.SHORT_SECONDS if _given_up else store_client.patience_seconds()
+        patience_seconds = store_client.SHORT_SECONDS if _given_up else store_client.patience_seconds()
         while True:
             try:
                 assert self._send is not None
@@ -124,9 +124,11 @@ class ArtifactWriter:
             except Exception as error:
                 if not _temporary(error):
                     raise
+                answered = isinstance(error, requests.HTTPError)
+                limit_seconds = min(patience_seconds, _ANSWERED_SECONDS) if answered else patience_seconds
                 if time.monotonic() - began + pause_seconds > limit_seconds:
                     _given_up = True
-                    if not isinstance(error, requests.HTTPError):  # nobody answered, so nobody will answer a call
+                    if not answered:  # nobody answered, so nobody will answer a call
                         store_client.give_up(store_address.cause(error))
                     raise
             else:
@@ -196,7 +198,8 @@ def _put(address: str, name: str, content: Content) -> None:
     )  # fmt: skip
     if answer.status_code >= 400:
         said = " ".join(answer.text.split())[:200]
-        raise requests.HTTPError(f"the server answers {answer.status_code} {said}", response=answer)
+        hint = ", its log says why (a full disk?)" if answer.status_code == 500 else ""
+        raise requests.HTTPError(f"the server answers {answer.status_code} {said}{hint}", response=answer)
 
 
 def _temporary(error: Exception) -> bool:

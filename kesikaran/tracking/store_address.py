@@ -99,11 +99,11 @@ def refused(uri: str, error: BaseException) -> str:
         return errors.without_password(
             f"the store {uri} {why}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
-    endpoint = re.search(r"endpoint (\S+)", said)
-    what = f" ({endpoint.group(1)})" if endpoint else ""
+    found = re.search(r"endpoint (\S+) .*Response body: '([^']*)'", said)
+    what = errors.printable(f"{found.group(1)}: {found.group(2)[:100]}") if found else errors.first_line(error)
     return errors.without_password(
-        f"the store {uri} does not allow this to the user {user}{what}: ask for the permission EDIT, or give another "
-        "data.name="
+        f"the store {uri} does not allow this to the user {user} ({what}): ask for the permission EDIT, or give "
+        "another data.name="
     )
 
 

@@ -1,9 +1,10 @@
 """MLflow's client, as every room here takes it: a server that does not answer is waited for, within a limit.
 
 MLflow asks a server again that refuses the connection, is silent or answers 500: in all for four minutes, six where it
-is silent (`patience_seconds`; `core.process` sets MLflow's variables). While MLflow waits, no signal would come through, and each further call would wait as
-long again. So a call of a server runs in a thread of its own, and a signal to stop ends the wait for it in seconds. Once
-a call was given up the next ones fail at once for a while, so that a sweep of many jobs ends; later ones have seconds.
+is silent (`patience_seconds`; `core.process` sets MLflow's variables). While MLflow waits, no signal would come through,
+and each further call would wait as long again. So a call of a server runs in a thread of its own, and a signal to stop
+ends the wait for it in seconds. Once a call was given up the next ones fail at once for a while, so that a sweep of many
+jobs ends; later ones have seconds.
 """
 
 import sys
@@ -82,7 +83,7 @@ def give_up(why: str) -> None:
 
 
 def patiently(work: Callable[[], Result]) -> Result:
-    """`work()`, which calls the server, within the limit. What it raises is raised here, but for what `client` tells."""
+    """`work()`, which calls the server, within the limit. It raises what the work raises, and what `client` tells."""
     global _given_up
     began = time.monotonic()
     if _given_up is not None and began - _given_up[0] < _REST_SECONDS:
@@ -119,8 +120,8 @@ def patiently(work: Callable[[], Result]) -> Result:
 
 
 def _waiting(limit_seconds: float) -> str:
-    uri = errors.without_password(mlflow.get_tracking_uri())
-    return f"The store {uri} has not answered for {_TOLD_SECONDS:.0f} s; it is waited for, {limit_seconds:.0f} s at most."
+    uri, seconds = errors.without_password(mlflow.get_tracking_uri()), f"{_TOLD_SECONDS:.0f} s"
+    return f"The store {uri} has not answered for {seconds}; it is waited for, {limit_seconds:.0f} s at most."
 
 
 def _gone(why: str) -> StoreGone:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import mlflow
 import pandas as pd
 from mlflow.entities import RunStatus, RunTag
 from mlflow.tracking.context.registry import resolve_tags

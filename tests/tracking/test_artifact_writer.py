@@ -183,7 +183,7 @@ def test_a_file_that_cannot_be_sent_fails_the_run_and_is_named(
 ) -> None:
     place.answer = lambda number: answer or (time.sleep(3), (200, "{}"))[1]
     began = time.monotonic()
-    with pytest.raises(InputError) as caught, opened() as run:  # noqa: PT012
+    with pytest.raises(InputError) as caught, opened() as run:
         run.text("hello", "confusion_matrix_test.json")
     assert time.monotonic() - began < 3
     location = f"{place.address}/{run.run_id}/artifacts"

@@ -250,7 +250,7 @@ def test_a_store_that_never_answers_is_told_in_seconds(kind: str, silent: int, m
             f"the store {kind}://user:***@127.0.0.1:{silent}/runs cannot be reached: ",
             f"the store {kind}://user:***@127.0.0.1:{silent}/runs cannot be opened: ",
         ))  # fmt: skip
-        said = ("timed out", "no answer within 2 s", "is not installed: pip install ")  # psycopg2 has no limit of its own
+        said = ("timed out", "no answer within 2 s", "is not installed: pip install ")
         assert any(words in message for words in said)
 
 
