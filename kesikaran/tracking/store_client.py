@@ -1,10 +1,10 @@
 """MLflow's client, as every room here takes it: a server that does not answer is waited for, within a limit.
 
 MLflow asks a server again that refuses the connection, is silent or answers 500: in all for four minutes, six where it
-is silent (`patience_seconds`; `core.process` sets MLflow's variables). While MLflow waits, no signal would come through,
+is silent (`patience_seconds`; `core.process` sets MLflow's variables). While MLflow waits no signal would come through,
 and each further call would wait as long again. So a call of a server runs in a thread of its own, and a signal to stop
-ends the wait for it in seconds. Once a call was given up the next ones fail at once for a while, so that a sweep of many
-jobs ends; later ones have seconds.
+ends the wait for it in seconds. Once a call was given up the next ones fail at once for a while, so that a sweep of
+many jobs ends; later ones have seconds.
 """
 
 import sys
