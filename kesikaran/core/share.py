@@ -2,7 +2,9 @@
 
 import os
 import socket
+import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -30,44 +32,42 @@ def default_workers() -> int:
     return len(gpus()) or min(cores(), _MOST_WORKERS)
 
 
+@cache
+def _command() -> str:
+    return uuid.uuid4().hex
+
+
 @dataclass(frozen=True)
 class Share:
-    """What one worker of a machine takes. sweep: what the workers of one command have in common, and no other's.
-    workers: how many of them the machine has. gpus: the names to share out; empty where the engine does so itself."""
+    """What one worker of a machine takes. workers: how many of them the machine has at once. gpus: the names to share
+    out; empty where the engine does so itself. command: a word that the workers of one command have in common, and those
+    of no other."""
 
-    sweep: str
     workers: int
     gpus: Sequence[str] = field(default_factory=gpus)
+    command: str = field(default_factory=_command)
 
     def take(self) -> None:
-        """Keep this process to the cores and the GPU of a place that no other worker of the sweep has. Before TensorFlow
-        is loaded, which looks once. A second call changes nothing."""
-        _take(self.sweep, self.workers, tuple(self.gpus))
+        """Keep this process to the cores and the GPU of a place that no other worker of the command has. Before
+        TensorFlow is loaded, which looks once. A process keeps its first place: a second call changes nothing."""
+        if _held:
+            return
+        place = self._free_place()
+        if self.gpus:
+            os.environ[_GPU_VARIABLE] = self.gpus[place % len(self.gpus)]
+        if hasattr(os, "sched_setaffinity"):
+            own = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, own[place :: self.workers] or [own[place % len(own)]])
 
-
-@cache
-def _take(sweep: str, workers: int, gpus: tuple[str, ...]) -> None:
-    place = _free_place(sweep, workers)
-    if gpus:
-        os.environ[_GPU_VARIABLE] = gpus[place % len(gpus)]
-    if hasattr(os, "sched_setaffinity"):
-        own = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, own[place::workers] or [own[place % len(own)]])
+    def _free_place(self) -> int:
+        """The first place without a holder. It is held by a socket that has a name and no file: the system takes it back
+        when the process ends, however it ends."""
+        for place in range(self.workers):
+            _held.append(socket.socket(socket.AF_UNIX))
+            with suppress(OSError):  # another worker holds it; or the system has no such names
+                _held[-1].bind(f"\0kesikaran-{self.command}-{place}")
+                return place
+        return os.getpid() % self.workers
 
 
 _held: list[socket.socket] = []
-
-
-def _free_place(sweep: str, workers: int) -> int:
-    """The first place without a holder. It is held by a socket with a name and no file, which the system takes back when
-    the process ends, however it ends."""
-    for place in range(workers):
-        holder = socket.socket(socket.AF_UNIX)
-        try:
-            holder.bind(f"\0kesikaran-{sweep}-{place}")
-        except OSError:  # another worker holds it; or the system has no such names, and everybody shares
-            holder.close()
-            continue
-        _held.append(holder)
-        return place
-    return os.getpid() % workers

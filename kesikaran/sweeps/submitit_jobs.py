@@ -1,5 +1,6 @@
 """The jobs of a sweep by submitit: in a Slurm queue, or in processes of this machine that stand in for one."""
 
+import logging
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from kesikaran.sweeps import workers
 
 _LOOK_SECONDS = {"local": 0.2, "slurm": 5.0}  # submitit asks the queue once a minute, and looks for results in between
 _CLOSING_SECONDS = 20.0  # a worker that is told to stop closes its run
-_SUBMITITS_OWN = "submitit "  # begins a line that submitit adds to what a job prints
+_SUBMITITS_OWN = "submitit "  # begins the lines that submitit prints before the job is there
 
 Submit = Callable[[Sequence[workers.Job]], list[Any]]
 
@@ -38,9 +39,9 @@ def launch(jobs: Sequence[workers.Job], options: workers.Options) -> list[JobRet
         if cluster == "local":
             own = workers.share_of(n_jobs, len(jobs))
             executor = _executor(cluster, folder, settings)
-            return _run(jobs, own.workers, cluster, lambda some: _start_here(executor, some, own))
+            return _wait(jobs, own.workers, cluster, lambda some: _start_here(executor, some, own))
         executor = _executor(cluster, folder, {**settings, "slurm_array_parallelism": n_jobs})
-        return _run(jobs, len(jobs), cluster, lambda some: _submit(executor, some))
+        return _wait(jobs, len(jobs), cluster, lambda some: _submit(executor, some))
 
 
 def _executor(cluster: str, folder: Path, settings: workers.Options) -> submitit.AutoExecutor:
@@ -55,10 +56,16 @@ def _executor(cluster: str, folder: Path, settings: workers.Options) -> submitit
 def _submit(executor: submitit.AutoExecutor, jobs: Sequence[workers.Job], *share: Any) -> list[Any]:
     try:
         with executor.batch():
-            submitted = [executor.submit(job, *share) for job in jobs]
+            submitted = [executor.submit(_run, job, *share) for job in jobs]
     except (FailedSubmissionError, FailedJobError) as error:
         raise HydraException(f"the queue does not take the jobs: {error}") from None
     return submitted
+
+
+def _run(job: workers.Job, *share: Any) -> JobReturn:
+    """In a worker."""
+    logging.getLogger("submitit").setLevel(logging.WARNING)  # it would tell that the job went well
+    return job(*share)
 
 
 def _start_here(executor: submitit.AutoExecutor, jobs: Sequence[workers.Job], *share: Any) -> list[Any]:
@@ -71,7 +78,7 @@ def _start_here(executor: submitit.AutoExecutor, jobs: Sequence[workers.Job], *s
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _run(jobs: Sequence[workers.Job], at_once: int, cluster: str, submit: Submit) -> list[JobReturn]:
+def _wait(jobs: Sequence[workers.Job], at_once: int, cluster: str, submit: Submit) -> list[JobReturn]:
     returned: dict[int, JobReturn] = {}  # place of the job in `jobs` -> what it returned
     running: dict[int, Any] = {}
     with _stopped_together(running, cluster):

@@ -3,7 +3,6 @@
 A worker runs no `main`. It gets a `Job`, which holds all that Hydra needs to compose the job and to run it.
 """
 
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -109,7 +108,7 @@ def share_of(n_jobs: int | None, jobs: int) -> share.Share:
     workers = n_jobs or share.default_workers()
     if not (isinstance(workers, int) and workers >= 1):
         raise HydraException(f"hydra.launcher.n_jobs={workers} is not allowed: null, or at least 1")
-    return share.Share(uuid.uuid4().hex, min(workers, jobs))
+    return share.Share(min(workers, jobs))
 
 
 def lost(job: Job, why: str) -> JobReturn:
