@@ -1,4 +1,4 @@
-"""`kesikaran features`: what the feature cache holds, whether it is whole, what may go."""
+"""`kesikaran features`: what the feature cache holds, whether it is whole, what may go. `fill`: `cli.features_fill`."""
 
 import argparse
 import math
@@ -15,6 +15,11 @@ from kesikaran.core.errors import InputError
 def main() -> None:
     """The command line: what the cache holds, whether it is whole, and what may go."""
     process.start()  # before the cache folder is asked for: it is in the user's home
+    if sys.argv[1:2] == ["fill"]:
+        from kesikaran.cli import features_fill
+
+        features_fill.main()
+        return
     parser = argparse.ArgumentParser(
         prog="python -m kesikaran.features",
         description=f"The feature cache in {paths.cache_dir() / 'features'}, and the models' templates beside it.",
@@ -26,6 +31,7 @@ def main() -> None:
     gc.add_argument(
         "--unused-days", type=float, metavar="DAYS", help="also whole keys and templates that no run used for so long"
     )
+    commands.add_parser("fill", help="compute what is missing, as training does: fill --help")
     arguments = door.words(parser)
     with door.opened():
         folders = sorted(path for path in (paths.cache_dir() / "features").glob("*") if path.is_dir())

@@ -23,11 +23,19 @@ def settle_refusals(run: Run, reasons: dict[str, str], asked: int, policy: OnBad
         InputError: there are some and the policy is `fail`, or none is left.
     """
     run.metrics({"data/images": asked - len(reasons), "data/refused": len(reasons)})
-    if not reasons:
-        return
-    run.json(reasons, "refused_images.json")
+    if reasons:
+        run.json(reasons, "refused_images.json")
+        tell_refusals(reasons, asked, policy, "refused_images.json of the run")
+
+
+def tell_refusals(reasons: dict[str, str], asked: int, policy: OnBadImage, listed: str) -> None:
+    """Print the first of the images that could not be read. listed: where all of them are found.
+
+    Raises:
+        InputError: as `settle_refusals`.
+    """
     shown = [f"  {name}: {why}" for name, why in list(reasons.items())[:10]]
-    more = [f"  and {len(reasons) - 10} more: refused_images.json of the run"] if len(reasons) > 10 else []
+    more = [f"  and {len(reasons) - 10} more: {listed}"] if len(reasons) > 10 else []
     print("\n".join([f"Refused {len(reasons)} of {asked} images:", *shown, *more]))
     name, why = next(iter(reasons.items()))
     if len(reasons) == asked:

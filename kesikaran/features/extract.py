@@ -104,8 +104,7 @@ class FeatureCache:
         max_megapixels: float,
         store: Path,
     ) -> Features:
-        there = object_store.find(object_store.objects(folder), object_ids)
-        missing = {name: str(Reason.missing) for name in object_ids if name not in there}
+        there, missing = _find(object_ids, folder)
         asked = str(store), tuple(object_ids), str(folder), max_megapixels, tuple(missing)
         if self._last and self._last[0] == asked:
             return replace(self._last[1], computed=0, remarks={})
@@ -124,6 +123,45 @@ class FeatureCache:
         found = Features(matrix, good, refused, store.name, computed, deviation, remarks)
         self._last = asked, found
         return found
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a `fill` has done. computed: images that were not in the cache. refused, remarks: as of `Features`.
+    lacking: images of the whole set that have no features and are not refused here."""
+
+    computed: int
+    refused: dict[str, str]
+    remarks: dict[str, str]
+    lacking: int
+
+
+def fill(
+    part: list[str], whole: list[str], folder: Path, backbone: "Backbone", config: BackboneConfig, max_megapixels: float
+) -> Filled:
+    """Compute the features of those images of `part` that the cache lacks, as `FeatureCache.extract` does, and read
+    none. whole: the object ids of all parts.
+
+    Raises:
+        InputError: the cache is not writable.
+    """
+    key = cache_key(backbone, config)
+    with folder_lock.in_use(lambda: _store(key)) as store:
+        _use(store, {"handle": errors.without_password(backbone.handle), **describe(backbone, config)})
+        there, missing = _find(part, folder)
+        known = Shards(store)
+        todo = {name: path for name, path in there.items() if _key(name) not in known}
+        remarks: dict[str, str] = {}
+        computed, bad = _pass(todo, backbone, config, max_megapixels, known, remarks) if todo else (0, {})
+        refused = missing | bad
+        lacking = sum(_key(name) not in known and name not in refused for name in whole)
+        return Filled(computed, refused, remarks, lacking)
+
+
+def _find(object_ids: list[str], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """(object id -> file, object id -> why it is refused: there is no such file)"""
+    there = object_store.find(object_store.objects(folder), object_ids)
+    return there, {name: str(Reason.missing) for name in object_ids if name not in there}
 
 
 def _store(key: str) -> Path:

@@ -38,7 +38,7 @@ Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
 _ALIVE_SECONDS = 10  # how often a command says that its trials are still at work
 _SILENT_SECONDS = 60  # a trial that nobody has said this of for so long was killed
 # Settings that change neither a number nor which images are looked at.
-_NO_PART = ("tracking", "gate", "sweep", "evaluation")
+_NO_PART = ("hydra", "tracking", "gate", "sweep", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -227,13 +227,13 @@ def _open(name: str, storage: str | None, metric: Metric) -> optuna.Study:
 def _name(config: DictConfig, space: Space) -> str:
     """The same for two searches whose values can be laid together: the data set's name, and a hash over the settings that
     all jobs have, the search space, and what stands in the label file and the split file."""
-    settings: Any = OmegaConf.to_container(config, resolve=True)
+    part = [str(name) for name in config if name not in _NO_PART]
+    settings: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, part), resolve=True)
     read = [settings["data"]["labels"], settings["split"]["file"]]
     texts = [Path(path).expanduser().read_bytes() if path and Path(path).is_file() else b"" for path in read]
-    told = {name: value for name, value in settings.items() if name not in _NO_PART}
-    told["search"] = {name: repr(distribution) for name, distribution in space.items()}
-    told["files"] = [hashlib.sha1(text, usedforsecurity=False).hexdigest() for text in texts]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    settings["search"] = {name: repr(distribution) for name, distribution in space.items()}
+    settings["files"] = [hashlib.sha256(text).hexdigest() for text in texts]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     return f"{config.data.name}-{digest[:12]}"
 
 

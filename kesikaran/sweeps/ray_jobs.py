@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,12 +17,13 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from ray import cloudpickle
 
-from kesikaran.core import share
+from kesikaran.core import share, terminal
 from kesikaran.sweeps import workers
 
 # Of the environment of the command, what its workers on other machines need.
 _CARRIED = ("KESIKARAN_", "MLFLOW_", "TFHUB_", "AWS_")
 _OBJECT_STORE_BYTES = 100 * 2**20  # jobs hand each other nothing; Ray would set aside a third of the memory
+_LOOK_SECONDS = 1.0  # Ray is asked anew so often: its own wait does not let a signal's SystemExit through
 _CLOSING_SECONDS = 20.0  # a worker that is told to stop closes its run
 
 
@@ -46,8 +48,9 @@ def launch(jobs: Sequence[workers.Job], options: workers.Options) -> list[JobRet
     waiting = list(tasks)
     try:
         while waiting:
-            (done, *_), waiting = ray.wait(waiting)
-            returned[tasks[done].number] = _result(done, tasks[done])
+            ended, waiting = ray.wait(waiting, timeout=_LOOK_SECONDS)
+            terminal.stop_if_asked()
+            returned |= {tasks[task].number: _result(task, tasks[task]) for task in ended}
     except BaseException:
         for task in waiting:
             ray.cancel(task)
@@ -66,6 +69,7 @@ def _start(address: str | None) -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send usage data
     always: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    handlers = {signum: signal.getsignal(signum) for signum in terminal.STOPS}
     try:
         if address:
             ray.init(address, **always)
@@ -79,6 +83,9 @@ def _start(address: str | None) -> None:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise HydraException(f"there is no Ray at hydra.launcher.address={address}: {error}") from None
+    finally:
+        for signum, handler in handlers.items():  # Ray sets some of its own, which would end the process at once
+            signal.signal(signum, handler)
 
 
 def _need_room(size: dict[str, Any]) -> None:
