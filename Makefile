@@ -38,7 +38,8 @@ ui: $(VENV)/.stamp ## MLflow's web page of all runs, on loopback
 	@$(BIN)/mlflow ui --host 127.0.0.1 $(ARGS)
 
 lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --extra demo --extra dev --extra openvino --no-header \
+	uv pip compile --quiet --universal --python-version 3.11 --extra demo --extra dev --extra openvino \
+	    --extra submitit --extra ray --extra optuna --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and tool caches; runs and the feature cache stay
