@@ -81,6 +81,8 @@ def _fill(cfg: DictConfig) -> None:
         experiment = compose.parse(cfg)
         rules.check(experiment)
         rules.check_effects(experiment)
+        if shards < 1:
+            raise InputError(f"shards={shards} is not allowed: at least 1")
         if not 0 <= shard < shards:
             raise InputError(f"shard={shard} is not allowed: 0 to {shards - 1}, below shards={shards}")
         with terminal.quiet_start():

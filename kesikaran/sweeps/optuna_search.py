@@ -112,10 +112,11 @@ def _go_on(
 def _draw(study: optuna.Study, space: Space, count: int, seed: int) -> list[optuna.Trial]:
     """`count` new trials. One that has a finished twin is told its value at once and is not returned.
 
-    The seed goes with the number of trials before: a search that was stopped draws what it would have drawn, where an
-    old seed would draw the first trials once more.
+    The seed goes with the number of trials before, those that are tried again counted once: a search that was stopped
+    draws what it would have drawn, where an old seed would draw the first trials once more.
     """
-    before = len(_of(study, TrialState.COMPLETE, TrialState.RUNNING))
+    standing = [trial.params for trial in _of(study, TrialState.COMPLETE, TrialState.RUNNING)]
+    before = len(standing) + sum(trial.params not in standing for trial in _of(study, TrialState.FAIL))
     study.sampler = optuna.samplers.TPESampler(seed=seed + before, constant_liar=True)
     finished = {repr(sorted(trial.params.items())): trial.value for trial in _of(study, TrialState.COMPLETE)}
     drawn = []

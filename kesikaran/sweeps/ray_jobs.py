@@ -23,7 +23,6 @@ from kesikaran.sweeps import workers
 # Of the environment of the command, what its workers on other machines need.
 _CARRIED = ("KESIKARAN_", "MLFLOW_", "TFHUB_", "AWS_")
 _OBJECT_STORE_BYTES = 100 * 2**20  # jobs hand each other nothing; Ray would set aside a third of the memory
-_LOOK_SECONDS = 1.0  # Ray is asked anew so often: its own wait does not let a signal's SystemExit through
 _CLOSING_SECONDS = 20.0  # a worker that is told to stop closes its run
 
 
@@ -48,13 +47,13 @@ def launch(jobs: Sequence[workers.Job], options: workers.Options) -> list[JobRet
     waiting = list(tasks)
     try:
         while waiting:
-            ended, waiting = ray.wait(waiting, timeout=_LOOK_SECONDS)
-            terminal.stop_if_asked()
+            ended, waiting = ray.wait(waiting)
             returned |= {tasks[task].number: _result(task, tasks[task]) for task in ended}
     except BaseException:
         for task in waiting:
             ray.cancel(task)
         ray.wait(waiting, num_returns=len(waiting), timeout=_CLOSING_SECONDS)
+        terminal.stop_if_asked()  # of a signal that comes while Ray waits, Ray makes an exit with code 1
         raise
     return [returned[job.number] for job in jobs]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -41,7 +41,7 @@ def _distribution(word: Override) -> BaseDistribution:
             return FloatDistribution(value.start, value.end, log="log" in value.tags)
         if isinstance(value, RangeSweep) and not value.shuffle and isinstance(steps := value.range(), range):
             return IntDistribution(min(steps), max(steps), step=abs(steps.step))
-        if word.is_discrete_sweep():
+        if word.is_discrete_sweep() and not isinstance(value, Glob):
             # As Hydra writes them, so that null, lists and words in quotes come through.
             return CategoricalDistribution([str(one) for one in word.sweep_iterator(Transformer.encode)])
     except ValueError as error:

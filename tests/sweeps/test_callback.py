@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,6 @@ from kesikaran.core import paths
 from kesikaran.core.errors import InputError
 
 WORKERS = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-needs_joblib = pytest.mark.skipif(
-    find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="hydra-joblib-launcher is not installed"
-)
 
 
 def family(runs: list[Any]) -> tuple[Any, list[Any]]:
@@ -221,7 +217,7 @@ def test_a_sweep_over_data_sets_finds_its_jobs(
         (signal.SIGINT, 130, ["-m", "seed=0,1,2"], 2),
         (signal.SIGTERM, 143, ["-m", "hydra/launcher=vectorized", "seed=0,1,2"], 4),
         (signal.SIGHUP, 129, [], 1),
-        pytest.param(signal.SIGTERM, 143, ["-m", *WORKERS, "seed=0,1,2"], 3, marks=needs_joblib),
+        (signal.SIGTERM, 143, ["-m", *WORKERS, "seed=0,1,2"], 3),
     ],
     ids=["Ctrl-C of a sweep", "SIGTERM of a vectorized sweep", "SIGHUP of a run", "SIGTERM of a sweep with workers"],
 )
