@@ -1,4 +1,4 @@
-"""`kesikaran features fill`: Hydra composes the configuration of a training, `experiment.feature_pass` does its pass."""
+"""`kesikaran features fill`: Hydra composes the configuration of a training, `feature_pass` does its pass alone."""
 
 import shlex
 import sys
@@ -57,7 +57,9 @@ def main() -> None:
     sys.argv[1:] = [*flags_first(words), *launcher, *_OWN_WORDS]
     with door.opened("Stopped. Features computed so far are kept: the same command goes on from there."):
         if "hydra/launcher=vectorized" in words:
-            raise InputError("hydra/launcher=vectorized trains heads and fills nothing: hydra/launcher=joblib, or another")
+            raise InputError(
+                "hydra/launcher=vectorized trains heads and fills nothing: hydra/launcher=joblib, or another"
+            )
         ConfigStore.instance().store(name="schema", node=Fill)
         OmegaConf.register_new_resolver("kesikaran_cache", lambda: str(paths.cache_dir()), replace=True)
         try:

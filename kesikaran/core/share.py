@@ -40,8 +40,8 @@ def _command() -> str:
 @dataclass(frozen=True)
 class Share:
     """What one worker of a machine takes. workers: how many of them the machine has at once. gpus: the names to share
-    out; empty where the engine does so itself. command: a word that the workers of one command have in common, and those
-    of no other."""
+    out; empty where the engine does so itself. command: a word that the workers of one command have in common, and
+    those of no other."""
 
     workers: int
     gpus: Sequence[str] = field(default_factory=gpus)
@@ -60,8 +60,8 @@ class Share:
             os.sched_setaffinity(0, own[place :: self.workers] or [own[place % len(own)]])
 
     def _free_place(self) -> int:
-        """The first place without a holder. It is held by a socket that has a name and no file: the system takes it back
-        when the process ends, however it ends."""
+        """The first place without a holder. It is held by a socket that has a name and no file: the system takes it
+        back when the process ends, however it ends."""
         for place in range(self.workers):
             _held.append(socket.socket(socket.AF_UNIX))
             with suppress(OSError):  # another worker holds it; or the system has no such names

@@ -24,11 +24,16 @@ def fill(e: Experiment, shard: int, shards: int) -> None:
     net = backbone.load(e.backbone.handle, e.backbone.image_size, e.backbone.trusted)
     done = extract.fill(part, whole, folder, net, e.backbone, e.data.max_megapixels)
     good = len(part) - len(done.refused)
-    print(f"Shard {shard} of {shards}: features of {good} images, {done.computed} of them computed now, the others cached.")
+    print(
+        f"Shard {shard} of {shards}: features of {good} images, {done.computed} of them computed now, the others "
+        "cached."
+    )
     tell_complaints(done.remarks)
     if done.refused:
         tell_refusals(done.refused, len(part), e.data.on_bad_image, "a training lists all of them")
     if done.lacking:
-        print(f"Of all {len(whole)} images {done.lacking} have no features yet: the other shards compute or refuse them.")
+        print(
+            f"Of all {len(whole)} images {done.lacking} have no features yet: the other shards compute or refuse them."
+        )
     else:
         print(f"All {len(whole) - len(done.refused)} images have features.")

@@ -179,8 +179,8 @@ def _said_alive(study: optuna.Study, trials: Sequence[optuna.Trial]) -> Iterator
 
 
 def _retry_left(study: optuna.Study, own: Container[int]) -> None:
-    """Have the trials tried again that other commands have left, failed or killed, unless somebody does or has. own: the
-    numbers of this command's trials."""
+    """Have the trials tried again that other commands have left, failed or killed, unless somebody does or has. own:
+    the numbers of this command's trials."""
     optuna.storages.fail_stale_trials(study)
     taken = [trial.params for trial in _of(study, TrialState.COMPLETE, TrialState.RUNNING)]
     taken += [trial.system_attrs.get("fixed_params") for trial in _of(study, TrialState.WAITING)]
@@ -214,9 +214,7 @@ def _open(name: str, storage: str | None, metric: Metric) -> optuna.Study:
     url = storage or URL.create("sqlite", database=str(cache / "optuna.db")).render_as_string(hide_password=False)
     try:
         with filelock.FileLock(cache / "optuna.db.lock"):  # two at once would both make the tables
-            database = optuna.storages.RDBStorage(
-                url, heartbeat_interval=_ALIVE_SECONDS, grace_period=_SILENT_SECONDS
-            )
+            database = optuna.storages.RDBStorage(url, heartbeat_interval=_ALIVE_SECONDS, grace_period=_SILENT_SECONDS)
             study = optuna.create_study(storage=database, study_name=name, direction=direction, load_if_exists=True)
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise HydraException(f"hydra.sweeper.storage={without_password(url)}: {first_line(error)}") from None
@@ -226,8 +224,8 @@ def _open(name: str, storage: str | None, metric: Metric) -> optuna.Study:
 
 
 def _name(config: DictConfig, space: Space) -> str:
-    """The same for two searches whose values can be laid together: the data set's name, and a hash over the settings that
-    all jobs have, the search space, and what stands in the label file and the split file."""
+    """The same for two searches whose values can be laid together: the data set's name, and a hash over the settings
+    that all jobs have, the search space, and what stands in the label file and the split file."""
     part = [str(name) for name in config if name not in _NO_PART]
     settings: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, part), resolve=True)
     read = [settings["data"]["labels"], settings["split"]["file"]]

@@ -74,12 +74,10 @@ def _start(address: str | None) -> None:
             ray.init(address, **always)
             return
         # The name is short because those of Ray's sockets, which get longer, must not exceed 107 bytes.
-        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # noqa: S108
+        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         atexit.register(ray.shutdown)  # before the folder goes
-        ray.init(
-            "local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, _temp_dir=folder, **always
-        )
+        ray.init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, _temp_dir=folder, **always)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise HydraException(f"there is no Ray at hydra.launcher.address={address}: {error}") from None
     finally:
@@ -99,8 +97,8 @@ def _need_room(size: dict[str, Any]) -> None:
 
 
 def _run(environment: dict[str, str], job: bytes, cpus: float) -> tuple[JobReturn, str, str]:
-    """In a worker: what the job returns, and what it prints to stdout and stderr. The environment is set before anything
-    of the job is loaded. Ray itself sets the GPU of a worker."""
+    """In a worker: what the job returns, and what it prints to stdout and stderr. The environment is set before
+    anything of the job is loaded. Ray itself sets the GPU of a worker."""
     os.environ.update(environment)
     workers_here = max(1, int(share.cores() // max(cpus, 1)))
     own = share.Share(workers_here, gpus=(), command=ray.get_runtime_context().get_job_id())
