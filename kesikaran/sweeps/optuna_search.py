@@ -165,7 +165,7 @@ def _said_alive(study: optuna.Study, trials: Sequence[optuna.Trial]) -> Iterator
         while True:
             with suppress(optuna.exceptions.OptunaError):  # busy or away: it is said again
                 for trial in trials:
-                    trial.storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+                    trial.storage.record_heartbeat(trial._trial_id)
             if ended.wait(_ALIVE_SECONDS):
                 return
 
