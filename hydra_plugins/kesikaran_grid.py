@@ -31,7 +31,8 @@ class GridSweeper(BasicSweeper):
                 composer.check(job)
             returns.append(self.launcher.launch(batch, initial_job_idx=number))
             for place, (job, result) in enumerate(zip(batch, returns[-1], strict=True), start=number):
-                if result.status is JobStatus.COMPLETED and math.isnan(result.return_value):
+                value = result.return_value if result.status is JobStatus.COMPLETED else None
+                if isinstance(value, float) and math.isnan(value):
                     others.leave(composer, place, job)
             number += len(batch)
             for result in returns[-1]:

@@ -16,7 +16,7 @@ from kesikaran.tracking import run_store
 from kesikaran.tracking.context import NUMBER_TAG, OVERRIDES_TAG, SWEEP_TAG
 
 PLANNED_TAG = "planned_jobs"  # of a sweep's parent
-REUSED_TAG = "reused_job_"  # and a job's number, at a sweep's parent: JSON of the finished run that is this job
+REUSED_TAG = "reused_run_"  # and a run's id, at a sweep's parent: JSON of the job that the finished run is
 SHIFT_TAG = "selection_shift"  # what a run's logits are shifted by in the loss that selects, in nats
 _LISTED = 10  # runs of one name that an error lists
 
@@ -148,11 +148,11 @@ def _reused(sweep_id: str) -> Iterator[tuple[int, Record, dict[str, str], bool]]
         for tag, text in parent.tags.items():
             if tag.startswith(REUSED_TAG):
                 note = _json(text)
-                number, run_id, overrides = tag.removeprefix(REUSED_TAG), note.get("run_id"), note.get("overrides")
-                if not (number.isdecimal() and re.fullmatch("[0-9a-f]{32}", str(run_id)) and _are_texts(overrides)):
-                    raise _wrong_tag(parent, tag, text, "a JSON object of a run and its overrides")
+                number, run_id, overrides = note.get("number"), tag.removeprefix(REUSED_TAG), note.get("overrides")
+                if not (isinstance(number, int) and re.fullmatch("[0-9a-f]{32}", run_id) and _are_texts(overrides)):
+                    raise _wrong_tag(parent, tag, text, "a JSON object of a job's number and its overrides")
                 for run in search(client, f"attributes.run_id = '{run_id}'"):
-                    yield int(number), run, overrides, True
+                    yield number, run, overrides, True
 
 
 def _shift(job: Record) -> float:

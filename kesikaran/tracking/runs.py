@@ -129,6 +129,22 @@ class Run:
             self.flush()  # saving takes time, and a kill meanwhile must not take the numbers
             models.save_files(logged, template, write)
 
+    def complete(self) -> None:
+        """Write what is waiting, and wait for the artifacts that are on their way to a server. A signal ends the wait.
+
+        Raises:
+            InputError: an artifact could not be written; says which and why.
+        """
+        self.flush()
+        self._artifacts.wait()
+
+    def give_up(self) -> None:
+        """After an error or a signal: what `complete` does for the artifacts, and none is sent any more. Nothing is
+        raised, because the run has failed already."""
+        with suppress(InputError):
+            self._artifacts.wait()
+        self._artifacts.close()
+
 
 @dataclass(frozen=True)
 class _Rows:
@@ -149,22 +165,6 @@ def _dataset(of: _Rows) -> entities.Dataset:
 def _noted(step: int, metrics: dict[str, float]) -> list[Metric]:
     now_ms = time.time_ns() // 1_000_000
     return [Metric(name, value, now_ms, step) for name, value in metrics.items()]
-
-    def complete(self) -> None:
-        """Write what is waiting, and wait for the artifacts that are on their way to a server. A signal ends the wait.
-
-        Raises:
-            InputError: an artifact could not be written; says which and why.
-        """
-        self.flush()
-        self._artifacts.wait()
-
-    def give_up(self) -> None:
-        """After an error or a signal: what `complete` does for the artifacts, and none is sent any more. Nothing is
-        raised, because the run has failed already."""
-        with suppress(InputError):
-            self._artifacts.wait()
-        self._artifacts.close()
 
 
 @contextmanager

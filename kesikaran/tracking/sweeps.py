@@ -67,8 +67,8 @@ def reuse(sweep_id: str, twin: Record, overrides: dict[str, str], number: int) -
         overrides, number: the job's, as `runs.run` has them.
     """
     if twin.tags.get(context.SWEEP_TAG) != sweep_id:
-        noted = json.dumps({"run_id": twin.run_id, "overrides": without_passwords(overrides)})
-        store_client.client().set_tag(sweep_id, f"{REUSED_TAG}{number}", noted)
+        noted = json.dumps({"number": number, "overrides": without_passwords(overrides)})
+        store_client.client().set_tag(sweep_id, f"{REUSED_TAG}{twin.run_id}", noted)
 
 
 def failures() -> int:

@@ -60,7 +60,8 @@ def test_a_process_that_has_ended_does_not(gone: int) -> None:
         ({"machine": "another"}, 2.1, False),
     ],
     ids=["the number is another process's now", "the machine was started anew", "with its containers", "damaged",
-         "a container", "a silent container", "another machine, or a clock an hour off", "a clock that is ahead", "a silent machine"],
+         "a container", "a silent container", "another machine, or a clock an hour off", "a clock that is ahead",
+         "a silent machine"],
 )  # fmt: skip
 def test_what_a_run_says_of_its_process(parts: dict[str, str], hours: float, lives: bool) -> None:
     assert liveness.lives({**changed(**parts), "last_sign_of_life": sign(hours)}) is lives
