@@ -174,9 +174,10 @@ def guarded(database: Callable[[], str], tmp_path_factory: pytest.TempPathFactor
 
 def start(store: Server | str, module: str, *words: str, **variables: str) -> "subprocess.Popen[str]":
     """`python -m kesikaran.MODULE WORDS` with a server, or what has this address, as its store."""
+    address = store if isinstance(store, str) else store.address
     return subprocess.Popen(
         [sys.executable, "-m", f"kesikaran.{module}", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env={**os.environ, "MLFLOW_TRACKING_URI": getattr(store, "address", store), **variables},
+        text=True, env={**os.environ, "MLFLOW_TRACKING_URI": address, **variables},
     )  # fmt: skip
 
 

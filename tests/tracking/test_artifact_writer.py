@@ -91,6 +91,16 @@ def opened(place: Place, client: Any) -> Callable[[], Any]:
     return lambda: runs.run(name, None, {})
 
 
+def after(seconds: float, code: int, says: str) -> Callable[[int], tuple[int, str]]:
+    """The same answer to every request, after a while."""
+
+    def answer(_: int) -> tuple[int, str]:
+        time.sleep(seconds)
+        return code, says
+
+    return answer
+
+
 def at_work() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if "_send_all" in thread.name]
 
@@ -134,7 +144,7 @@ def test_a_file_that_the_disk_does_not_take_is_not_there_at_all(
 def test_files_are_sent_several_at_a_time_and_all_are_there_when_the_run_ends(
     place: Place, opened: Callable[[], Any]
 ) -> None:
-    place.answer = lambda number: (time.sleep(0.2), (200, "{}"))[1]
+    place.answer = after(0.2, 200, "{}")
     with opened() as run:
         began = time.monotonic()
         for number in range(12):
@@ -181,7 +191,7 @@ FULL = "[Errno 28] No space left on device: '/srv/artifacts'"
 def test_a_file_that_cannot_be_sent_fails_the_run_and_is_named(
     answer: tuple[int, str] | None, says: str, place: Place, opened: Callable[[], Any]
 ) -> None:
-    place.answer = lambda number: answer or (time.sleep(3), (200, "{}"))[1]
+    place.answer = after(0, *answer) if answer else after(3, 200, "{}")
     began = time.monotonic()
     with pytest.raises(InputError) as caught, opened() as run:
         run.text("hello", "confusion_matrix_test.json")
@@ -218,7 +228,7 @@ def test_a_signal_while_files_are_on_their_way(
     silent: bool, place: Place, opened: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is KILLED within seconds, and nothing of it is sent any more."""
-    place.answer = lambda number: (time.sleep(6 if silent else 0.01), (503, "busy"))[1]
+    place.answer = after(6 if silent else 0.01, 503, "busy")
     monkeypatch.setattr(store_client, "SHORT_SECONDS", 0.5)
     monkeypatch.setattr(terminal, "_stop_signal", None)
     before = {number: signal.getsignal(number) for number in terminal.STOPS}
