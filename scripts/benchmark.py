@@ -248,6 +248,7 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
     """A function that makes the trainings of a sweep anew: a head of fresh weights for each of the settings."""
     table, images, net = inputs(place)
     from kesikaran.data import split
+    from kesikaran.data.object_store import objects
     from kesikaran.features.extract import FeatureCache
     from kesikaran.models.head import build_head
     from kesikaran.training import imbalance
@@ -255,7 +256,7 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
     from kesikaran.training.task import FeatureRows, HeadTask, TrainingJob
 
     e = place.experiment()
-    found = FeatureCache().extract(list(table["object_id"]), images, net, e.backbone, e.data.max_megapixels)
+    found = FeatureCache().extract(list(table["object_id"]), objects(images), net, e.backbone, e.data.max_megapixels)
     table = split.apply(e.split, table, None)
     every = FeatureRows(found.matrix, table["label"].to_numpy())
     train, validation = (split.rows(table, side) for side in ("train", "validation"))
@@ -434,6 +435,7 @@ def passes(place: Place, size: Size) -> list[Measure]:
     import tensorflow as tf
 
     from kesikaran.data import preprocess
+    from kesikaran.data.object_store import objects
     from kesikaran.features import engines, extract
     from kesikaran.features.extract import FeatureCache
     from kesikaran.features.shards import Shards
@@ -460,7 +462,7 @@ def passes(place: Place, size: Size) -> list[Measure]:
     def extracted(names: list[str], cache: Path, config: Any) -> float:
         with using(cache):
             began = time.perf_counter()
-            FeatureCache().extract(names, folder, net, config, max_megapixels=math.inf)
+            FeatureCache().extract(names, objects(folder), net, config, max_megapixels=math.inf)
             return time.perf_counter() - began
 
     def decode_seconds() -> float:
@@ -705,6 +707,7 @@ def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, 
     """A pass that adds a byte to `log` when a batch begins, and merges its shards often. net: a Backbone's fields."""
     process.quiet()
     with terminal.quiet_start():
+        from kesikaran.data.object_store import objects
         from kesikaran.features import engines, extract
         from kesikaran.features.extract import FeatureCache
         from kesikaran.models import backbone
@@ -725,7 +728,7 @@ def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, 
     extract._MERGE_EVERY = 2
     loaded = backbone.Backbone(*net)
     loaded.layer(np.zeros((BATCH, config.image_size, config.image_size, 3), np.float32))  # or that is the first batch
-    FeatureCache().extract(ids, folder, loaded, config, max_megapixels=math.inf)
+    FeatureCache().extract(ids, objects(folder), loaded, config, max_megapixels=math.inf)
 
 
 def machine(size: str) -> dict[str, Any]:

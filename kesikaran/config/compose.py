@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -112,14 +113,15 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps({**params, **identity}, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def known_keys(node: type = Experiment, prefix: str = "") -> list[str]:
+@cache
+def known_keys(node: type = Experiment, prefix: str = "") -> tuple[str, ...]:
     """The dotted names of every setting."""
-    keys = []
+    keys: list[str] = []
     for f in dataclasses.fields(node):
         inner = f.type if isinstance(f.type, type) else None
         is_group = inner is not None and dataclasses.is_dataclass(inner)
         keys += known_keys(inner, f"{prefix}{f.name}.") if is_group and inner else [f"{prefix}{f.name}"]
-    return keys
+    return tuple(keys)
 
 
 def explain(error: Exception) -> str:

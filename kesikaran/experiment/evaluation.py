@@ -92,7 +92,7 @@ def evaluate(source: Source, e: Experiment, config_yaml: str, overrides: list[st
         print(f"Run {run.run_id} {where}: {printable(record.name)} ({record.run_id}) anew")
         # The store has these data sets already, with their source: name and digest tell it which.
         labels_path = Path(e.data.labels or e.data.source.name)
-        run_report.log_inputs(run, source.predictions, e.data.name, labels_path)
+        run_report.log_inputs(run, run_report.inputs(source.predictions), e.data.name, labels_path)
         verdict = judge.judge_again(e, run, source.predictions)
     print(f"Compare them:  python -m kesikaran.compare {record.run_id} {run.run_id}")
     return verdict.passed

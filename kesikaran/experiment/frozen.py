@@ -1,10 +1,11 @@
 """The path of a frozen backbone: features from the cache, a head trained on them, logits of every image."""
 
 from collections.abc import Generator
+from dataclasses import dataclass
 
 import pandas as pd
 
-from kesikaran.config.schema import Experiment, Monitor
+from kesikaran.config.schema import Experiment, Monitor, SplitConfig
 from kesikaran.data import label_file, near_duplicates, split
 from kesikaran.experiment.identity import Asked, Images
 from kesikaran.experiment.judge import Trained
@@ -12,7 +13,6 @@ from kesikaran.experiment.refusals import settle_refusals, tell_complaints
 from kesikaran.features.extract import FeatureCache, Features
 from kesikaran.metrics import decisions
 from kesikaran.models import backbone
-from kesikaran.models.backbone import Backbone
 from kesikaran.models.head import build_head
 from kesikaran.publish.model_template import FrozenClassifier
 from kesikaran.reports import run_report
@@ -41,15 +41,21 @@ def train(
     net = backbone.load(e.backbone.handle, e.backbone.image_size, e.backbone.trusted)
     if asked.learn_backbone(e.backbone.handle, net.digest):
         run.tags({FINGERPRINT_TAG: asked.fingerprint(e)})
-    found = cache.extract(list(images.table["object_id"]), images.folder, net, e.backbone, e.data.max_megapixels)
+    found = cache.extract(list(images.table["object_id"]), images.files, net, e.backbone, e.data.max_megapixels)
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
     run_report.log_engine_deviation(run, e.backbone, found.deviation)
     tell_complaints(found.remarks)
     settle_refusals(run, found.refused, len(images.table), e.data.on_bad_image)
 
-    table = _split(e, images, found, given)
-    _log_identity(run, table, net, found, device_name)
-    run_report.log_inputs(run, table, e.data.name, images.labels_path)
+    asks = str(e.data), str(e.split), found.key, tuple(found.refused)
+    ready = asked.once("split", asks, lambda: _split(e.split, images, found, given))
+    table = ready.table
+    if e.fit.monitor is Monitor.auc:
+        split.need_both_classes(table, ("train", "validation"))
+    decisions.need_labels(e.decision, table.loc[table["split"] == "validation", "label"].to_numpy())
+    identity = {"backbone_digest": net.digest, "feature_cache_key": found.key, "device": device_name}
+    run.tags({**ready.identity, **identity})
+    run_report.log_inputs(run, ready.inputs, e.data.name, images.labels_path)
 
     every = FeatureRows(found.matrix, table["label"].to_numpy())
     train_rows, validation = (split.rows(table, side) for side in ("train", "validation"))
@@ -69,30 +75,26 @@ def train(
     return Trained(table, logits, classifier, found.matrix)
 
 
-def _split(e: Experiment, images: Images, found: Features, given: pd.DataFrame | None) -> pd.DataFrame:
-    """The images that have features, each with its side, row by row those of the features. given: the table of
-    `split.file`."""
+@dataclass(frozen=True)
+class _Split:
+    """table: the images that have features, each with its side, row by row those of the features. identity: tags that
+    say what the table is. inputs: as `run_report.inputs` gives them."""
+
+    table: pd.DataFrame
+    identity: dict[str, str]
+    inputs: run_report.Inputs
+
+
+def _split(config: SplitConfig, images: Images, found: Features, given: pd.DataFrame | None) -> _Split:
+    """given: the table of `split.file`."""
     table = images.table[~images.table["object_id"].isin(list(found.refused))]
     if images.finds_near_duplicates:
-        table = table.assign(**{near_duplicates.COLUMN: found.near_duplicates(e.split.near_duplicate_similarity)})
-    table = split.apply(e.split, table, given)
-    if e.fit.monitor is Monitor.auc:
-        split.need_both_classes(table, ("train", "validation"))
-    decisions.need_labels(e.decision, table.loc[table["split"] == "validation", "label"].to_numpy())
+        table = table.assign(**{near_duplicates.COLUMN: found.near_duplicates(config.near_duplicate_similarity)})
+    table = split.apply(config, table, given)
     if list(table["object_id"]) != found.object_ids:
         raise AssertionError("the rows of the features are not the rows of the split")
-    return table
-
-
-def _log_identity(run: Run, table: pd.DataFrame, net: Backbone, found: Features, on: str) -> None:
-    """Tag the run with what it is. on: the name of the device."""
-    identity = {
-        "data_digest": label_file.data_digest(table),
-        "split_fingerprint": split.fingerprint(table),
-        "backbone_digest": net.digest,
-        "feature_cache_key": found.key,
-    }
-    run.tags({**identity, "device": on})
+    identity = {"data_digest": label_file.data_digest(table), "split_fingerprint": split.fingerprint(table)}
+    return _Split(table, identity, run_report.inputs(table))
 
 
 def prepare_process(e: Experiment) -> str:

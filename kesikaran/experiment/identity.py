@@ -4,11 +4,12 @@ What comes later follows from these: which images can be used, which side of the
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kesikaran.config import compose
 from kesikaran.config.schema import DataConfig, Experiment
@@ -16,19 +17,24 @@ from kesikaran.config.schema import DataConfig, Experiment
 if TYPE_CHECKING:
     import pandas as pd
 
+Made = TypeVar("Made")
+
 # The packages whose versions decide numbers and artifacts, beside this one.
 _COMPUTING = ("tensorflow", "tf_keras", "numpy", "scipy", "scikit-learn", "statsmodels", "pandas", "pillow")
 
 
 @dataclass(frozen=True)
 class Images:
-    """What a run is asked to look at. table: columns object_id, label, row and the label file's further ones.
-    finds_near_duplicates: the label file does not name them, and the images are few enough to look for them. digest: of
-    the table, and of which images are there and how large their files are."""
+    """What a run is asked to look at.
+
+    table: columns object_id, label, row and the label file's further ones. files: of the image folder, as
+    `object_store.objects` gives them. finds_near_duplicates: the label file does not name them, and the images are few
+    enough to look for them. digest: of the table, and of which images are there and how large their files are.
+    """
 
     table: "pd.DataFrame"
     labels_path: Path
-    folder: Path
+    files: dict[str, Path]
     finds_near_duplicates: bool
     digest: str
 
@@ -40,6 +46,7 @@ class Asked:
     _images: dict[str, Images] = field(default_factory=dict)
     _splits: dict[str, "pd.DataFrame"] = field(default_factory=dict)
     _backbones: dict[str, str] = field(default_factory=dict)
+    _last: dict[str, tuple[object, Any]] = field(default_factory=dict)
 
     def images(self, config: DataConfig) -> Images:
         """Raises InputError: whatever is wrong with the label file or the image folder."""
@@ -77,6 +84,14 @@ class Asked:
         self._backbones[handle] = digest
         return known != digest
 
+    def once(self, name: str, key: object, make: Callable[[], Made]) -> Made:
+        """What `make` gives for the key. The last one of each name is kept: the jobs of a sweep mostly ask for the
+        same, and another may be large."""
+        if name not in self._last or self._last[name][0] != key:
+            self._last[name] = key, make()
+        made: Made = self._last[name][1]
+        return made
+
     def fingerprint(self, e: Experiment) -> str:
         """The identity of a run with these settings: 32 hex digits.
 
@@ -104,13 +119,14 @@ def _read_images(config: DataConfig) -> Images:
     if labels.repeated:
         print(f"{labels.repeated} repeated rows of {labels_path} are counted once.")
     table = labels.table.head(config.limit or len(labels.table))
-    there = object_store.find(object_store.objects(folder), table["object_id"])
+    files = object_store.objects(folder)
+    there = object_store.find(files, table["object_id"])
     sizes = [there[name].stat().st_size if name in there else -1 for name in table["object_id"]]
     digest = _digest(table.assign(size_bytes=sizes))
     finds = near_duplicates.COLUMN not in table.columns and len(table) <= near_duplicates.MOST_IMAGES
     if finds:  # the column is there for the split's rule to name, and is filled once there are features
         table = table.assign(**{near_duplicates.COLUMN: ""})
-    return Images(table, labels_path, folder, finds, digest)
+    return Images(table, labels_path, files, finds, digest)
 
 
 def _digest(table: "pd.DataFrame") -> str:

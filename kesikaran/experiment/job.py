@@ -36,6 +36,7 @@ class Shared:
 
     asked: Asked = field(default_factory=Asked)
     features: "FeatureCache | None" = None
+    is_frozen: bool = False
     is_told: bool = False  # that too many jobs have failed: said once
 
 
@@ -84,8 +85,9 @@ def run_job(
             with terminal.quiet_start():
                 from kesikaran.experiment import frozen, judge
                 from kesikaran.features.extract import FeatureCache
-            if not gc.get_freeze_count():
-                gc.freeze()  # what was imported stays: no collection, of which each job has one, looks at it again
+            if not shared.is_frozen:
+                shared.is_frozen = True
+                gc.freeze()  # what was imported stays: no collection, of which each training has one, looks at it again
             gc.enable()
             shared.features = shared.features or FeatureCache()
             device_name = frozen.prepare_process(e)

@@ -105,6 +105,6 @@ def _scored(e: Experiment, run: Run, predictions: pd.DataFrame) -> _Scored:
 
 def _closed(e: Experiment, run: Run, predictions: pd.DataFrame, scored: _Scored) -> Verdict:
     chosen = selection.chosen_on_validation(compose.flatten(e))
-    remarks = [*scored.remarks, *run_report.looks(split.fingerprint(predictions))]
+    remarks = [*scored.remarks, *run_report.looks(predictions)]
     run_report.print_summary(scored.results, e.evaluation, remarks, run, chosen)
     return Verdict(scored.objective, run_report.judge_gate(run, e.gate, scored.results))

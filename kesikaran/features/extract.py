@@ -78,7 +78,12 @@ class FeatureCache:
         self._last: tuple[Any, Features] | None = None
 
     def extract(
-        self, object_ids: list[str], folder: Path, backbone: "Backbone", config: BackboneConfig, max_megapixels: float
+        self,
+        object_ids: list[str],
+        files: dict[str, Path],
+        backbone: "Backbone",
+        config: BackboneConfig,
+        max_megapixels: float,
     ) -> Features:
         """The features of the images that can be decoded, in the given order. The others are refused.
 
@@ -87,25 +92,29 @@ class FeatureCache:
         the SHA-1 of the content that they were computed from. One dependence on earlier runs is left: `max_megapixels`
         guards the decoding, so a lower limit does not refuse an image that was computed under a higher one.
 
+        Args:
+            files: the files of the image folder, as `object_store.objects` gives them.
+
         Raises:
             InputError: the cache is not writable.
         """
         key = cache_key(backbone, config)
         with folder_lock.in_use(lambda: _store(key)) as store:
             _use(store, {"handle": errors.without_password(backbone.handle), **describe(backbone, config)})
-            return self._extract(object_ids, folder, backbone, config, max_megapixels, store)
+            return self._extract(object_ids, files, backbone, config, max_megapixels, store)
 
     def _extract(
         self,
         object_ids: list[str],
-        folder: Path,
+        files: dict[str, Path],
         backbone: "Backbone",
         config: BackboneConfig,
         max_megapixels: float,
         store: Path,
     ) -> Features:
-        there, missing = _find(object_ids, folder)
-        asked = str(store), tuple(object_ids), str(folder), max_megapixels, tuple(missing)
+        there, missing = _find(object_ids, files)
+        folders = tuple({path.parent for path in there.values()})
+        asked = str(store), tuple(object_ids), folders, max_megapixels, tuple(missing)
         if self._last and self._last[0] == asked:
             return replace(self._last[1], computed=0, remarks={})
         self._last = None  # frees the last matrix, since two might not fit into memory
@@ -148,7 +157,7 @@ def fill(
     key = cache_key(backbone, config)
     with folder_lock.in_use(lambda: _store(key)) as store:
         _use(store, {"handle": errors.without_password(backbone.handle), **describe(backbone, config)})
-        there, missing = _find(part, folder)
+        there, missing = _find(part, object_store.objects(folder))
         known = Shards(store)
         todo = {name: path for name, path in there.items() if _key(name) not in known}
         remarks: dict[str, str] = {}
@@ -158,9 +167,9 @@ def fill(
         return Filled(computed, refused, remarks, lacking)
 
 
-def _find(object_ids: list[str], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+def _find(object_ids: list[str], files: dict[str, Path]) -> tuple[dict[str, Path], dict[str, str]]:
     """(object id -> file, object id -> why it is refused: there is no such file)"""
-    there = object_store.find(object_store.objects(folder), object_ids)
+    there = object_store.find(files, object_ids)
     return there, {name: str(Reason.missing) for name in object_ids if name not in there}
 
 

@@ -54,10 +54,19 @@ def log_engine_deviation(run: Run, config: BackboneConfig, deviation: float | No
     )
 
 
-def log_inputs(run: Run, table: pd.DataFrame, name: str, source: Path) -> None:
-    """Log each split of `table` (columns object_id, label, split) as an input of the run."""
+Inputs = dict[str, tuple[pd.DataFrame, str]]
+"""A side of a split -> its rows (columns object_id, label, split) and their fingerprint."""
+
+
+def inputs(table: pd.DataFrame) -> Inputs:
+    """Each side of a table with the columns object_id, label and split."""
     by_side = table[["object_id", "label", "split"]].groupby("split", sort=False)
-    run.inputs({str(side): rows for side, rows in by_side}, name, source, split.fingerprint)
+    return {str(side): (rows, split.fingerprint(rows)) for side, rows in by_side}
+
+
+def log_inputs(run: Run, sides: Inputs, name: str, source: Path) -> None:
+    """Log each side of a split as an input of the run."""
+    run.inputs(sides, name, source)
 
 
 def log_decision(
@@ -142,13 +151,13 @@ def log_selection(run: Run, table: pd.DataFrame, shift: float, config: Evaluatio
     return found
 
 
-def looks(split_fingerprint: str) -> list[str]:
+def looks(table: pd.DataFrame) -> list[str]:
     """A sentence on how often this test split was looked at, where that is often. A job of a sweep says nothing: the
     sweep does at its end. A store that cannot count is no reason to lose a run that is trained: it is told instead."""
     if context.open_sweep_id():
         return []
     try:
-        return selection.looks(queries.finished_count(split_fingerprint))
+        return selection.looks(queries.finished_count(split.fingerprint(table)))
     except InputError as error:
         return [f"How often this split was looked at could not be counted: {error}"]
 
@@ -247,7 +256,7 @@ def print_summary(
                 f"{result.counts.fp + result.counts.tp} predicted 1: {', '.join(undefined)}"
             )
     print("\n".join(["", *remarks]))
-    print(f"\nRun {run.run_id}\nLook at it:  {run_store.look_at(run.run_id)}")
+    print(f"\nRun {run.run_id}\nLook at it:  {run_store.look_at(run.run_id, run.experiment_id)}")
 
 
 def judge_gate(run: Run, config: GateConfig, results: dict[str, SplitMetrics]) -> bool:

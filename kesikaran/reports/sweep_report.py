@@ -63,7 +63,7 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
     if whole and not unfinished and sweep_summary.over_folds(jobs):
         parts["cross-validation"] = lambda: cross_validation_report.log_cross_validation(run, jobs)
     made = [_made(run, name, part) for name, part in parts.items()]
-    print(f"\nLook at it:  {run_store.look_at(run.run_id)}")
+    print(f"\nLook at it:  {run_store.look_at(run.run_id, run.experiment_id)}")
     return all(made)
 
 

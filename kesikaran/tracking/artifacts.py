@@ -1,5 +1,6 @@
 """Reading the artifacts of a run: its predictions, its texts, its label doubts."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,14 +31,14 @@ def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
         InputError: no such run, it has no such file, or the file is no such table.
     """
     with run_store.reading(f"{file} of run {run_id}") as client:
-        if file not in _files(client, run_id):
-            record = queries.get(client, run_id)
-            way_out = f"it is a sweep's parent, its jobs have: sweep:{run_id}" if record.is_sweep else "train again"
-            if file == OOF_PREDICTIONS:
-                way_out = "the parent run of a cross-validation has: python -m kesikaran.train experiment=cv makes one"
-            raise InputError(f"run {run_id} ({printable(record.name)}) has no {file}; {way_out}")
         with _fetched(client, run_id, file, prediction_table.FILE_BYTES) as path:
-            return prediction_table.read(path, pooled=file == OOF_PREDICTIONS)
+            if path:
+                return prediction_table.read(path, pooled=file == OOF_PREDICTIONS)
+        record = queries.get(client, run_id)
+    way_out = f"it is a sweep's parent, its jobs have: sweep:{run_id}" if record.is_sweep else "train again"
+    if file == OOF_PREDICTIONS:
+        way_out = "the parent run of a cross-validation has: python -m kesikaran.train experiment=cv makes one"
+    raise InputError(f"run {run_id} ({printable(record.name)}) has no {file}; {way_out}")
 
 
 def text(run_id: str, file: str) -> str:
@@ -46,11 +47,11 @@ def text(run_id: str, file: str) -> str:
     Raises:
         InputError: no such run, it has no such file, or the file is too large or not UTF-8.
     """
-    with run_store.reading(f"{file} of run {run_id}") as client:
-        if file not in _files(client, run_id):
-            raise InputError(f"run {run_id} has no {file}; train again")
-        with _fetched(client, run_id, file, _TEXT_BYTES) as path:
+    reading = run_store.reading(f"{file} of run {run_id}")
+    with reading as client, _fetched(client, run_id, file, _TEXT_BYTES) as path:
+        if path:
             return path.read_text(encoding="utf-8")
+    raise InputError(f"run {run_id} has no {file}; train again")
 
 
 def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
@@ -72,8 +73,8 @@ def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:
         order = "attributes.end_time DESC"
         for run in [queries.get(client, run_id)] if run_id else queries.search(client, pooled, order):
             found = run.run_id
-            if DOUBTS in _files(client, found):
-                with _fetched(client, found, DOUBTS, _DOUBTS_BYTES) as path:
+            with _fetched(client, found, DOUBTS, _DOUBTS_BYTES) as path:
+                if path:
                     return found, _doubts(path)
     which = f"run {run_id} has no" if run_id else f"no finished run in {run_store.shown_address()} has a"
     raise InputError(f"{which} label_doubts.csv; the parent run of a cross-validation has: {remedy}")
@@ -93,28 +94,33 @@ def _doubts(path: Path) -> pd.DataFrame:
     return rows
 
 
-def _files(client: mlflow.MlflowClient, run_id: str) -> set[str]:
-    """The names of the files of a run, without its folders.
+@contextmanager
+def _fetched(client: mlflow.MlflowClient, run_id: str, file: str, most_bytes: int) -> Iterator[Path | None]:
+    """A run's file, for a block that reads it and raises a ValueError where the file is not what it should be. None
+    where the run has no such file.
 
     Raises:
-        InputError: the files lie where another store is.
+        InputError: the file is damaged, or the run's files lie where another store is.
     """
-    run_store.need_files_here(client.get_run(run_id))
-    return {file.path for file in client.list_artifacts(run_id) if not file.is_dir}
-
-
-@contextmanager
-def _fetched(client: mlflow.MlflowClient, run_id: str, file: str, most_bytes: int) -> Iterator[Path]:
-    """A run's file, for a block that reads it and raises a ValueError where the file is not what it should be."""
-    place = store_file.path_of(client.get_run(run_id).info.artifact_uri)
-    sizes = {found.path: found.file_size or 0 for found in client.list_artifacts(run_id)}
+    run = client.get_run(run_id)
+    run_store.need_files_here(run)
+    place = store_file.path_of(run.info.artifact_uri)
+    if place:  # MLflow's listing of a folder would ask the store once more
+        sizes = {file: 0} if os.path.lexists(place / file) and not (place / file).is_dir() else {}
+    else:
+        sizes = {found.path: found.file_size or 0 for found in client.list_artifacts(run_id) if not found.is_dir}
+    if file not in sizes:
+        yield None
+        return
     with tempfile.TemporaryDirectory() as folder:
         try:
-            if sizes.get(file, 0) > most_bytes:
+            if sizes[file] > most_bytes:
                 raise ValueError(f"it has {sizes[file]:,} bytes, at most {most_bytes:,} are read")
             path = place / file if place else Path(client.download_artifacts(run_id, file, folder))
-            if not path.is_file() or path.stat().st_size > most_bytes:  # a link to a device never ends
-                raise ValueError(f"it is no file of at most {most_bytes:,} bytes")
+            if not path.is_file():  # a link to a device never ends
+                raise ValueError("it is no regular file")
+            if path.stat().st_size > most_bytes:
+                raise ValueError(f"it has {path.stat().st_size:,} bytes, at most {most_bytes:,} are read")
             yield path
         except InputError:
             raise

@@ -146,10 +146,9 @@ def shown_address() -> str:
     return errors.without_password(_address()[0])
 
 
-@terminal.sheltered()  # a read that is broken off locks the store against the write of KILLED
-def look_at(run_id: str) -> str:
+def look_at(run_id: str, experiment_id: str) -> str:
     """The command that shows the store, and the page of the run. A password stands in neither."""
-    page = f"#/experiments/{store_client.client().get_run(run_id).info.experiment_id}/runs/{run_id}"
+    page = f"#/experiments/{experiment_id}/runs/{run_id}"
     given = errors.without_password(_uri_given or "")
     if given.startswith("http"):
         return f"{given}/{page}"

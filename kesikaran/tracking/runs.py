@@ -81,20 +81,18 @@ class Run:
         Run._written_seconds = time.monotonic()
 
     @terminal.sheltered()
-    def inputs(
-        self, rows: dict[str, pd.DataFrame], name: str, source: Path, digest: Callable[[pd.DataFrame], str]
-    ) -> None:
+    def inputs(self, rows: dict[str, tuple[pd.DataFrame, str]], name: str, source: Path) -> None:
         """Log inputs of the run, and the tags that are waiting.
 
         Args:
-            rows: what an input is for, such as a split -> its rows, with a column `label`.
-            digest: gives at most 36 characters that name rows.
+            rows: what an input is for, such as a split -> its rows, with a column `label`, and at most 36 characters
+                that name them.
         """
         self._write([])
         place = without_password(str(source))
         inputs = []
-        for purpose, own in rows.items():
-            entity = _dataset(_Rows(name, place, digest(own), own))
+        for purpose, (own, digest) in rows.items():
+            entity = _dataset(_Rows(name, place, digest, own))
             inputs.append(entities.DatasetInput(entity, [entities.InputTag("mlflow.data.context", purpose)]))
         self._client.log_inputs(self.run_id, inputs)
 

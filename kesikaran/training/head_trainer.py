@@ -43,6 +43,7 @@ def fit(tasks: Sequence[HeadTask], train: FeatureRows, validation: FeatureRows) 
     kinds = {(t.optimizer.name, t.fit.batch_size, *(tuple(w.shape) for w in t.model.weights)) for t in tasks}
     if len(kinds) != 1:
         raise ValueError(f"heads trained together differ in optimizer, batch size or shape: {kinds}")
+    gc.collect()  # the heads of the last training, see `forget`
     resident = head_stack.resident(train, validation)
     parts = _parts(tasks, resident is not None)
     stops = [EarlyStopping(t.fit.monitor, t.fit.patience, t.fit.epochs, t.on_epoch) for t in tasks]
@@ -75,9 +76,9 @@ def predict(head: Any, features: np.ndarray) -> np.ndarray:
 
 
 def forget() -> None:
-    """Free what Keras keeps of a trained head, so that the memory of a sweep does not grow with its jobs."""
+    """Have Keras forget a trained head, so that the memory of a sweep does not grow with its jobs: the next `fit` frees
+    it. Jobs that are trained together are freed together, since looking for garbage takes a tenth of a second."""
     tf_keras.backend.clear_session()
-    gc.collect()
 
 
 def _parts(tasks: Sequence[HeadTask], features_on_device: bool) -> list[np.ndarray]:

@@ -91,7 +91,7 @@ def test_what_identifies_the_data_and_the_backbone_is_in_the_fingerprint(tag: st
 
 def test_settings_as_text() -> None:
     found = compose.flatten(experiment())
-    assert list(found) == compose.known_keys()
+    assert tuple(found) == compose.known_keys()
     assert found["optimizer.name"] == "adam"
     assert found["optimizer.lr"] == "0.001"
     assert found["split.test"] == "[0, 25]"

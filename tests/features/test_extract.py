@@ -19,6 +19,7 @@ from conftest import Done, Made, encoded, refused
 from kesikaran.config.schema import Engine, JpegDecode, Precision, ResizeMethod
 from kesikaran.core import folder_lock
 from kesikaran.core.errors import InputError
+from kesikaran.data.object_store import objects
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def extract(made: Made, net: Any, config: Any, names: list[str] | None = None) -
     """As in a process of its own."""
     from kesikaran.features.extract import FeatureCache
 
-    return FeatureCache().extract(names or sorted(os.listdir(made.images)), made.images, net, config, 50)
+    return FeatureCache().extract(names or sorted(os.listdir(made.images)), objects(made.images), net, config, 50)
 
 
 def shards(cache: Path) -> list[Path]:
@@ -74,7 +75,7 @@ def test_an_image_is_read_by_its_content_whatever_its_extension_says(
     lies = [name.split(".")[0] + {".jpg": ".png", ".png": ".jpg"}[name[40:]] for name in names]
     for name, lie in zip(names, lies, strict=True):
         shutil.copy(made.images / name, tmp_path / lie)
-    found = FeatureCache().extract(lies, tmp_path, net, config, 50)
+    found = FeatureCache().extract(lies, objects(tmp_path), net, config, 50)
     assert (found.refused, found.computed) == ({}, 10)
     np.testing.assert_array_equal(found.matrix, extract(made, net, config, names).matrix)
 
@@ -88,17 +89,17 @@ def test_a_second_job_reads_no_shard_and_still_wants_the_files(
     images = shutil.copytree(made.images, tmp_path / "images")
     names = sorted(os.listdir(images))[:60]
     cached = FeatureCache()
-    first = cached.extract(names, images, net, config, 50)
+    first = cached.extract(names, objects(images), net, config, 50)
     with monkeypatch.context() as patched:
         patched.setattr(extract, "Shards", None)
-        again = cached.extract(names, images, net, config, 50)
+        again = cached.extract(names, objects(images), net, config, 50)
     assert again.matrix is first.matrix
     assert again.near_duplicates(0.9) is first.near_duplicates(0.9)
     assert (first.computed, again.computed) == (60, 0)
-    assert cached.extract(names[1:], images, net, config, 50).object_ids == names[1:]
-    cached.extract(names, images, net, config, 50)
+    assert cached.extract(names[1:], objects(images), net, config, 50).object_ids == names[1:]
+    cached.extract(names, objects(images), net, config, 50)
     (images / names[0]).unlink()
-    fewer = cached.extract(names, images, net, config, 50)
+    fewer = cached.extract(names, objects(images), net, config, 50)
     assert fewer.refused == {names[0]: "missing"}
     np.testing.assert_array_equal(fewer.matrix, first.matrix[1:])
 
@@ -109,10 +110,10 @@ def test_a_second_job_with_another_limit_of_pixels_is_not_served_from_the_first(
     from kesikaran.features.extract import FeatureCache
 
     names = sorted(os.listdir(made.images))[:40]
-    strict = FeatureCache().extract(names, made.images, net, config, 0.0015)
+    strict = FeatureCache().extract(names, objects(made.images), net, config, 0.0015)
     assert 0 < len(strict.refused) < 40
     assert all(why.startswith("too large in pixels") for why in strict.refused.values())
-    lax = FeatureCache().extract(names, made.images, net, config, 50)
+    lax = FeatureCache().extract(names, objects(made.images), net, config, 50)
     assert (lax.refused, lax.object_ids, lax.computed) == ({}, names, len(strict.refused))
 
 
@@ -173,6 +174,7 @@ PASS = """
 import os, signal, sys
 from pathlib import Path
 from kesikaran.config import schema
+from kesikaran.data.object_store import objects
 from kesikaran.features import extract, shards
 from kesikaran.models import backbone
 images, handle, die_after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -185,7 +187,8 @@ def counted(*arguments):
     if written == die_after:
         os.kill(os.getpid(), signal.SIGKILL)
 shards.Shards.append = counted
-found = extract.FeatureCache().extract(sorted(os.listdir(images)), images, backbone.load(handle, 32), c, 50)
+net = backbone.load(handle, 32)
+found = extract.FeatureCache().extract(sorted(os.listdir(images)), objects(images), net, c, 50)
 print("computed", found.computed, "of", len(found.object_ids))
 """
 
@@ -549,7 +552,9 @@ def test_a_broken_image_is_never_replaced(made: Made, net: Any, config: Any, cac
     (tmp_path / "images").mkdir()
     content = encoded(np.full((30, 30, 3), 9, np.uint8), "PNG")
     (tmp_path / "images" / f"{'c' * 40}.png").write_bytes(content)
-    found = FeatureCache().extract([f"{'c' * 40}.png", f"{'d' * 40}.png"], tmp_path / "images", net, config, 50)
+    found = FeatureCache().extract(
+        [f"{'c' * 40}.png", f"{'d' * 40}.png"], objects(tmp_path / "images"), net, config, 50
+    )
     assert found.object_ids == []
     assert found.refused == {
         f"{'c' * 40}.png": "its content has another SHA-1 than its name",
@@ -570,7 +575,7 @@ def test_a_nested_store_gives_what_a_flat_one_gives(
     for name in names[:20] if mixed else []:
         shutil.copy(made.images / name, tmp_path / "images" / name)
     lost = [f"{names[0][:2]}{'c' * 38}.png", f"{'d' * 40}.png"]
-    nested = FeatureCache().extract([*names, *lost], tmp_path / "images", net, config, 50)
+    nested = FeatureCache().extract([*names, *lost], objects(tmp_path / "images"), net, config, 50)
     assert (nested.object_ids, nested.computed) == (names, 40)
     assert nested.refused == dict.fromkeys(lost, "missing")
     flat = extract(made, net, config, names)
@@ -610,13 +615,13 @@ def test_the_deviation_is_of_images_that_can_be_decoded(
     from kesikaran.features.extract import FeatureCache
 
     config = dataclasses.replace(config, engine=Engine.openvino)
-    none = FeatureCache().extract(["c" * 40 + ".png"], made.images, net, config, 50)
+    none = FeatureCache().extract(["c" * 40 + ".png"], objects(made.images), net, config, 50)
     assert (none.object_ids, none.deviation) == ([], None)
     copies = tmp_path / "images"
     shutil.copytree(made.images, copies)
     names = sorted(os.listdir(copies))[:40]
     limit = 60 * 60 / 1e6  # no image is larger
-    measured = FeatureCache().extract(names, copies, net, config, limit).deviation
+    measured = FeatureCache().extract(names, objects(copies), net, config, limit).deviation
     assert measured is not None
 
     def again(limit: float) -> float | None:
@@ -624,7 +629,7 @@ def test_the_deviation_is_of_images_that_can_be_decoded(
         (note,) = cache.glob("features/*/backbone.json")
         what = json.loads(note.read_text())
         note.write_text(json.dumps({name: value for name, value in what.items() if name != "largest_deviation"}))
-        found = FeatureCache().extract(names, copies, net, config, limit)
+        found = FeatureCache().extract(names, objects(copies), net, config, limit)
         assert (found.computed, found.object_ids) == (0, names)
         return found.deviation
 

@@ -14,7 +14,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -22,7 +21,7 @@ import pytest
 from conftest import one_line
 
 from kesikaran.core.errors import InputError
-from kesikaran.tracking import artifacts, queries, run_store, runs, store_address, store_client, store_file
+from kesikaran.tracking import artifacts, queries, run_store, runs, store_address, store_file
 
 pytestmark = pytest.mark.tensorflow
 
@@ -174,7 +173,7 @@ def test_a_server_as_the_store(
         run.text("hello", "a.txt")
     assert queries.finished("on a server") == queries.find(run.run_id[:8])
     assert artifacts.text(run.run_id, "a.txt") == "hello"
-    assert run_store.look_at(run.run_id).startswith(f"{shown}/#/experiments/")
+    assert run_store.look_at(run.run_id, "7").startswith(f"{shown}/#/experiments/")
     assert refusal(queries.find, "nobody").startswith(f"there is no run nobody in {shown}; ")
     assert refusal(artifacts.text, "0" * 32, "a.txt").startswith(
         f"a.txt of run {'0' * 32} cannot be read from {shown}: "
@@ -208,9 +207,7 @@ def test_a_store_that_is_not_there_is_named_without_its_password(name: str, monk
 )
 def test_where_to_look_has_no_password(given: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_store, "_uri_given", given)
-    found = SimpleNamespace(info=SimpleNamespace(experiment_id="7"))
-    monkeypatch.setattr(store_client, "client", lambda: SimpleNamespace(get_run=lambda _: found))
-    assert run_store.look_at("r").startswith(shown)
+    assert run_store.look_at("r", "7").startswith(shown)
 
 
 def test_a_locked_store_is_one_line(fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,11 +306,9 @@ def test_a_signal_waits_for_a_read_of_the_store(tmp_path: Path, monkeypatch: pyt
     before = {number: signal.getsignal(number) for number in terminal.STOPS}
     terminal.stop_on_signals()
     try:
-        for call in (lambda: run_store.look_at(run_id), search):
-            monkeypatch.setattr(terminal, "_stop_signal", None)
-            with pytest.raises(SystemExit):
-                call()
-        assert read == [run_id] * 2
+        with pytest.raises(SystemExit):
+            search()
+        assert read == [run_id]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

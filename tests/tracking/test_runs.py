@@ -109,11 +109,11 @@ def test_rows_are_written_together_and_what_a_run_is_at_its_start(client: Any, m
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
     monkeypatch.setattr(runs, "_PAUSE_SECONDS", 3600)
-    sides = {side: pd.DataFrame({"label": [0, place]}) for place, side in enumerate(("train", "test"))}
+    sides = {side: (pd.DataFrame({"label": [0, place]}), str(place)) for place, side in enumerate(("train", "test"))}
     with runs.run("made", None, {"a": "1", "b": "2"}) as run:
         run.tags({"device": "CPU"})
         run.tags({"digest": "d"})
-        run.inputs(sides, "images", Path("https://host/labels.csv"), lambda rows: str(rows["label"].sum()))
+        run.inputs(sides, "images", Path("https://host/labels.csv"))
         assert batches == [(2, 0, 0), (0, 2, 0)]
         there = client.get_run(run.run_id)
         assert there.data.params == {"a": "1", "b": "2"}
@@ -143,7 +143,7 @@ def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
             run.tags({"mlflow.note.content": f"**{address}**", "other": address})
             run.json({"a": [address], address: 1}, "a.json")
             run.text(f"handle: '{address}'\n", "config.yaml")
-            run.inputs({"train": pd.DataFrame({"label": [0]})}, "d", Path(address), lambda rows: "digest")
+            run.inputs({"train": (pd.DataFrame({"label": [0]}), "digest")}, "d", Path(address))
             raise RuntimeError(address)
 
     with pytest.raises(RuntimeError):
