@@ -3,8 +3,13 @@
 A worker runs no `main`. It gets a `Job`, which holds all that Hydra needs to compose the job and to run it.
 """
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,6 +23,8 @@ from kesikaran.core import share
 
 Options = dict[str, Any]
 Launch = Callable[[Sequence["Job"], Options], list[JobReturn]]
+_LOOK_SECONDS = 1.0
+_CLOSING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,34 @@ def with_joblib(jobs: Sequence[Job], options: Options) -> list[JobReturn]:
     own = share_of(options["n_jobs"], len(jobs))
     parallel = joblib.Parallel(n_jobs=own.workers, backend="loky", batch_size=1, pre_dispatch="n_jobs")
     try:
-        returned: list[JobReturn] = parallel(joblib.delayed(job)(own) for job in jobs)
+        returned: list[JobReturn] = parallel(joblib.delayed(_run_here)(job, own, os.getpid()) for job in jobs)
     except TerminatedWorkerError:
         raise HydraException(
             f"a worker was killed, most likely because {own.workers} at once take more memory than there is: fewer by "
             "hydra.launcher.n_jobs=1"
         ) from None
     return returned
+
+
+def _run_here(job: Job, own: share.Share, command: int) -> JobReturn:
+    """In a worker of joblib. command: the number of the process that started it."""
+    _end_with(command)
+    return job(own)
+
+
+@cache
+def _end_with(command: int) -> None:
+    """Have this process close its run and end when the command is gone. Joblib's workers outlive a command that was
+    killed, and a signal ends their job only."""
+
+    def watch() -> None:
+        while os.getppid() == command:
+            time.sleep(_LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_CLOSING_SECONDS)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def share_of(n_jobs: int | None, jobs: int) -> share.Share:
