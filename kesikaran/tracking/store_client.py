@@ -76,10 +76,12 @@ def patience_seconds() -> float:
     return float(sum(min(pause, _LONGEST_PAUSE_SECONDS) for pause in pauses) + MLFLOW_HTTP_REQUEST_TIMEOUT.get())
 
 
-def give_up(why: str) -> None:
-    """The server does not answer: the next calls fail at once, later ones in seconds, until one is answered."""
+def give_up(why: str) -> StoreGone:
+    """The server does not answer: the next calls fail at once, later ones in seconds, until one is answered. Returns
+    the error for all of them, with the reason of the first, which had most time."""
     global _given_up
-    _given_up = time.monotonic(), why
+    _given_up = time.monotonic(), _given_up[1] if _given_up else why
+    return _gone(_given_up[1])
 
 
 def patiently(work: Callable[[], Result]) -> Result:
@@ -110,9 +112,7 @@ def patiently(work: Callable[[], Result]) -> Result:
         if terminal.stop_asked():  # in a `sheltered` block the signal raises nothing by itself
             limit_seconds = min(limit_seconds, time.monotonic() - began + SHORT_SECONDS)
         if time.monotonic() - began >= limit_seconds:
-            why = f"no answer within {limit_seconds:.0f} s"
-            give_up(why)
-            raise _gone(why)
+            raise give_up(f"no answer within {limit_seconds:.0f} s")
     if raised:
         raise _told(raised[0], time.monotonic() - began) or raised[0]
     _given_up = None
@@ -141,6 +141,4 @@ def _told(error: BaseException, seconds: float) -> InputError | None:
         return InputError(store_address.refused(mlflow.get_tracking_uri(), error))
     if not str(error).startswith("API request to http"):
         return None
-    why = f"{store_address.cause(error)}, asked for {seconds:.0f} s"
-    give_up(why)
-    return _gone(why)
+    return give_up(f"{store_address.cause(error)}, asked for {seconds:.0f} s")
