@@ -18,6 +18,7 @@ from kesikaran.core import files, terminal
 from kesikaran.core.errors import InputError, printable
 from kesikaran.experiment.identity import Asked
 from kesikaran.experiment.outcome import Verdict
+from kesikaran.reports import drawing
 
 if TYPE_CHECKING:
     from kesikaran.features.extract import FeatureCache
@@ -82,6 +83,8 @@ def run_job(
                 raise problem
             run.text(config_yaml, "config.yaml")
             print(f"Run {run.run_id} in experiment {printable(e.data.name)}")
+            if sweep_id:
+                drawing.start()
             with terminal.quiet_start():
                 from kesikaran.experiment import frozen, judge
                 from kesikaran.features.extract import FeatureCache

@@ -26,7 +26,7 @@ from kesikaran.metrics.decisions import Decision
 from kesikaran.metrics.gate import judge
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
-from kesikaran.reports import figures
+from kesikaran.reports import drawing, figures
 from kesikaran.tracking import context, queries, run_store
 from kesikaran.tracking.queries import SHIFT_TAG
 from kesikaran.tracking.runs import Run
@@ -109,8 +109,8 @@ def log_predictions(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> 
         results[name] = split_metrics(predictions[name], config)
         metrics |= logged_metrics(results[name], name)
         log_confusion_matrix(run, results[name].counts, name)
-    run.picture(figures.roc_curves(predictions), "roc_curve.png")
-    run.picture(figures.precision_recall_curves(predictions), "precision_recall_curve.png")
+    run.picture(drawing.picture(figures.roc_curves, predictions).png, "roc_curve.png")
+    run.picture(drawing.picture(figures.precision_recall_curves, predictions).png, "precision_recall_curve.png")
     run.metrics(metrics)
     return results
 
@@ -221,7 +221,7 @@ def change(before: pd.DataFrame, after: pd.DataFrame, config: EvaluationConfig) 
 
 
 def log_confusion_matrix(run: Run, counts: binary.Confusion, name: str) -> None:
-    run.picture(figures.confusion_matrix(counts, name), f"confusion_matrix_{name}.png")
+    run.picture(drawing.picture(figures.confusion_matrix, counts, name).png, f"confusion_matrix_{name}.png")
     run.json(
         {"labels": [0, 1], "rows": "true", "columns": "predicted", "matrix": counts.matrix()},
         f"confusion_matrix_{name}.json",

@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
 from kesikaran.metrics import gate
+from kesikaran.reports import drawing
 from kesikaran.tracking import context
 
 
@@ -89,6 +90,7 @@ def close(status: str) -> int:
         return 0
     command = context.command()
     context.leave_sweep()
+    drawing.stop()
     from kesikaran.core import paths
     from kesikaran.tracking import sweeps
 

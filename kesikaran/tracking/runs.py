@@ -44,6 +44,7 @@ class Run:
         self._client = store_client.client()  # not MLflow's one active run: several may be open at once
         self._artifacts = ArtifactWriter(artifact_location)
         self._params: dict[str, str] = {}
+        self._pictures: list[tuple[Callable[[], bytes], str]] = []
         self._tags: dict[str, str] = {}
         self._epochs: list[Metric] = []
         self._final: list[Metric] = []
@@ -102,9 +103,10 @@ class Run:
         figure.savefig(content, format=Path(name).suffix[1:])
         self._artifacts.write(name, content.getvalue())
 
-    @terminal.sheltered()
-    def picture(self, png: bytes, name: str) -> None:
-        self._artifacts.write(name, png)
+    def picture(self, png: Callable[[], bytes], name: str) -> None:
+        """A picture. png: gives the bytes of its file; it is asked at the end of the run, since it may be drawn
+        elsewhere meanwhile."""
+        self._pictures.append((png, name))
 
     @terminal.sheltered()
     def json(self, content: dict[str, Any], name: str) -> None:
@@ -128,11 +130,16 @@ class Run:
             models.save_files(logged, template, write)
 
     def complete(self) -> None:
-        """Write what is waiting, and wait for the artifacts that are on their way to a server. A signal ends the wait.
+        """Write what is waiting, pictures that are being drawn too, and wait for the artifacts that are on their way to
+        a server. A signal ends the wait.
 
         Raises:
             InputError: an artifact could not be written; says which and why.
         """
+        with terminal.sheltered():
+            for png, name in self._pictures:
+                self._artifacts.write(name, png())
+            self._pictures.clear()
         self.flush()
         self._artifacts.wait()
 
