@@ -39,6 +39,9 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
     planned = max(queries.planned(queries.find(run.run_id)) or 0, len(jobs))
     unfinished = planned - int((jobs["status"] == "FINISHED").sum())
     print(f"\nSweep {run.run_id}: {sweep_summary.progress(jobs, planned)}\n")
+    if jobs.empty:
+        print(f"Look at it:  {run_store.look_at(run.run_id, run.experiment_id)}")
+        return True
     table = sweep_summary.summary(jobs)
     best = None if uncertainty.applies(jobs) else sweep_summary.best(jobs)
     run.text(table.to_csv(index=False), "sweep.csv")

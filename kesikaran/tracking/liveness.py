@@ -228,10 +228,14 @@ class Watch:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, float]] = {}  # run id -> its last sign and when that was first seen here
+        self._looked_seconds = time.monotonic()
 
     def close_silent(self, running: Sequence["Record"]) -> None:
         """Close as KILLED those of some RUNNING runs that have given no sign of life for five beats while watched."""
         now_seconds = time.monotonic()
+        if now_seconds - self._looked_seconds > 2 * BEAT_SECONDS:  # the store was away, and so no sign came through
+            self._seen.clear()
+        self._looked_seconds = now_seconds
         for run in running:
             sign = run.tags.get(SIGN_TAG, "")
             known, since = self._seen.get(run.run_id, ("", now_seconds))

@@ -27,13 +27,26 @@ _FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError)
 _OF_WRONG_ROWS = (ValueError, TypeError, LookupError, AttributeError)
 
 
-@terminal.sheltered()
+_opened: dict[tuple[str, str], str] = {}  # (a sweep, the name of an experiment) -> its id
+
+
 def open_experiment(name: str) -> str:
-    """The id of the experiment `name` in the store, both made where missing.
+    """The id of the experiment `name` in the store, both made where missing. The jobs of a sweep find it open: a process
+    looks at the store once.
 
     Raises:
         InputError: the store is not writable, or the experiment's artifacts are out of reach.
     """
+    sweep_id = context.open_sweep_id()
+    if sweep_id is None:
+        return _open_experiment(name)
+    if (sweep_id, name) not in _opened:
+        _opened[sweep_id, name] = _open_experiment(name)
+    return _opened[sweep_id, name]
+
+
+@terminal.sheltered()
+def _open_experiment(name: str) -> str:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it logs is raised as well
     uri, database = _address()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import mlflow
@@ -43,8 +44,13 @@ def client() -> mlflow.MlflowClient:
         StoreGone: the server does not answer, within the limit.
         InputError: it refuses the user.
     """
-    found = mlflow.MlflowClient()
-    return cast(mlflow.MlflowClient, _Patient(found)) if of_server(mlflow.get_tracking_uri()) else found
+    return _client(mlflow.get_tracking_uri())
+
+
+@lru_cache(maxsize=1)  # making one takes 3 ms, and a job asks for several
+def _client(uri: str) -> mlflow.MlflowClient:
+    found = mlflow.MlflowClient(uri)
+    return cast(mlflow.MlflowClient, _Patient(found)) if of_server(uri) else found
 
 
 def of_server(uri: str) -> bool:
