@@ -23,13 +23,8 @@ def summary(jobs: pd.DataFrame) -> pd.DataFrame:
     shown = {"validation": (SELECTION_LOSS.name, *IN_SWEEP_TABLE), "test": IN_SWEEP_TABLE}
     names = [f"{side}/{name}{end}" for side, some in shown.items() for name in some for end in ("", "_low", "_high")]
     overrides = [f"overrides.{name}" for name in swept(jobs)]
-    columns = [
-        "run_id",
-        "status",
-        "reused",
-        *overrides,
-        *(f"metrics.{n}" for n in names if f"metrics.{n}" in jobs.columns),
-    ]
+    metrics = [f"metrics.{name}" for name in names if f"metrics.{name}" in jobs.columns]
+    columns = ["run_id", "status", *overrides, *metrics, "reused"]
     return jobs[columns].rename(columns=lambda c: c.removeprefix("overrides.").removeprefix("metrics."))
 
 

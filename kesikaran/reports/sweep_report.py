@@ -153,7 +153,7 @@ def _shown(table: pd.DataFrame, chose: str | None) -> pd.DataFrame:
         columns["", "status"] = table["status"]
     if table["reused"].any():
         columns["", "reused"] = table["reused"].map({True: "reused", False: ""})
-    for name in table.columns[3:]:
+    for name in table.columns[2:].drop("reused"):
         head, _, tail = name.rpartition(".")
         if "/" not in name:
             columns[head, tail] = table[name]

@@ -31,8 +31,8 @@ _opened: dict[tuple[str, str], str] = {}  # (a sweep, the name of an experiment)
 
 
 def open_experiment(name: str) -> str:
-    """The id of the experiment `name` in the store, both made where missing. The jobs of a sweep find it open: a process
-    looks at the store once.
+    """The id of the experiment `name` in the store, both made where missing. For the jobs of a sweep a process looks
+    once.
 
     Raises:
         InputError: the store is not writable, or the experiment's artifacts are out of reach.
