@@ -92,7 +92,7 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
                 "sweeps.optuna_search",
                 "sweeps.search_space",
             },
-        ),  # fmt: skip
+        ),
         ("matplotlib", {"reports.figures", "reports.frame", "reports.sweep_figures"}),
         ("pyarrow", {"features.shards", "tracking.prediction_table", "data.csv_file"}),
         ("openvino", {"features.engines"}),
