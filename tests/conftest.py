@@ -186,6 +186,16 @@ def simulation() -> SimpleNamespace:
     return SimpleNamespace(**names)
 
 
+# `python -c HOST NAME WORDS`: training on a host of that name, as far as its runs know.
+HOST = """
+import platform, sys
+from kesikaran.cli.train import main
+name = sys.argv.pop(1)
+platform.node = lambda: name
+main()
+"""
+
+
 @dataclass(frozen=True)
 class Made:
     """Made images: `label.csv`, the folder of images, and the words that train on them with a toy backbone."""

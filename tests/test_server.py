@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Made, one_line
+from conftest import HOST, Made, one_line
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -218,6 +218,36 @@ print(np.asarray(found).shape)
     loaded = subprocess.run([sys.executable, "-c", code], env=where, capture_output=True, text=True)
     assert loaded.returncode == 0, loaded.stderr
     assert "3" in loaded.stdout
+
+
+def test_two_machines_share_a_sweep(server: Server, made: Made, tmp_path: Path) -> None:
+    """Each has a name and a cache of its own. A job that both train in a race counts once."""
+    words = [
+        "-m",
+        *made.words,
+        *SMALL,
+        "seed=range(0,6)",
+        "tracking.log_model=false",
+        "data.name=shared",
+        "fit.epochs=2",
+    ]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOST, host, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "MLFLOW_TRACKING_URI": server.address, "KESIKARAN_CACHE": str(tmp_path / host)},
+        )
+        for host in ("one", "two")
+    ]  # fmt: skip
+    for process in processes:
+        assert "6 of 6 jobs finished" in done(process)
+    of_shared = "JOIN experiments USING (experiment_id) WHERE experiments.name = 'shared'"
+    active = f"{of_shared} AND runs.lifecycle_stage = 'active'"
+    found = server.sql(f"SELECT runs.name, status FROM runs {active}")
+    assert {status for _, status in found} == {"FINISHED"}
+    assert {name for name, _ in found} == {*(f"seed={seed}" for seed in range(6)), "sweep: seed=range(0,6)"}
+    assert len(found) <= 8, "at most one race was lost"
+    hosts = server.sql(f"SELECT DISTINCT value FROM tags JOIN runs USING (run_uuid) {active} AND key = 'host'")
+    assert sorted(hosts) == [("one",), ("two",)]
 
 
 def test_a_server_that_is_killed_for_20_seconds_in_the_middle_of_a_sweep(server: Server, made: Made) -> None:

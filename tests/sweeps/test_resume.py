@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Done, Made
+from conftest import HOST, ROOT, Done, Made
 
 from kesikaran.sweeps import others
 from kesikaran.tracking import context, liveness, queries
@@ -253,15 +253,6 @@ def test_a_killed_sweep_goes_on(launcher: str, made: Made, tmp_path: Path) -> No
     finished = [name for name, status in asked(statuses) if status == "FINISHED"]
     assert sorted(finished)[:3] == ["seed=0", "seed=1", "seed=2"]
     assert len(finished) == 4, "one parent, and each job once"
-
-
-HOST = """
-import platform, sys
-from kesikaran.cli.train import main
-name = sys.argv.pop(1)
-platform.node = lambda: name
-main()
-"""
 
 
 def test_two_commands_at_the_same_moment_share_a_sweep(made: Made, tmp_path: Path) -> None:
