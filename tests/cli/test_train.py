@@ -389,16 +389,16 @@ def test_what_compares_all_pairs_is_left_out_of_a_large_set(
 def test_garbage_is_collected_once_the_imports_are_done(
     train: Callable[..., Done], made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kesikaran.data import label_file
+    from kesikaran.data import split
 
-    read_labels = label_file.read_labels
+    unpatched = split.apply
     during: list[bool] = []
 
-    def reads(path: Path) -> Any:
+    def applied(*given: Any) -> Any:
         during.append(gc.isenabled())
-        return read_labels(path)
+        return unpatched(*given)
 
-    monkeypatch.setattr(label_file, "read_labels", reads)
+    monkeypatch.setattr(split, "apply", applied)
     assert train(*made.words, "head.dropout=0.1", "tracking.log_model=false").code == 0
     assert during == [True]
     assert gc.get_freeze_count() > 0

@@ -45,7 +45,7 @@ def test_a_sweep_with_a_job_that_fails(launcher: tuple[str, ...], made: Made, tm
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error: head.dropout=2.0 is not allowed: 0 to below 1") == 1
-    assert "3 jobs, 1 not finished" in done.stdout
+    assert "2 of 3 jobs finished, 1 failed\n" in done.stdout
     assert done.stdout.count("Features of 240 images") == 2, "what the jobs print arrives"
     with closing(sqlite3.connect(store / "mlflow.db")) as database:
         runs = database.execute("select name, status from runs order by name").fetchall()
