@@ -18,7 +18,7 @@ def main() -> None:
     if sys.argv[1:2] == ["fill"]:
         from kesikaran.cli import features_fill
 
-        features_fill.main()
+        features_fill.command()
         return
     parser = argparse.ArgumentParser(
         prog="python -m kesikaran.features",

@@ -45,7 +45,7 @@ class Fill(schema.Experiment):
     shards: int = 1
 
 
-def main() -> None:
+def command() -> None:
     """The command line. Exit codes: 0 done, 1 an error, 128 + a signal's number."""
     process.start()
     words = sys.argv[2:]

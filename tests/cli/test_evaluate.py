@@ -90,8 +90,10 @@ def test_it_is_the_run_that_training_with_this_decision_would_have_been(
                 "validation/selection_loss", "validation/auc")}  # fmt: skip
     assert ours.data.metrics == pytest.approx(expected, abs=1e-3)
     assert ours.data.params == theirs.data.params
-    for tag in ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key", "run_fingerprint"):
+    for tag in ("split_fingerprint", "data_digest", "backbone_digest", "feature_cache_key"):
         assert ours.data.tags[tag] == theirs.data.tags[tag]
+    fingerprints = {run.data.tags["run_fingerprint"] for run in (ours, theirs)}
+    assert len(fingerprints) == 2, "it has no model, so no sweep may take it for a job that is finished"
     assert ours.data.tags["evaluated_run"] == source.info.run_id
     assert "evaluated_run" not in theirs.data.tags
     pd.testing.assert_frame_equal(predictions(ours), predictions(theirs), atol=1e-3)
