@@ -106,9 +106,10 @@ def _fetched(client: mlflow.MlflowClient, run_id: str, file: str, most_bytes: in
     run_store.need_files_here(run)
     place = store_file.path_of(run.info.artifact_uri)
     if place:  # MLflow's listing of a folder would ask the store once more
-        sizes = {file: 0} if os.path.lexists(place / file) and not (place / file).is_dir() else {}
+        found = place / file
+        sizes = {file: found.stat().st_size if found.is_file() else 0} if os.path.lexists(found) else {}
     else:
-        sizes = {found.path: found.file_size or 0 for found in client.list_artifacts(run_id) if not found.is_dir}
+        sizes = {one.path: one.file_size or 0 for one in client.list_artifacts(run_id) if not one.is_dir}
     if file not in sizes:
         yield None
         return
@@ -117,10 +118,8 @@ def _fetched(client: mlflow.MlflowClient, run_id: str, file: str, most_bytes: in
             if sizes[file] > most_bytes:
                 raise ValueError(f"it has {sizes[file]:,} bytes, at most {most_bytes:,} are read")
             path = place / file if place else Path(client.download_artifacts(run_id, file, folder))
-            if not path.is_file():  # a link to a device never ends
-                raise ValueError("it is no regular file")
-            if path.stat().st_size > most_bytes:
-                raise ValueError(f"it has {path.stat().st_size:,} bytes, at most {most_bytes:,} are read")
+            if not path.is_file() or path.stat().st_size > most_bytes:  # a link to a device never ends
+                raise ValueError(f"it is no file of at most {most_bytes:,} bytes")
             yield path
         except InputError:
             raise

@@ -220,7 +220,9 @@ def _remove_half_models(client: mlflow.MlflowClient, run: Run) -> None:
         if model.status is LoggedModelStatus.PENDING:
             client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
             if folder := store_file.path_of(model.artifact_location):
-                shutil.rmtree(folder, ignore_errors=True)
+                # It is made beside its place, in the folder of its number.
+                whole = folder.parent if folder.parent.name == model.model_id else folder
+                shutil.rmtree(whole, ignore_errors=True)
 
 
 class Watch:

@@ -58,8 +58,21 @@ def _open_experiment(name: str) -> str:
     files.writable(home, "store of runs", remedy)
     # Four processes that open a fresh SQLite store at once: three fail in the migration.
     with filelock.FileLock(artifacts / _LOCK):
+        if not os.path.lexists(database):
+            _make(database)
         store_file.check(database, to_write=True)
         return _experiment_id(uri, name, database)
+
+
+def _make(database: Path) -> None:
+    """Make a store. It gets its name when it is whole, so that a start that is killed leaves no half made one."""
+    half = database.with_name(f".{database.name}.new")
+    half.unlink(missing_ok=True)
+    try:
+        mlflow.MlflowClient(store_file.address(half)).search_experiments()
+        half.rename(database)
+    except _FAILURES as error:
+        raise _refusal(f"the store {database} cannot be made: {_why(error)}") from None
 
 
 def _experiment_id(uri: str, name: str, database: Path | None) -> str:

@@ -233,7 +233,9 @@ def test_a_killed_sweep_goes_on(launcher: str, made: Made, tmp_path: Path) -> No
 
     statuses = "SELECT name, status FROM runs WHERE lifecycle_stage = 'active'"
     enough = 1 if launcher == "basic" else 0
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=where)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=where, cwd=ROOT
+    )
     deadline = time.monotonic() + 300
     while not (len(found := asked(statuses)) >= 3 and [s for _, s in found].count("FINISHED") >= enough):
         assert time.monotonic() < deadline, "it never began"
@@ -267,6 +269,7 @@ def test_two_commands_at_the_same_moment_share_a_sweep(made: Made, tmp_path: Pat
             stderr=subprocess.PIPE,
             text=True,
             env=where,
+            cwd=ROOT,
         )
         for host in ("one", "two")
     ]

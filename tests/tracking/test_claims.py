@@ -105,10 +105,13 @@ def test_of_many_at_the_same_moment_one_trains(
         thread.start()
     for thread in threads:
         thread.join()
-    trained = [one for one in outcomes if isinstance(one, str)]
-    assert len(trained) == 1, outcomes
-    (left,) = queries.search(client, f"tags.run_fingerprint = '{fingerprint}'")
-    assert (left.run_id, left.status) == (trained[0], "FINISHED")
+    trained = {one for one in outcomes if isinstance(one, str)}
+    refused_for = {one.record.run_id for one in outcomes if isinstance(one, Claimed)}
+    assert refused_for <= trained
+    # Without a lock, one that sees nobody may be followed by another whose clock is a moment behind: both train.
+    assert len(trained) == 1 if locked else 1 <= len(trained) < 4, outcomes
+    left = queries.search(client, f"tags.run_fingerprint = '{fingerprint}'")
+    assert {(run.run_id, run.status) for run in left} == {(run_id, "FINISHED") for run_id in trained}
 
 
 def test_a_run_that_was_there_alone_stays_whatever_the_clocks_say(

@@ -52,8 +52,13 @@ def test_a_store_that_is_not_on_a_local_disk_gets_the_same_files(
 ) -> None:
     """MLflow uploads them from the temporary folder, as to a server."""
     monkeypatch.setattr(models, "_local", lambda model: None)
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "saved_model.pb").write_bytes(b"0")
+
     with runs.run("models", None, {}) as run:
-        run.model(template, lambda folder: folder.mkdir())
+        run.model(template, write)
     (output,) = client.get_run(run.run_id).outputs.model_outputs
     model = mlflow.get_logged_model(output.model_id)
     folder = Path(model.artifact_location.removeprefix("file://"))

@@ -210,6 +210,28 @@ def test_where_to_look_has_no_password(given: str, shown: str, monkeypatch: pyte
     assert run_store.look_at("r", "7").startswith(shown)
 
 
+def test_a_start_that_is_killed_leaves_no_half_made_store(tmp_path: Path) -> None:
+    """Killed between MLflow's tables and its migrations, where the tables that tell a store from another file are."""
+    code = """
+import os, sys
+from kesikaran.tracking import run_store
+from mlflow.store.db import utils
+if sys.argv[1] == "killed":
+    utils._upgrade_db = lambda engine: os._exit(9)
+print(run_store.open_experiment("made"))
+"""
+    where = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+
+    def begin(how: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, how], env=where, capture_output=True, text=True, timeout=120)
+
+    assert begin("killed").returncode == 9
+    assert not (tmp_path / "mlflow.db").exists()
+    again = begin("again")
+    assert (again.returncode, again.stdout) == (0, "1\n"), again.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlruns"]
+
+
 def test_a_locked_store_is_one_line(fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_store.open_experiment("made")
     monkeypatch.setattr(store_file, "_LOCKED_SECONDS", 0.2)
