@@ -60,7 +60,11 @@ def stop() -> None:
 def picture(draw: Draw, *given: Any) -> Picture:
     """A picture of `draw(*given)`, a function of a module, in the process that `start` has started, else in this one
     when it is asked for."""
-    return Picture(draw, given, _pool.submit(draw, *given) if _pool else None)
+    try:
+        return Picture(draw, given, _pool.submit(draw, *given) if _pool else None)
+    except BrokenProcessPool:
+        stop()
+        return Picture(draw, given, None)
 
 
 def _begin() -> None:
