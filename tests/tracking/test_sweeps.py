@@ -57,3 +57,30 @@ def test_a_job_whose_worker_was_killed_does_not_stay_running(client: Any, monkey
     with sweeps.closing_sweep(sweep, "FINISHED", "ours") as (_, jobs):
         assert sorted(jobs["status"]) == ["FINISHED", "KILLED"]
     assert [client.get_run(run_id).info.status for run_id in (left, sweep)] == ["KILLED", "FAILED"]
+
+
+@pytest.mark.parametrize(("planned", "status"), [(1, "FINISHED"), (2, "FAILED"), (None, "FINISHED")])
+def test_a_sweep_whose_jobs_have_not_all_begun_has_not_finished(
+    planned: int | None, status: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweeps.open_sweep("sweeps", "a sweep", planned=planned)
+    with monkeypatch.context() as patch:
+        patch.setenv(context.SWEEP_ENV, sweep)
+        job(fails=False)
+    with sweeps.closing_sweep(sweep, "FINISHED"):
+        pass
+    assert client.get_run(sweep).info.status == status
+
+
+def test_a_sweep_of_the_same_fingerprint_goes_on(client: Any) -> None:
+    first = sweeps.open_sweep("sweeps", "a sweep", "f" * 32, planned=3)
+    client.set_terminated(first, "KILLED")
+    client.set_tag(first, "process", "another")
+    assert sweeps.open_sweep("sweeps", "a sweep", "f" * 32, planned=4) == first
+    found = client.get_run(first)
+    assert found.info.status == "RUNNING"
+    assert (found.data.tags["planned_jobs"], found.data.tags["process"][:4]) == ("4", "pid=")
+    others = [sweeps.open_sweep("sweeps", "a sweep", fingerprint) for fingerprint in ("e" * 32, None, None)]
+    assert len({first, *others}) == 4
+    client.delete_run(first)
+    assert sweeps.open_sweep("sweeps", "a sweep", "f" * 32) not in (first, *others)
