@@ -41,7 +41,7 @@ def train(
     net = backbone.load(e.backbone.handle, e.backbone.image_size, e.backbone.trusted)
     if asked.learn_backbone(e.backbone.handle, net.digest):
         run.tags({FINGERPRINT_TAG: asked.fingerprint(e)})
-    found = cache.extract(list(images.table["object_id"]), images.files, net, e.backbone, e.data.max_megapixels)
+    found = cache.extract(list(images.table["object_id"]), images.files(), net, e.backbone, e.data.max_megapixels)
     print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
     run_report.log_engine_deviation(run, e.backbone, found.deviation)
     tell_complaints(found.remarks)

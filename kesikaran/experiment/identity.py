@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
+_KEPT_FILES = 100_000  # their paths take 30 MB; a million would take a quarter of a gigabyte in every job
+
 # The packages whose versions decide numbers and artifacts, beside this one.
 _COMPUTING = ("tensorflow", "tf_keras", "numpy", "scipy", "scikit-learn", "statsmodels", "pandas", "pillow")
 
@@ -27,16 +29,23 @@ _COMPUTING = ("tensorflow", "tf_keras", "numpy", "scipy", "scikit-learn", "stats
 class Images:
     """What a run is asked to look at.
 
-    table: columns object_id, label, row and the label file's further ones. files: of the image folder, as
-    `object_store.objects` gives them. finds_near_duplicates: the label file does not name them, and the images are few
-    enough to look for them. digest: of the table, and of which images are there and how large their files are.
+    table: columns object_id, label, row and the label file's further ones. finds_near_duplicates: the label file does
+    not name them, and the images are few enough to look for them. digest: of the table, and of which images are there
+    and how large their files are. listing: of the folder, unless it is long.
     """
 
     table: "pd.DataFrame"
     labels_path: Path
-    files: dict[str, Path]
+    folder: Path
     finds_near_duplicates: bool
     digest: str
+    listing: dict[str, Path] | None
+
+    def files(self) -> dict[str, Path]:
+        """The files of the image folder, as `object_store.objects` gives them."""
+        from kesikaran.data import object_store
+
+        return object_store.objects(self.folder) if self.listing is None else self.listing
 
 
 @dataclass
@@ -126,7 +135,7 @@ def _read_images(config: DataConfig) -> Images:
     finds = near_duplicates.COLUMN not in table.columns and len(table) <= near_duplicates.MOST_IMAGES
     if finds:  # the column is there for the split's rule to name, and is filled once there are features
         table = table.assign(**{near_duplicates.COLUMN: ""})
-    return Images(table, labels_path, files, finds, digest)
+    return Images(table, labels_path, folder, finds, digest, files if len(files) <= _KEPT_FILES else None)
 
 
 def _digest(table: "pd.DataFrame") -> str:

@@ -116,6 +116,18 @@ def test_a_file_is_read_once_for_all_jobs(made: Made, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.tensorflow
+def test_a_long_listing_is_not_kept(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataConfig(DataSource.label_csv, "made", str(made.labels), str(made.images))
+    short = Asked().images(data)
+    assert short.files() is short.files()
+    monkeypatch.setattr(identity, "_KEPT_FILES", 10)
+    long = Asked().images(data)
+    assert long.listing is None
+    assert long.files() == short.files()
+    assert long.digest == short.digest
+
+
+@pytest.mark.tensorflow
 def test_a_backbone_that_was_made_anew_is_another(asks: Callable[..., str]) -> None:
     asked = Asked({}, {}, {"handle": "a"})
     assert not asked.learn_backbone("handle", "a")
