@@ -105,8 +105,10 @@ def _identify(e: Experiment, asked: Asked) -> tuple[str | None, InputError | Non
     try:
         rules.check(e)
         rules.check_effects(e)
-        with terminal.quiet_start():  # a backbone that is built loads TensorFlow
-            return asked.fingerprint(e), None
+        with terminal.quiet_start():  # the libraries alone: a download or a copy has a bar, and Ctrl-C ends it
+            from kesikaran.data import data_source, label_file, near_duplicates  # noqa: F401
+            from kesikaran.models import hub  # noqa: F401
+        return asked.fingerprint(e), None
     except InputError as error:
         return None, error
 
