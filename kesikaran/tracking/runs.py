@@ -136,16 +136,21 @@ class Run:
         Raises:
             InputError: an artifact could not be written; says which and why.
         """
-        with terminal.sheltered():
-            for png, name in self._pictures:
-                self._artifacts.write(name, png())
-            self._pictures.clear()
+        self._write_pictures()
         self.flush()
         self._artifacts.wait()
 
+    @terminal.sheltered()
+    def _write_pictures(self) -> None:
+        pictures, self._pictures = self._pictures, []
+        for png, name in pictures:
+            self._artifacts.write(name, png())
+
     def give_up(self) -> None:
-        """After an error or a signal: what `complete` does for the artifacts, and none is sent any more. Nothing is
-        raised, because the run has failed already."""
+        """After an error or a signal: what `complete` does for pictures and artifacts, and none is sent any more.
+        Nothing is raised, because the run has failed already."""
+        with suppress(Exception):
+            self._write_pictures()
         with suppress(InputError):
             self._artifacts.wait()
         self._artifacts.close()

@@ -170,3 +170,18 @@ def test_a_run_that_is_deleted_while_it_is_at_work_says_so(client: Any) -> None:
 
     with pytest.raises(InputError, match="was deleted while it was at work: start it again"):
         work()
+
+
+def test_a_run_that_fails_later_keeps_its_pictures(client: Any) -> None:
+    def work() -> None:
+        with runs.run("runs", "fails", {}) as run:
+            run.picture(lambda: b"a picture", "a.png")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    (found,) = client.search_runs(
+        [client.get_experiment_by_name("runs").experiment_id], "attributes.run_name = 'fails'", max_results=1
+    )
+    assert found.info.status == "FAILED"
+    assert {file.path for file in client.list_artifacts(found.info.run_id)} == {"a.png", "traceback.txt"}
