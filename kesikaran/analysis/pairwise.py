@@ -90,7 +90,7 @@ def _run_metrics(run: RunPredictions, predictions: Predictions, config: Evaluati
 
 
 def _differing_params(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
-    keys = [key for key in a | b if not key.startswith("tracking.")]
+    keys = [key for key in a | b if not key.startswith(("tracking.", "sweep."))]
     return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
 
 

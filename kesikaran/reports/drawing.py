@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -18,6 +18,8 @@ from typing import Any
 from kesikaran.core import share, terminal
 
 Draw = Callable[..., bytes]
+
+_LONGEST_SECONDS = 60.0  # of one picture; the process starts in the first of them
 
 _pool: ProcessPoolExecutor | None = None
 
@@ -33,8 +35,8 @@ class Picture:
     def png(self) -> bytes:
         """The bytes of its file, as soon as they are there. What drawing raises is raised here."""
         try:
-            return self.drawn.result() if self.drawn else self.draw(*self.given)
-        except BrokenProcessPool:  # somebody has killed the process
+            return self.drawn.result(_LONGEST_SECONDS) if self.drawn else self.draw(*self.given)
+        except (BrokenProcessPool, CancelledError, TimeoutError):  # somebody has killed the process or stopped it
             stop()
             return self.draw(*self.given)
 

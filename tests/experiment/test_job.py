@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kesikaran.config import rules
+from kesikaran.config.schema import Experiment
+from kesikaran.core import terminal
 from kesikaran.experiment import job
 
 Jobs = Generator[Any, Any, float]
@@ -63,3 +66,17 @@ def test_what_stops_a_group_is_returned_once_for_each_job(monkeypatch: pytest.Mo
     rows = FeatureRows(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1]))
     one = SimpleNamespace(every=rows, train=np.array([0, 1]), validation=np.array([2, 3]), task=None)
     assert job.fit([one, one, one]) == [stopped] * 3  # type: ignore[list-item]
+
+
+def test_a_signal_ends_what_takes_long_before_the_run_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backbone may be downloaded, and the demo's images copied."""
+    shelters: list[int] = []
+
+    def fingerprint(_: Any) -> str:
+        shelters.append(terminal._shelters)
+        return "f"
+
+    for check in ("check", "check_effects"):
+        monkeypatch.setattr(rules, check, lambda _: None)
+    assert job._identify(Experiment(), SimpleNamespace(fingerprint=fingerprint)) == ("f", None)  # type: ignore[arg-type]
+    assert shelters == [0]

@@ -54,6 +54,17 @@ def test_where_the_process_was_killed_this_one_draws(beside: None) -> None:
         time.sleep(0.1)  # meanwhile the pool learns of it
 
 
+def test_where_the_process_does_not_go_on_this_one_draws(beside: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = int(drawing.picture(pid).png())
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        monkeypatch.setattr(drawing, "_LONGEST_SECONDS", 0.2)
+        pictures = [drawing.picture(pid) for _ in range(4)]
+        assert [int(picture.png()) for picture in pictures] == [os.getpid()] * 4
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+
 def test_with_one_core_this_one_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(share, "cores", lambda: 1)
     drawing.start()
