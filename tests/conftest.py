@@ -158,6 +158,22 @@ def train(
 
 
 @pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many heads each call of fit took."""
+    from kesikaran.training import head_trainer
+
+    sizes: list[int] = []
+    fit = head_trainer.fit
+
+    def counted(tasks: Any, *samples: Any) -> Any:
+        sizes.append(len(tasks))
+        return fit(tasks, *samples)
+
+    monkeypatch.setattr(head_trainer, "fit", counted)
+    return sizes
+
+
+@pytest.fixture
 def script(run: Callable[..., Done]) -> Callable[..., Done]:
     """`python scripts/NAME.py WORDS`."""
 

@@ -55,3 +55,8 @@ def test_a_number_that_json_has_none_for_is_null() -> None:
         "b": "NaN",
         "c": {"d": None},
     }
+
+
+def test_how_a_run_was_named_and_how_its_sweep_goes_on_is_no_difference() -> None:
+    a = {"tracking.run_name": "a", "sweep.resume": "True", "seed": "0"}
+    assert pairwise._differing_params(a, {"sweep.resume": "False", "seed": "1"}) == {"seed": ("0", "1")}

@@ -27,22 +27,6 @@ def sweep(train: Callable[..., Done], made: Made) -> Callable[..., Done]:
     return lambda *words: train("-m", *made.words, "tracking.log_model=false", "fit.epochs=2", *words)
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many heads each call of fit took."""
-    from kesikaran.training import head_trainer
-
-    sizes: list[int] = []
-    fit = head_trainer.fit
-
-    def counted(tasks: Any, *samples: Any) -> Any:
-        sizes.append(len(tasks))
-        return fit(tasks, *samples)
-
-    monkeypatch.setattr(head_trainer, "fit", counted)
-    return sizes
-
-
 def parents(runs: list[Any]) -> list[Any]:
     return [run for run in runs if run.data.tags.get("sweep_id") == run.info.run_id]
 
@@ -54,13 +38,13 @@ def table(parent: Any) -> list[tuple[str, str, bool]]:
 
 @LAUNCHERS
 def test_a_finished_sweep_trains_nothing_again(
-    launcher: str, sweep: Callable[..., Done], runs: Callable[[], list[Any]], trained: list[int]
+    launcher: str, sweep: Callable[..., Done], runs: Callable[[], list[Any]], together: list[int]
 ) -> None:
     assert sweep("seed=0,1", f"hydra/launcher={launcher}").code == 0
     before = {run.info.run_id for run in runs()}
-    trained.clear()
+    together.clear()
     done = sweep("seed=0,1", f"hydra/launcher={launcher}")
-    assert (done.code, trained) == (0, [])
+    assert (done.code, together) == (0, [])
     assert {run.info.run_id for run in runs()} == before, "the parent goes on, and nothing is copied"
     assert done.out.count("Finished before, not trained again: seed=") == 2
     assert "2 of 2 jobs finished\n" in done.out
@@ -72,12 +56,12 @@ def test_a_finished_sweep_trains_nothing_again(
 @LAUNCHERS
 def test_another_sweep_counts_what_was_finished_before(
     launcher: str, sweep: Callable[..., Done], train: Callable[..., Done], runs: Callable[[], list[Any]],
-    trained: list[int],
+    together: list[int],
 ) -> None:  # fmt: skip
     sweep("seed=0,1")
-    trained.clear()
+    together.clear()
     done = sweep("seed=1,2", f"hydra/launcher={launcher}")
-    assert (done.code, sum(trained)) == (0, 1)
+    assert (done.code, sum(together)) == (0, 1)
     assert "2 of 2 jobs finished, 1 of them reused from before\n" in done.out
     first, second = parents(runs())
     by_name = {run.info.run_name: run for run in runs()}
@@ -127,22 +111,22 @@ def test_what_failed_is_trained_again_and_the_sweep_goes_on(
 
 
 def test_a_deleted_job_is_trained_again(
-    sweep: Callable[..., Done], runs: Callable[[], list[Any]], client: Any, trained: list[int]
+    sweep: Callable[..., Done], runs: Callable[[], list[Any]], client: Any, together: list[int]
 ) -> None:
     sweep("seed=0,1")
     client.delete_run(next(run.info.run_id for run in runs() if run.info.run_name == "seed=0"))
-    trained.clear()
+    together.clear()
     assert sweep("seed=0,1").code == 0
-    assert trained == [1]
+    assert together == [1]
     assert [status for _, status, _ in table(parents(runs())[0])] == ["FINISHED", "FINISHED"]
 
 
 def test_without_resuming_all_are_trained(
-    sweep: Callable[..., Done], runs: Callable[[], list[Any]], trained: list[int]
+    sweep: Callable[..., Done], runs: Callable[[], list[Any]], together: list[int]
 ) -> None:
     sweep("seed=0,1")
     assert sweep("seed=0,1", "sweep.resume=false").code == 0
-    assert trained == [1, 1, 1, 1]
+    assert together == [1, 1, 1, 1]
     assert len(parents(runs())) == 2
 
 
@@ -181,17 +165,17 @@ def at_work_elsewhere(client: Any, run: Any) -> None:
 
 @LAUNCHERS
 def test_a_job_that_another_command_is_at_work_on_is_waited_for(
-    launcher: str, sweep: Callable[..., Done], runs: Callable[[], list[Any]], client: Any, trained: list[int],
+    launcher: str, sweep: Callable[..., Done], runs: Callable[[], list[Any]], client: Any, together: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     sweep("seed=0,1")
     theirs = next(run for run in runs() if run.info.run_name == "seed=0")
     client.delete_run(next(run.info.run_id for run in runs() if run.info.run_name == "seed=1"))
     at_work_elsewhere(client, theirs)
-    trained.clear()
+    together.clear()
     monkeypatch.setattr(others, "pause", lambda: client.set_terminated(theirs.info.run_id, "FINISHED"))
     done = sweep("seed=0,1", f"hydra/launcher={launcher}")
-    assert (done.code, trained) == (0, [1])
+    assert (done.code, together) == (0, [1])
     assert "Waiting for 1 job that is at work on elsewhere." in done.out
     (parent,) = parents(runs())
     assert table(parent) == [("seed=0", "FINISHED", False), ("seed=1", "FINISHED", False)]
@@ -199,17 +183,17 @@ def test_a_job_that_another_command_is_at_work_on_is_waited_for(
 
 
 def test_a_job_whose_process_elsewhere_has_died_is_trained_here(
-    sweep: Callable[..., Done], runs: Callable[[], list[Any]], client: Any, trained: list[int],
+    sweep: Callable[..., Done], runs: Callable[[], list[Any]], client: Any, together: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     sweep("seed=0,1")
     theirs = next(run for run in runs() if run.info.run_name == "seed=0")
     at_work_elsewhere(client, theirs)
-    trained.clear()
+    together.clear()
     monkeypatch.setattr(liveness, "SILENT_BEATS", 0)
     monkeypatch.setattr(others, "_PAUSE_SECONDS", 0.01)
     done = sweep("seed=0,1")
-    assert (done.code, trained) == (0, [1])
+    assert (done.code, together) == (0, [1])
     assert f"Run {theirs.info.run_id} on elsewhere gives no sign of life any more: closed as KILLED" in done.err
     assert [status for _, status, _ in table(parents(runs())[0])] == ["FINISHED", "FINISHED"]
 

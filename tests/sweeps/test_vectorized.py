@@ -26,22 +26,6 @@ def children(runs: list[Any]) -> dict[str, Any]:
     return {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
 
 
-@pytest.fixture
-def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many heads each call of fit took."""
-    from kesikaran.training import head_trainer
-
-    sizes: list[int] = []
-    fit = head_trainer.fit
-
-    def counted(tasks: Any, *samples: Any) -> Any:
-        sizes.append(len(tasks))
-        return fit(tasks, *samples)
-
-    monkeypatch.setattr(head_trainer, "fit", counted)
-    return sizes
-
-
 def test_each_job_is_what_it_would_be_alone(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], together: list[int]
 ) -> None:
