@@ -67,7 +67,8 @@ def _open_experiment(name: str) -> str:
 def _make(database: Path) -> None:
     """Make a store. It gets its name when it is whole, so that a start that is killed leaves no half made one."""
     half = database.with_name(f".{database.name}.new")
-    half.unlink(missing_ok=True)
+    for end in ("", "-journal"):  # a journal of an earlier half one is none of the new file
+        half.with_name(half.name + end).unlink(missing_ok=True)
     try:
         mlflow.MlflowClient(store_file.address(half)).search_experiments()
         half.rename(database)

@@ -227,6 +227,7 @@ print(run_store.open_experiment("made"))
 
     assert begin("killed").returncode == 9
     assert not (tmp_path / "mlflow.db").exists()
+    (tmp_path / ".mlflow.db.new-journal").write_bytes(b"of a transaction that was cut off")
     again = begin("again")
     assert (again.returncode, again.stdout) == (0, "1\n"), again.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlruns"]
