@@ -345,7 +345,7 @@ def sweep(place: Place, size: Size) -> list[Measure]:
     """16 jobs, one after another and as one model, against the plain Keras loop"""
     place.fill()
     grid = [f"head.dropout={','.join(map(str, DROPOUTS))}", f"optimizer.lr={','.join(map(str, RATES))}"]
-    whole: dict[str, list[float]] = {"basic": [], "vectorized": []}
+    whole: dict[str, list[float]] = {"in_turn": [], "vectorized": []}
     for number in range(size.rounds):
         for launcher, seconds in whole.items():
             say(f"sweep of 16 jobs, launcher {launcher}, round {number + 1}")
@@ -361,7 +361,7 @@ def sweep(place: Place, size: Size) -> list[Measure]:
     keras = [epoch * epochs for epoch in keras_epochs(place, min(2, size.rounds))]
     peer = f"plain Keras loop: an epoch of one job x {epochs}, the epochs that the 16 jobs ran"
     return [
-        Measure("sweep of 16 jobs, whole process", whole["basic"], peer, keras, 100),
+        Measure("sweep of 16 jobs, whole process", whole["in_turn"], peer, keras, 100),
         Measure("the same, vectorized", whole["vectorized"], peer, keras, 2500),
         Measure("its training part, vectorized", parts[True], "one job after another", parts[False], 8),
     ]
@@ -385,7 +385,7 @@ def price(place: Place, size: Size) -> list[Measure]:
     place.fill()
     dropouts, rates = np.linspace(0.05, 0.5, 10).round(3), np.geomspace(1e-4, 3e-3, 10).round(6)
     grid = [f"head.dropout={','.join(map(str, dropouts))}", f"optimizer.lr={','.join(map(str, rates))}"]
-    whole: dict[str, list[float]] = {"vectorized": [], "basic": []}
+    whole: dict[str, list[float]] = {"vectorized": [], "in turn": []}
     one, disk_bytes = [], []
     for number in range(size.rounds):
         say(f"one cached run and 100 jobs, round {number + 1}")
@@ -393,11 +393,11 @@ def price(place: Place, size: Size) -> list[Measure]:
         before = store_bytes(place)
         whole["vectorized"].append(place.train("-m", "hydra/launcher=vectorized", ANEW, *grid))
         disk_bytes.append(store_bytes(place) - before)
-        whole["basic"].append(place.train("-m", "hydra/launcher=basic", ANEW, *grid))
+        whole["in turn"].append(place.train("-m", "hydra/launcher=in_turn", ANEW, *grid))
     peer = "one cached run"
     return [
         Measure("100 jobs, vectorized, whole process", whole["vectorized"], peer, one, 4, at_least=False),
-        Measure("100 jobs, launcher basic, whole process", whole["basic"], peer, one, 10, at_least=False),
+        Measure("100 jobs, one after the other, whole process", whole["in turn"], peer, one, 10, at_least=False),
         Measure("disk of 100 jobs with their models", [each / 1e6 for each in disk_bytes], "1 MB a job", [100.0], 1,
                 at_least=False, unit="MB"),
     ]  # fmt: skip

@@ -119,6 +119,16 @@ class Done:
     err: str
 
 
+@pytest.fixture(autouse=True)
+def no_signal_stays() -> Iterator[None]:
+    """A signal that a test raised and left on record would stop whatever the next tests of its process do."""
+    yield
+    terminal: Any = sys.modules.get("kesikaran.core.terminal")
+    if terminal:
+        left, terminal._stop_signal = terminal._stop_signal, None
+        assert left is None, "put terminal._stop_signal back by monkeypatch, before the signal"
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
     """A program's `main` in this process, with the words of its command line."""

@@ -85,7 +85,7 @@ def rooms_that_import(module: str, rooms: dict[str, ast.Module]) -> set[str]:
                 "cli.features_fill",
                 "sweeps.callback",
                 "sweeps.composition",
-                "sweeps.vectorized",
+                "sweeps.in_process",
                 "sweeps.workers",
                 "sweeps.submitit_jobs",
                 "sweeps.ray_jobs",

@@ -56,9 +56,9 @@ def command() -> None:
     launcher = [] if any(word.startswith("hydra/launcher=") for word in words) else ["hydra/launcher=basic"]
     sys.argv[1:] = [*flags_first(words), *launcher, *_OWN_WORDS]
     with door.opened("Stopped. Features computed so far are kept: the same command goes on from there."):
-        if "hydra/launcher=vectorized" in words:
+        if trains := {"hydra/launcher=vectorized", "hydra/launcher=in_turn"} & set(words):
             raise InputError(
-                "hydra/launcher=vectorized trains heads and fills nothing: hydra/launcher=joblib, or another"
+                f"{trains.pop()} trains heads and fills nothing: hydra/launcher=basic, hydra/launcher=joblib or others"
             )
         ConfigStore.instance().store(name="schema", node=Fill)
         OmegaConf.register_new_resolver("kesikaran_cache", lambda: str(paths.cache_dir()), replace=True)

@@ -68,8 +68,9 @@ def clusters(object_ids: list[str], pairs: np.ndarray) -> np.ndarray:
 
 def crossing(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """The rows of clusters (column `near_duplicate`) that have several values of `column`, cluster by cluster."""
-    apart = table.groupby(COLUMN)[column].transform("nunique") > 1
-    return table[apart].sort_values([COLUMN, "object_id"], ignore_index=True)
+    several = table[table[COLUMN].duplicated(keep=False)]  # most clusters are one image, and grouping takes a while
+    apart = several.groupby(COLUMN)[column].transform("nunique") > 1
+    return several[apart].sort_values([COLUMN, "object_id"], ignore_index=True)
 
 
 def _pairs(unit: np.ndarray, limit: float, power: int) -> np.ndarray:

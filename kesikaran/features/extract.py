@@ -113,7 +113,8 @@ class FeatureCache:
         store: Path,
     ) -> Features:
         there, missing = _find(object_ids, files)
-        folders = tuple({path.parent for path in there.values()})
+        # By os.path, since a Path takes 5 times as long.
+        folders = tuple({os.path.dirname(path) for path in there.values()})
         asked = str(store), tuple(object_ids), folders, max_megapixels, tuple(missing)
         if self._last and self._last[0] == asked:
             return replace(self._last[1], computed=0, remarks={})

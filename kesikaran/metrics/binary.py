@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn import metrics
 
 from kesikaran.metrics.predictions import Predictions
 
@@ -30,8 +29,8 @@ class Confusion:
 
 def confusion(predictions: Predictions) -> Confusion:
     """The counts of the predicted labels against the true ones."""
-    counts = metrics.confusion_matrix(predictions.labels, predictions.predicted, labels=[0, 1])
-    result = Confusion(*(int(n) for n in counts.ravel()))
+    counts = np.bincount(2 * predictions.labels + predictions.predicted, minlength=4)  # as [label][predicted]
+    result = Confusion(*(int(n) for n in counts))
     if result.total != len(predictions.labels):
         raise AssertionError(f"the confusion matrix holds {result.total} of {len(predictions.labels)} images")
     return result

@@ -1,5 +1,7 @@
 """The report of leaks of a run: near neighbours across the split, siblings, near-duplicates."""
 
+import weakref
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,9 @@ from kesikaran.analysis import leakage
 from kesikaran.config.schema import Rule, SplitConfig
 from kesikaran.data import near_duplicates, split
 from kesikaran.tracking.runs import Run
+
+# The table of which `_crossing` was asked last and what it found. The jobs of a sweep share one table.
+_last: tuple[weakref.ref[pd.DataFrame], tuple[dict[str, int], str]] | None = None
 
 
 def log_leakage(
@@ -55,16 +60,25 @@ def log_near_duplicates(run: Run, table: pd.DataFrame) -> list[str]:
             f"Near-duplicates were not looked for: {len(table):,} images are too many for that "
             f"({near_duplicates.MOST_IMAGES:,} at most). kesikaran data near-duplicates finds them, in hours."
         ]
-    apart = {column: near_duplicates.crossing(table, column) for column in ("split", "label")}
-    counts = {column: rows[near_duplicates.COLUMN].nunique() for column, rows in apart.items()}
+    counts, listed = _crossing(table)
     run.metrics({f"leak/near_duplicates_across_{column}s": count for column, count in counts.items()})
     if not any(counts.values()):
         return []
-    rows = pd.concat(apart.values()).drop_duplicates("object_id").sort_values([near_duplicates.COLUMN, "object_id"])
-    listed = rows.rename(columns={near_duplicates.COLUMN: "cluster"})[["cluster", "object_id", "split", "label"]]
-    run.text(listed.to_csv(index=False), "near_duplicates.csv")
+    run.text(listed, "near_duplicates.csv")
     way_out = " split.group=near_duplicate, of the sha1 rules, keeps each on one side." if counts["split"] else ""
     return [
         f"Clusters of near-duplicates: {counts['split']} lie on several sides of the split, {counts['label']} hold "
         f"both labels (near_duplicates.csv of the run).{way_out}"
     ]
+
+
+def _crossing(table: pd.DataFrame) -> tuple[dict[str, int], str]:
+    """(the number of clusters that cross splits and that cross labels, the CSV of their images)."""
+    global _last
+    if _last is None or _last[0]() is not table:
+        apart = {column: near_duplicates.crossing(table, column) for column in ("split", "label")}
+        counts = {column: int(rows[near_duplicates.COLUMN].nunique()) for column, rows in apart.items()}
+        rows = pd.concat(apart.values()).drop_duplicates("object_id").sort_values([near_duplicates.COLUMN, "object_id"])
+        listed = rows.rename(columns={near_duplicates.COLUMN: "cluster"})[["cluster", "object_id", "split", "label"]]
+        _last = weakref.ref(table), (counts, listed.to_csv(index=False))
+    return _last[1]

@@ -84,7 +84,12 @@ def _experiment_id(uri: str, name: str, database: Path | None) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             location = None if database is None else (database.parent / store_file.ARTIFACTS / name).as_uri()
-            return client.create_experiment(name, artifact_location=location)
+            try:
+                return client.create_experiment(name, artifact_location=location)
+            except MlflowException:
+                found = client.get_experiment_by_name(name)  # made by another process since
+                if found is None:
+                    raise
     except InputError:
         raise
     except _FAILURES as error:
@@ -126,6 +131,11 @@ def _address() -> tuple[str, Path | None]:
         return _uri_given, store_file.of(_uri_given)
     database = paths.home() / store_file.NAME
     return store_file.address(database), database
+
+
+def file() -> Path | None:
+    """The store's file; None where the store is a server or a database."""
+    return _address()[1]
 
 
 def database() -> Path:

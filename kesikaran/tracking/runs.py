@@ -21,7 +21,7 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from kesikaran.core import scratch, terminal
 from kesikaran.core.errors import InputError, without_password, without_passwords
-from kesikaran.tracking import claims, context, liveness, models, run_store, store_client
+from kesikaran.tracking import claims, context, liveness, models, run_rows, run_store, store_client
 from kesikaran.tracking.artifact_writer import ArtifactWriter
 from kesikaran.tracking.claims import FINGERPRINT_TAG, Claimed
 
@@ -52,8 +52,7 @@ class Run:
     @terminal.sheltered()
     def params(self, params: dict[str, str]) -> None:
         self._params = {key: without_password(value) for key, value in params.items()}
-        written = [Param(key, value) for key, value in self._params.items()]
-        self._client.log_batch(self.run_id, params=written)
+        self._log([], self._params, {})
 
     def tags(self, tags: dict[str, str]) -> None:
         self._tags |= {key: without_password(value) for key, value in tags.items()}
@@ -78,8 +77,18 @@ class Run:
 
     def _write(self, metrics: list[Metric]) -> None:
         tags, self._tags = self._tags, {}
-        self._client.log_batch(self.run_id, metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._log(metrics, {}, tags)
         Run._written_seconds = time.monotonic()
+
+    def _log(self, metrics: list[Metric], params: dict[str, str], tags: dict[str, str]) -> None:
+        database = run_store.file()
+        if not (database and run_rows.write(database, self.run_id, self.experiment_id, metrics, params, tags)):
+            self._client.log_batch(
+                self.run_id,
+                metrics,
+                [Param(key, value) for key, value in params.items()],
+                [RunTag(key, value) for key, value in tags.items()],
+            )
 
     @terminal.sheltered()
     def inputs(self, rows: dict[str, tuple[pd.DataFrame, str]], name: str, source: Path) -> None:

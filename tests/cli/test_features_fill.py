@@ -72,6 +72,7 @@ def test_images_that_are_refused(fill: Callable[..., Done], words: list[str], ma
         (["backbone.image_size=1"], "backbone.image_size=1 is not allowed"),
         (["hydra/launcher=joblib"], "hydra/launcher=joblib does nothing without -m and several shards"),
         (["-m", "hydra/launcher=vectorized", "shard=0,1"], "hydra/launcher=vectorized trains heads and fills nothing"),
+        (["-m", "hydra/launcher=in_turn", "shard=0,1"], "hydra/launcher=in_turn trains heads and fills nothing"),
         (["data=elpv"], "data.labels="),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

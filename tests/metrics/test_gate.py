@@ -87,7 +87,7 @@ def test_a_run_and_its_gate(
     assert (low >= least) is (word == "passed")
 
 
-@pytest.mark.parametrize("launcher", ["basic", "vectorized"])
+@pytest.mark.parametrize("launcher", ["in_turn", "vectorized"])
 def test_a_sweep_fails_the_gate_where_a_job_does(
     launcher: str, train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
 ) -> None:

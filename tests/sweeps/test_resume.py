@@ -18,7 +18,7 @@ from kesikaran.tracking import context, liveness, queries
 
 pytestmark = pytest.mark.tensorflow
 
-LAUNCHERS = pytest.mark.parametrize("launcher", ["basic", "vectorized"])
+LAUNCHERS = pytest.mark.parametrize("launcher", ["in_turn", "vectorized"])
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_without_resuming_all_are_trained(
     assert len(parents(runs())) == 2
 
 
-@pytest.mark.parametrize("launcher", ["basic", "vectorized"])
+@pytest.mark.parametrize("launcher", ["in_turn", "vectorized"])
 def test_after_too_many_failures_no_further_job_begins(
     launcher: str, sweep: Callable[..., Done], runs: Callable[[], list[Any]]
 ) -> None:
@@ -198,7 +198,7 @@ def test_a_job_whose_process_elsewhere_has_died_is_trained_here(
     assert [status for _, status, _ in table(parents(runs())[0])] == ["FINISHED", "FINISHED"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "vectorized"])
+@pytest.mark.parametrize("launcher", ["in_turn", "vectorized"])
 def test_a_killed_sweep_goes_on(launcher: str, made: Made, tmp_path: Path) -> None:
     """By SIGKILL, which no process can answer."""
     database = tmp_path / "mlflow.db"

@@ -242,7 +242,6 @@ def test_a_signal_while_files_are_on_their_way(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        monkeypatch.setattr(terminal, "_stop_signal", None)
     assert time.monotonic() - began < 3
     assert status(run) == "KILLED"
     time.sleep(0.2)

@@ -326,6 +326,7 @@ def test_a_signal_waits_for_a_read_of_the_store(tmp_path: Path, monkeypatch: pyt
 
     get_run = mlflow.MlflowClient.get_run
     monkeypatch.setattr(mlflow.MlflowClient, "get_run", interrupted)
+    monkeypatch.setattr(terminal, "_stop_signal", None)  # put back afterwards
     before = {number: signal.getsignal(number) for number in terminal.STOPS}
     terminal.stop_on_signals()
     try:
@@ -335,4 +336,3 @@ def test_a_signal_waits_for_a_read_of_the_store(tmp_path: Path, monkeypatch: pyt
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        monkeypatch.setattr(terminal, "_stop_signal", None)
