@@ -112,6 +112,21 @@ def test_an_experiment_of_a_server_is_refused(fresh: str) -> None:
         run_store.open_experiment("made")
 
 
+def test_another_process_makes_the_experiment_meanwhile(fresh: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store on a server no lock keeps two processes apart."""
+    experiment = run_store.open_experiment("made")
+    found = mlflow.MlflowClient.get_experiment_by_name
+    names: list[str] = []
+
+    def asked(self: Any, name: str) -> Any:
+        names.append(name)
+        return None if len(names) == 1 else found(self, name)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", asked)
+    assert run_store.open_experiment("made") == experiment
+    assert len(names) == 2
+
+
 def test_a_deleted_experiment_is_refused(fresh: str) -> None:
     experiment = run_store.open_experiment("made")
     mlflow.MlflowClient(fresh).delete_experiment(experiment)
