@@ -99,7 +99,7 @@ def describe(
     result = {f"oof/{name}": float(value) for name, value in whole.items()}
     for name, found in intervals.intervals(predictions, confidence, calibration_bins).items():
         result |= {f"oof/{name}_low": found.low, f"oof/{name}_high": found.high}
-    for name in OVER_FOLDS:
+    for name in (name for name in OVER_FOLDS if name in by_fold):
         result[f"oof/{name}_fold_mean"] = float(by_fold[name].mean(skipna=False))
         result[f"oof/{name}_fold_std"] = float(by_fold[name].std(ddof=1, skipna=False))
     return {name: value for name, value in result.items() if not np.isnan(value)}
@@ -108,9 +108,8 @@ def describe(
 def table(result: dict[str, float]) -> pd.DataFrame:
     """The metrics of `describe` as rows, with the columns pooled, low, high, fold_mean and fold_std; NaN: undefined."""
     ends = {"pooled": "", "low": "_low", "high": "_high", "fold_mean": "_fold_mean", "fold_std": "_fold_std"}
-    rows = {
-        name: {column: result.get(f"oof/{name}{end}", np.nan) for column, end in ends.items()} for name in OVER_FOLDS
-    }
+    names = [name for name in OVER_FOLDS if not METRICS[name].needs_weights or f"oof/{name}" in result]
+    rows = {name: {column: result.get(f"oof/{name}{end}", np.nan) for column, end in ends.items()} for name in names}
     return pd.DataFrame(rows).T
 
 

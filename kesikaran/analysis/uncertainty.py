@@ -81,7 +81,7 @@ def estimate(models: Mapping[tuple[int, int], Predictions], confidence: float) -
     units = influence.sampling_units(models[0, seeds[0]])
     rows = {}
     for name in _NAMES:
-        if any(math.isnan(part[name].value) for part in parts.values()):
+        if any(name not in part or math.isnan(part[name].value) for part in parts.values()):
             continue
         whole = _Values.of([parts[0, seed][name] for seed in seeds])
         cut = [_Values.of([parts[half, seed][name] for seed in seeds]).mean() for half in halves if half]

@@ -16,6 +16,7 @@ class Kind(Enum):
     """The kind of a metric, which decides how its interval is computed."""
 
     proportion = auto()  # a share of images, such as the share that is decided rightly
+    weighted = auto()  # a share of the weight of images
     harmonic = auto()  # 2J / (1 + J) of a share of images J
     area = auto()  # between 0 and 1, but not a share of images
     average_precision = auto()  # an area that is a mean over the images of label 1 alone
@@ -39,7 +40,8 @@ class Metric:
 
     name: its name in MLflow behind the split, as in `test/NAME`. words: its name in a sentence. most: its largest
     possible value; the smallest is 0. ranks: whether it compares the logits of different images; then the logits of
-    different models must not be pooled for it.
+    different models must not be pooled for it. needs_weights: it is defined only for images with weights,
+    see `data.weight`.
     """
 
     name: str
@@ -49,12 +51,14 @@ class Metric:
     higher_is_better: bool = True
     most: float = 1.0
     ranks: bool = False
+    needs_weights: bool = False
 
 
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "accuracy", Kind.proportion, PairedTest.mcnemar),
+        Metric("weighted_accuracy", "weighted accuracy", Kind.weighted, PairedTest.influence_t, needs_weights=True),
         Metric("balanced_accuracy", "balanced accuracy", Kind.area, PairedTest.influence_t),
         Metric("precision", "precision", Kind.proportion, PairedTest.score),
         Metric("recall", "recall", Kind.proportion, PairedTest.mcnemar),
@@ -72,8 +76,8 @@ METRICS = {
 GATED = tuple(name for name, metric in METRICS.items() if metric.higher_is_better)
 """The metrics that `gate.metric` may name. `gate.min` is a lower bound, so a higher value must be better."""
 
-IN_SWEEP_TABLE = ("log_loss", "roc_auc", "accuracy")
-"""The metrics of each job in the table of a sweep."""
+IN_SWEEP_TABLE = ("log_loss", "roc_auc", "accuracy", "weighted_accuracy")
+"""The metrics of each job in the table of a sweep, where the jobs have them."""
 
 ACROSS_SETTINGS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss")
 """The metrics in which the settings of one cross-validation are compared."""

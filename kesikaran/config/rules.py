@@ -69,6 +69,10 @@ def check(e: Experiment) -> None:
     _check_fit(e.fit)
     _check_decision(e.decision, e.imbalance.strategy)
     check_evaluation(e.evaluation)
+    judged = {"evaluation.verdict": e.evaluation.verdict, "gate.metric": (e.gate.metric or "").split("/")[-1]}
+    for key, name in judged.items():
+        needs = name in METRICS and METRICS[name].needs_weights
+        _need(not needs or e.data.weight is not None, key, name, "only with data.weight=COLUMN of the label file")
     _check_gate(e.gate)
     most = e.sweep.max_failures
     _need(most is None or 1 <= most <= _MOST, "sweep.max_failures", most, f"null or 1 to {_MOST}")
@@ -83,15 +87,18 @@ def check_effects(e: Experiment) -> None:
         InputError: the first setting without effect, and what to do.
     """
     data, backbone = e.data, e.backbone
-    is_demo = data.source is DataSource.elpv
+    is_demo = data.source is not DataSource.label_csv
     for key in ("labels", "images"):
-        why = "it does nothing with data=elpv, the demo's own images: leave data=elpv out, or give data=label_csv"
+        why = (
+            f"it does nothing with data={data.source.name}, the demo's own images: leave data={data.source.name} out, "
+            "or give data=label_csv"
+        )
         _need(not (is_demo and getattr(data, key)), f"data.{key}", getattr(data, key), why)
     _need(
         not is_demo or backbone.jpeg_decode is JpegDecode.full,
         "backbone.jpeg_decode",
         backbone.jpeg_decode.name,
-        "it does nothing with data=elpv, whose images are PNG",
+        f"it does nothing with data={data.source.name}, whose images are PNG",
     )
     _need(
         backbone.antialias or backbone.resize_method is not ResizeMethod.area,

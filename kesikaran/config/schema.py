@@ -14,6 +14,7 @@ VERDICT = "accuracy"
 
 class DataSource(Enum):
     elpv = "elpv"
+    elpv_deitsch = "elpv_deitsch"
     label_csv = "label_csv"
 
 
@@ -108,6 +109,7 @@ class DataConfig:
     name: str = MISSING  # of the MLflow experiment: one for each data set
     labels: str | None = None  # label.csv: columns objectId (SHA-1 file name) and value (0 or 1)
     images: str | None = None  # the folder that holds the files named in objectId
+    weight: str | None = None  # a column of the label file: what an image counts for in weighted_accuracy
     on_bad_image: OnBadImage = OnBadImage.quarantine
     max_megapixels: float = 50.0  # a larger image, unless its features are cached, is refused before it is decoded
     limit: int | None = None  # only the first n rows by object id, for debugging

@@ -9,6 +9,8 @@ from kesikaran.core import files, paths
 from kesikaran.core.errors import InputError, printable
 from kesikaran.data import elpv
 
+EMBEDDED = {DataSource.elpv: elpv.prepare, DataSource.elpv_deitsch: elpv.prepare_deitsch}
+
 
 def locate(config: DataConfig) -> tuple[Path, Path]:
     """(the label file, the image folder), absolute. The embedded ELPV set is copied into the cache first.
@@ -16,9 +18,9 @@ def locate(config: DataConfig) -> tuple[Path, Path]:
     Raises:
         InputError: there is no such image folder, the cache is not writable, the demo's package is not installed.
     """
-    if config.source is DataSource.elpv:
+    if config.source in EMBEDDED:
         cache = files.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
-        return elpv.prepare(cache)
+        return EMBEDDED[config.source](cache)
     labels, images = (os.path.expanduser(given or "") for given in (config.labels, config.images))
     if not os.path.isdir(images):  # no Path: it raises where a name is too long or the home of a user is not known
         raise InputError(f"image folder {printable(images)} does not exist; give data.images=FOLDER")
@@ -31,8 +33,9 @@ def images_folder(given: Path | None, params: dict[str, str]) -> Path:
     Raises:
         InputError: the folder does not exist; for the embedded set as `locate`.
     """
-    if given is None and params.get("data.source") == DataSource.elpv.name:
-        return locate(DataConfig(source=DataSource.elpv))[1]
+    source = params.get("data.source")
+    if given is None and source in [one.name for one in EMBEDDED]:
+        return locate(DataConfig(source=DataSource[source]))[1]
     folder = Path(os.path.expanduser(given or params.get("data.images", ""))).absolute()
     if not os.path.isdir(folder):
         raise InputError(f"image folder {printable(str(folder))} does not exist; give --images FOLDER")

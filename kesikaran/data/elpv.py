@@ -47,6 +47,30 @@ def prepare(folder_root: Path) -> tuple[Path, Path]:
     return target / "label.csv", target / "images"
 
 
+def prepare_deitsch(folder_root: Path) -> tuple[Path, Path]:
+    """As `prepare`, with the labels of Deitsch et al. (2019): `<folder_root>/elpv/deitsch-v1/label.csv`, whose columns
+    are those of `prepare` and
+
+    - value: 1 where the probability is above 0 (1,116 of 2,624), else 0.
+    - weight: what the image counts for. 1/3 and 2/3 where the probability is 1/3 or 2/3, else 1.
+    - stratum: module and probability, which the splits of the paper keep in proportion.
+    """
+    given, images = prepare(folder_root)
+    names, *rows = given.read_text().splitlines()
+    lines = [f"{names},weight,stratum"]
+    for row in rows:
+        name, _, position, probability, module = row.split(",")
+        thirds = round(3 * float(probability))
+        weight = f"{thirds / 3:.10f}" if thirds in (1, 2) else "1"
+        lines.append(f"{name},{int(thirds > 0)},{position},{probability},{module},{weight},{module} {probability}")
+    content = "\n".join([*lines, ""]).encode()
+    target = folder_root / "elpv" / "deitsch-v1" / "label.csv"
+    if not target.is_file() or target.read_bytes() != content:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        files.write_whole(target, content)
+    return target, images
+
+
 def _whole(folder: Path) -> bool:
     """Whether the label CSV is the published one and the images have the size that they have together. An image whose
     bytes have changed is refused when it is read, since it is named by its SHA-1."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kesikaran.core import files
-from kesikaran.core.errors import InputError
+from kesikaran.core.errors import InputError, printable
 from kesikaran.data import csv_file
 from kesikaran.data.csv_file import CsvTable
 from kesikaran.data.object_store import OBJECT_ID, sha1s
@@ -62,6 +62,26 @@ def read_split(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} line {given.lines[first]}: type {kind!r} is not train, validation or test")
     table = _once_each(path, given, both_classes=True).table
     return table[["object_id", "label"]].assign(split=table["type"])
+
+
+def weights(table: pd.DataFrame, column: str) -> np.ndarray:
+    """The weights of the images in a further column of the label file, float64 [n].
+
+    Raises:
+        InputError: there is no such column, or it holds what is no number above 0.
+    """
+    if column not in table.columns or column in _OURS:
+        there = ", ".join(name for name in table.columns if name not in _OURS) or "no further one"
+        raise InputError(f"data.weight={printable(column)}: the label file has no such column; it has {there}")
+    found = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+    wrong = ~(np.isfinite(found) & (found > 0))
+    if wrong.any():
+        first = table.iloc[int(wrong.argmax())]
+        raise InputError(
+            f"data.weight={printable(column)}: {str(first[column])[:40]!r} of {first['object_id']} is no weight; a "
+            "number above 0 is allowed"
+        )
+    return found
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

@@ -35,6 +35,8 @@ def train(
     """
     images = asked.images(e.data)
     split.need_columns(e.split, images.table)  # this and what follows before the features, which take time
+    if e.data.weight:
+        label_file.weights(images.table, e.data.weight)
     given = asked.split(e.split.file)
     if not images.finds_near_duplicates:
         split.need_default_similarity(e.split)

@@ -13,7 +13,7 @@ from kesikaran.analysis import selection
 from kesikaran.config import compose
 from kesikaran.config.metric_names import OBJECTIVE, SELECTION_LOSS
 from kesikaran.config.schema import Experiment
-from kesikaran.data import split
+from kesikaran.data import label_file, split
 from kesikaran.experiment.outcome import Verdict
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
@@ -49,6 +49,8 @@ def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:
     fixed = split.fixes_counts(e.split, trained.table)
     predictions["counts_fixed"] = predictions["split"].map(fixed)
     run.tags({"fixed_label_counts": ",".join(side for side, is_fixed in fixed.items() if is_fixed) or "none"})
+    if e.data.weight:
+        predictions["weight"] = label_file.weights(trained.table, e.data.weight)
     groups = split.groups(e.split, trained.table)
     if groups is not None:
         predictions["group"] = groups.astype(str)

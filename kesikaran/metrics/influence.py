@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from kesikaran.config.metric_names import METRICS, Kind
+from kesikaran.config.metric_names import METRICS, Kind, Metric
 from kesikaran.metrics import binary
 from kesikaran.metrics.predictions import Predictions
 
@@ -125,17 +125,27 @@ def _between_groups(part: Influence, units: Units) -> tuple[float, float]:
     return float(sums @ sums), max(freedom, 1.0)
 
 
+def metrics(predictions: Predictions, names: Collection[str] | None = None) -> dict[str, Metric]:
+    """The metrics `names`, or all, in the order of the catalogue, as far as they are defined for such predictions:
+    those that need weights only where the images have weights."""
+    return {
+        name: metric
+        for name, metric in METRICS.items()
+        if (names is None or name in names) and not (metric.needs_weights and predictions.weights is None)
+    }
+
+
 def of(predictions: Predictions, names: Collection[str] | None = None) -> dict[str, Influence]:
-    """The metrics `names`, or all, in the order of the catalogue, but those of the kind `calibration`, which are made
-    of bins and not of images. Value and influences are NaN where a metric is undefined.
+    """Those of `metrics`, but not of the kind `calibration`, which are made of bins and not of images. Value and
+    influences are NaN where a metric is undefined.
 
     Undefined are recall and pr_auc without an image of label 1, specificity without one of label 0, balanced_accuracy
     and roc_auc without either, precision where nothing is predicted 1, f1 where in addition no image has label 1.
     """
     return {
         name: _INFLUENCES[name](predictions)
-        for name, metric in METRICS.items()
-        if metric.kind is not Kind.calibration and (names is None or name in names)
+        for name, metric in metrics(predictions, names).items()
+        if metric.kind is not Kind.calibration
     }
 
 
@@ -149,6 +159,11 @@ def _by_label(predictions: Predictions) -> np.ndarray:
 
 def _accuracy(predictions: Predictions) -> Influence:
     return _ratio(predictions.labels == predictions.predicted, _everywhere(predictions))
+
+
+def _weighted_accuracy(predictions: Predictions) -> Influence:
+    assert predictions.weights is not None
+    return _ratio(predictions.weights * (predictions.labels == predictions.predicted), predictions.weights)
 
 
 def _balanced_accuracy(predictions: Predictions) -> Influence:
@@ -228,6 +243,7 @@ def _pr_auc(predictions: Predictions) -> Influence:
 
 _INFLUENCES: dict[str, Callable[[Predictions], Influence]] = {
     "accuracy": _accuracy,
+    "weighted_accuracy": _weighted_accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "precision": _precision,
     "recall": _recall,

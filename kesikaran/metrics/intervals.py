@@ -46,6 +46,8 @@ def intervals(
     fixed (`Predictions.counts_fixed`), in a population with these shares of the labels.
 
     - accuracy, precision, recall, specificity: Wilson (1927) on the effective sample size (`effective_size`).
+    - weighted_accuracy: Wilson on the effective sample size value (1 - value) / variance, with the quantile of
+      Student's t. The size is at most that of Kish (1965), (sum of weights)^2 / (sum of squared weights).
     - f1: 2J / (1 + J) of the limits of J = TP / (TP + FP + FN), which is the share of hits among the images that are of
       label 1 or predicted 1, and has the interval of a share.
     - roc_auc, pr_auc, balanced_accuracy: Wilson on the effective sample size value (1 - value) / variance, with the
@@ -64,8 +66,7 @@ def intervals(
         name: calibration_interval(calibration.calibration_bins(predictions, calibration_bins), confidence)
         if metric.kind is Kind.calibration
         else interval(name, parts[name], predictions, units, confidence)
-        for name, metric in METRICS.items()
-        if names is None or name in names
+        for name, metric in influence.metrics(predictions, names).items()
     }
 
 
@@ -83,6 +84,10 @@ def interval(name: str, part: Influence, predictions: Predictions, units: Units,
     spread, freedom = influence.variance(part, units)
     if math.isnan(spread):
         return Interval(part.value, 0.0, 1.0)
+    if metric.kind is Kind.weighted:
+        size = _kish(predictions, units, groups=spread == 0)
+        size = min(part.value * (1 - part.value) / spread, size) if spread else size
+        return wilson(part.value, size, freedom, confidence)
     ones, zeros = _counts(predictions, units, groups=spread == 0)
     largest = _largest_size(metric.kind, part.value, ones, zeros)
     size = min(part.value * (1 - part.value) / spread, largest) if spread else largest
@@ -176,6 +181,13 @@ def _unskewed(quantile: float, skewness: float) -> float:
 
 def _quantile(confidence: float, freedom: float) -> float:
     return float(stdtrit(freedom, (1 + confidence) / 2))
+
+
+def _kish(predictions: Predictions, units: Units, groups: bool) -> float:
+    """How many images, or groups, of equal weight are worth those of the predictions' weights (Kish 1965)."""
+    of_image = np.asarray(predictions.weights, np.float64)
+    each = np.bincount(units.unit, of_image) if groups and units.grouped else of_image
+    return float(each.sum() ** 2 / (each @ each))
 
 
 def _counts(predictions: Predictions, units: Units, groups: bool) -> tuple[float, float]:

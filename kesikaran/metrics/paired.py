@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 from statsmodels.stats.multitest import multipletests
 
-from kesikaran.config.metric_names import METRICS, Kind, PairedTest
+from kesikaran.config.metric_names import Kind, PairedTest
 from kesikaran.config.schema import CALIBRATION_BINS, CONFIDENCE
 from kesikaran.metrics import calibration, influence, intervals
 from kesikaran.metrics.influence import Influence, Units
@@ -66,9 +66,9 @@ def compare(
     units = _common_units(a, b)
     parts_a, parts_b = influence.of(a, metrics), influence.of(b, metrics)
     result = {}
-    for name, metric in METRICS.items():
-        if metrics is not None and name not in metrics:
-            continue
+    for name, metric in influence.metrics(a, metrics).items():
+        if name not in parts_b and metric.kind is not Kind.calibration:
+            continue  # b has no weights
         if metric.kind is Kind.calibration:
             result[name] = _calibration(a, b, confidence, calibration_bins)
         elif metric.test is PairedTest.mcnemar:
@@ -90,6 +90,8 @@ def _common_units(a: Predictions, b: Predictions) -> Units:
     units = influence.sampling_units(a)
     if not np.array_equal(units.unit, influence.sampling_units(b).unit):
         raise ValueError("the two predictions do not have the same groups by row")
+    if a.weights is not None and b.weights is not None and not np.array_equal(a.weights, b.weights):
+        raise ValueError("the two predictions do not have the same weights by row")
     return units
 
 

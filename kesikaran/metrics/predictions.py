@@ -15,8 +15,9 @@ class Predictions:
 
     labels: int [n] of 0 and 1. logits: float [n], finite; probability of label 1 = 1 / (1 + exp(-logit)).
     predicted: int [n] of 0 and 1. groups: [n], equal for images that came together and are not independent; None:
-    every image is independent. counts_fixed: the rule of the split has fixed how many images of each label there are;
-    otherwise the counts are taken for random, as those of images that were drawn whatever their label.
+    every image is independent. weights: what each image counts for in the weighted metrics, float [n], above 0; None:
+    these metrics are not defined. counts_fixed: the rule of the split has fixed how many images of each label there
+    are; otherwise the counts are taken for random, as those of images that were drawn whatever their label.
 
     Raises:
         ValueError: a logit is not finite, or is beyond `LARGEST_LOGIT`.
@@ -27,6 +28,7 @@ class Predictions:
     predicted: np.ndarray
     groups: np.ndarray | None = None
     counts_fixed: bool = False
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.logits).all():
@@ -37,24 +39,32 @@ class Predictions:
 
     @classmethod
     def from_logits(
-        cls, labels: np.ndarray, logits: np.ndarray, groups: np.ndarray | None = None, *, counts_fixed: bool = False
+        cls,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        groups: np.ndarray | None = None,
+        *,
+        counts_fixed: bool = False,
+        weights: np.ndarray | None = None,
     ) -> "Predictions":
         """Predicted is 1 where the logit is at least 0, which is a probability of at least 0.5."""
-        return cls(labels, logits, (logits >= 0).astype(int), groups, counts_fixed)
+        return cls(labels, logits, (logits >= 0).astype(int), groups, counts_fixed, weights)
 
     @classmethod
     def from_table(cls, rows: pd.DataFrame) -> "Predictions":
         """The predictions in rows of `predictions.parquet`, with the columns label and logit, and log_odds, predicted,
-        group and counts_fixed where the table has them. Counts are fixed where they are so for all rows."""
+        group, weight and counts_fixed where the table has them. Counts are fixed where they are so for all rows."""
         logits = rows["log_odds" if "log_odds" in rows else "logit"].to_numpy(np.float64)
         groups = rows["group"].to_numpy() if "group" in rows else None
+        weights = rows["weight"].to_numpy(np.float64) if "weight" in rows else None
         labels = rows["label"].to_numpy()
         fixed = "counts_fixed" in rows and bool(rows["counts_fixed"].all())
         if "predicted" not in rows:
-            return cls.from_logits(labels, logits, groups, counts_fixed=fixed)
-        return cls(labels, logits, rows["predicted"].to_numpy(), groups, fixed)
+            return cls.from_logits(labels, logits, groups, counts_fixed=fixed, weights=weights)
+        return cls(labels, logits, rows["predicted"].to_numpy(), groups, fixed, weights)
 
     def take(self, rows: np.ndarray) -> "Predictions":
         """The predictions of some images. rows: their row numbers, int [k], or bool [n]."""
-        groups = None if self.groups is None else self.groups[rows]
-        return Predictions(self.labels[rows], self.logits[rows], self.predicted[rows], groups, self.counts_fixed)
+        groups, weights = (None if of is None else of[rows] for of in (self.groups, self.weights))
+        each = self.labels[rows], self.logits[rows], self.predicted[rows]
+        return Predictions(*each, groups, self.counts_fixed, weights)

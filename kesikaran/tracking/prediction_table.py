@@ -28,6 +28,7 @@ _KINDS = {
     "predicted": "0 or 1",
     "counts_fixed": "bool",
     "group": "text",
+    "weight": "number",
     "fold": "integer",
     "setting": "text",
 }
@@ -52,7 +53,7 @@ def read(path: Path, pooled: bool = False) -> pd.DataFrame:
 
     Returns:
         The columns object_id, split or fold, label, logit and probability, and those of log_odds, predicted,
-        counts_fixed, group and setting that the file has.
+        counts_fixed, group, weight and setting that the file has.
 
     Raises:
         ValueError: the reason, in words, why the file is no such table.
@@ -125,6 +126,8 @@ def _check_values(rows: pd.DataFrame, pooled: bool) -> None:
     for name in ("logit", "log_odds"):
         if name in rows and not (np.abs(rows[name].to_numpy(np.float64)) <= _LARGEST_LOGIT).all():
             raise ValueError(f"its column {name} holds what is no finite number, or one beyond {_LARGEST_LOGIT:g}")
+    if "weight" in rows and not (rows["weight"].gt(0) & np.isfinite(rows["weight"])).all():
+        raise ValueError("its column weight holds what is no number above 0")
     if not rows["probability"].between(0, 1).all():
         raise ValueError("its column probability holds what is not between 0 and 1")
     log_odds = rows["log_odds" if "log_odds" in rows else "logit"].to_numpy(np.float64)

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kesikaran.core.errors import InputError
@@ -58,6 +59,27 @@ def test_counts_and_names(prepared: tuple[Path, Path, Path]) -> None:
     for name in names:
         assert hashlib.sha1((images / name).read_bytes()).hexdigest() + ".png" == name
     assert _leftovers(root) == ["1.0.0.post1-v2"]
+
+
+def test_the_labels_of_the_paper(prepared: tuple[Path, Path, Path]) -> None:
+    root, labels, images = prepared
+    path, same = elpv.prepare_deitsch(root)
+    assert same == images
+    table = pd.read_csv(path, dtype={"probability": str})
+    first = pd.read_csv(labels, dtype={"probability": str})
+    assert table[["objectId", "position", "probability", "module"]].equals(
+        first[["objectId", "position", "probability", "module"]]
+    )
+    assert dict(zip(table["probability"], table["value"], strict=True)) == {
+        "0.0000": 0, "0.3333": 1, "0.6667": 1, "1.0000": 1,
+    }  # fmt: skip
+    weights = dict(zip(table["probability"], table["weight"], strict=True))
+    assert weights == {"0.0000": 1, "0.3333": pytest.approx(1 / 3), "0.6667": pytest.approx(2 / 3), "1.0000": 1}
+    assert table["value"].sum() == 1116
+    assert table["stratum"].nunique() == 8
+    path.write_text("damaged")
+    assert elpv.prepare_deitsch(root)[0].read_text().startswith("objectId,value,")
+    shutil.rmtree(path.parent)
 
 
 def test_labels_are_those_of_the_wheel(prepared: tuple[Path, Path, Path], wheel_copy: Path) -> None:

@@ -167,6 +167,31 @@ def test_further_columns_are_kept_as_text(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("column", "cells", "says"),
+    [
+        ("sure", ["1", "0.5"], None),
+        ("unsure", ["1", "0.5"], "data.weight=unsure: the label file has no such column; it has sure"),
+        ("label", ["1", "0.5"], "data.weight=label: the label file has no such column"),
+        ("sure", ["1", "0"], f"data.weight=sure: '0' of {B}.jpg is no weight; a number above 0 is allowed"),
+        ("sure", ["1", "inf"], f"'inf' of {B}.jpg is no weight"),
+        ("sure", ["", "1"], f"'' of {A}.jpg is no weight"),
+        ("sure", ["much", "1"], f"'much' of {A}.jpg is no weight"),
+    ],
+)
+def test_weights(column: str, cells: list[str], says: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "label.csv"
+    path.write_text(f"objectId,value,sure\n{A}.jpg,0,{cells[0]}\n{B}.jpg,1,{cells[1]}\n")
+    table = label_file.read_labels(path).table
+    if says is None:
+        assert label_file.weights(table, column).tolist() == [1.0, 0.5]
+        return
+    with pytest.raises(InputError) as caught:
+        label_file.weights(table, column)
+    assert says in str(caught.value)
+    assert one_line(str(caught.value))
+
+
 @pytest.mark.parametrize("name", ["row", "label", "split", "object_id"])
 def test_a_column_whose_name_is_taken_is_refused(name: str, tmp_path: Path) -> None:
     """It was dropped without a word, and split.order=row then meant another thing."""

@@ -37,7 +37,8 @@ def test_the_gate_knows_every_metric_that_a_run_logs() -> None:
     from kesikaran.metrics import intervals
     from kesikaran.reports.run_report import SplitMetrics, logged_metrics
 
-    predictions = Predictions.from_logits(np.array([0, 1, 0, 1, 1, 0]), np.array([-1.0, 2.0, 0.5, -0.3, 1.0, -2.0]))
+    labels, logits = np.array([0, 1, 0, 1, 1, 0]), np.array([-1.0, 2.0, 0.5, -0.3, 1.0, -2.0])
+    predictions = Predictions.from_logits(labels, logits, weights=np.ones(6))
     found = logged_metrics(SplitMetrics(binary.confusion(predictions), intervals.intervals(predictions), False), "test")
     logged = {name.partition("/")[2].removesuffix("_low").removesuffix("_high") for name in found}
     assert logged - {"n", "tn", "fp", "fn", "tp"} == set(METRICS)

@@ -18,7 +18,8 @@ def example(n: int = 60, groups: int | None = None) -> Predictions:
     random = np.random.default_rng(3)
     labels = random.integers(0, 2, n)
     logits = np.round(random.normal(size=n) + labels, 1)
-    return Predictions.from_logits(labels, logits, None if groups is None else random.integers(0, groups, n))
+    of = None if groups is None else random.integers(0, groups, n)
+    return Predictions.from_logits(labels, logits, of, weights=random.choice([1 / 3, 2 / 3, 1.0], n))
 
 
 def weighted(predictions: Predictions, weights: np.ndarray) -> dict[str, float]:
@@ -28,6 +29,7 @@ def weighted(predictions: Predictions, weights: np.ndarray) -> dict[str, float]:
     )
     return {
         "accuracy": metrics.accuracy_score(y, predicted, sample_weight=weights),
+        "weighted_accuracy": metrics.accuracy_score(y, predicted, sample_weight=weights * predictions.weights),
         "balanced_accuracy": (recall + specificity) / 2,
         "precision": metrics.precision_score(y, predicted, sample_weight=weights),
         "recall": recall,

@@ -286,3 +286,40 @@ def test_the_variance_of_the_pr_auc_is_averaged_with_the_binomial_one() -> None:
     expected = intervals.wilson(part.value, size, freedom, 0.95)
     found = intervals.intervals(predictions)["pr_auc"]
     assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["random counts", "fixed counts"])
+def test_a_weighted_accuracy_is_covered(fixed: bool) -> None:
+    """Weights that say how likely an image is decided rightly, as those of unsure labels do."""
+    random, kinds = np.random.default_rng(4), np.array([1 / 3, 2 / 3, 1.0])
+    rights, shares = np.array([0.6, 0.75, 0.93]), np.array([0.2, 0.1, 0.7])
+    truth = float((shares * kinds * rights).sum() / (shares * kinds).sum())
+    held = 0
+    for _ in range(1000):
+        kind = random.choice(3, 200, p=shares)
+        labels = random.integers(0, 2, 200)
+        is_right = random.random(200) < rights[kind]
+        logits = np.where(labels == is_right, 1.0, -1.0)
+        one = Predictions.from_logits(labels, logits, weights=kinds[kind], counts_fixed=fixed)
+        found = intervals.intervals(one, names=["weighted_accuracy"])["weighted_accuracy"]
+        held += found.low <= truth <= found.high
+    assert 930 <= held <= 970, held
+
+
+def test_equal_weights_are_none() -> None:
+    random = np.random.default_rng(5)
+    labels, logits = random.integers(0, 2, 300), random.normal(size=300)
+    found = intervals.intervals(Predictions.from_logits(labels, logits, weights=np.full(300, 0.5)))
+    assert found["weighted_accuracy"].value == pytest.approx(found["accuracy"].value)
+    assert found["weighted_accuracy"].low == pytest.approx(found["accuracy"].low, abs=2e-3)
+    assert "weighted_accuracy" not in intervals.intervals(Predictions.from_logits(labels, logits))
+
+
+def test_all_right_is_worth_the_images_of_kish() -> None:
+    weights = np.array([1.0] * 50 + [1 / 3] * 50)
+    labels = np.arange(100) % 2
+    found = intervals.intervals(Predictions.from_logits(labels, 2.0 * labels - 1, weights=weights))["weighted_accuracy"]
+    kish = weights.sum() ** 2 / (weights**2).sum()
+    assert (found.value, found.high) == (1, 1)
+    quantile = student.ppf(0.975, 99)
+    assert found.low == pytest.approx(kish / (kish + quantile**2), abs=2e-3)

@@ -280,3 +280,17 @@ def test_two_models_of_equal_loss_that_shift_opposite_ways_are_told_apart_5_time
             rejected[fixed] += found["log_loss"].p_value <= 0.05
     assert rejected[False] <= 0.08 * 300
     assert rejected[True] >= 0.10 * 300
+
+
+def test_weights_of_the_two_are_the_same() -> None:
+    random = np.random.default_rng(0)
+    labels, first, second = random.integers(0, 2, 80), random.normal(size=80), random.normal(size=80)
+    weights = random.choice([0.5, 1.0], 80)
+    a, b = (Predictions.from_logits(labels, logits, weights=weights) for logits in (first, second))
+    found = paired.compare(a, b)["weighted_accuracy"]
+    hits = [(one.labels == one.predicted) @ weights / weights.sum() for one in (a, b)]
+    assert (found.a, found.b) == (pytest.approx(hits[0]), pytest.approx(hits[1]))
+    assert found.low < found.difference < found.high
+    assert "weighted_accuracy" not in paired.compare(a, Predictions.from_logits(labels, second))
+    with pytest.raises(ValueError, match="do not have the same weights by row"):
+        paired.compare(a, Predictions.from_logits(labels, second, weights=weights[::-1]))
