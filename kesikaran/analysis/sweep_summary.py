@@ -10,6 +10,7 @@ from kesikaran.config.schema import VERDICT, Monitor
 from kesikaran.core.errors import printable
 
 FOLD = "split.fold"
+SPLIT_SEED = "split.seed"
 
 
 def swept(jobs: pd.DataFrame) -> list[str]:
@@ -56,6 +57,11 @@ def over_folds(jobs: pd.DataFrame) -> bool:
     return f"params.{FOLD}" in jobs and jobs[f"params.{FOLD}"].nunique() > 1
 
 
+def over_splits(jobs: pd.DataFrame) -> bool:
+    """Whether the jobs are of different random splits. None of them is the best either."""
+    return f"params.{SPLIT_SEED}" in jobs and jobs[f"params.{SPLIT_SEED}"].nunique() > 1
+
+
 @dataclass(frozen=True)
 class Best:
     """The job with the best validation metric. row: its index among the jobs. metric: the objective of the sweep."""
@@ -66,9 +72,9 @@ class Best:
 
 def best(jobs: pd.DataFrame) -> Best | None:
     """The best job by the validation metric of `fit.monitor`, the first where several are equal. None where no job
-    finished, or where the jobs are of different folds."""
+    finished, or where the jobs are of different folds or random splits."""
     finished = jobs[jobs["status"] == "FINISHED"]
-    if finished.empty or over_folds(jobs):
+    if finished.empty or over_folds(jobs) or over_splits(jobs):
         return None
     metric = objective(finished)
     values = objective_values(finished, metric.name).dropna()
@@ -100,7 +106,7 @@ def treatments_sentence(jobs: pd.DataFrame) -> str:
     """What a sweep over treatments of the imbalance compares."""
     by_auc = set(jobs["params.fit.monitor"].dropna()) == {Monitor.auc.name}
     how = "by ROC AUC, which no prior moves" if by_auc else "by the log loss of logits moved to validation's share"
-    what = "epochs are" if over_folds(jobs) else "epochs and the best job are"
+    what = "epochs are" if over_folds(jobs) or over_splits(jobs) else "epochs and the best job are"
     return (
         "These jobs differ in their treatment of the imbalance, and so in the share of label 1 for which their logits "
         f"stand: {what} chosen {how}, while the test metrics compare each treatment with its own decision as it is."

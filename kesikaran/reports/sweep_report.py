@@ -17,7 +17,7 @@ from kesikaran.config.metric_names import IN_SWEEP_TABLE, OBJECTIVE
 from kesikaran.core import errors
 from kesikaran.core.errors import printable
 from kesikaran.metrics.intervals import Interval
-from kesikaran.reports import cross_validation_report, sweep_figures, uncertainty_report
+from kesikaran.reports import cross_validation_report, repeated_splits_report, sweep_figures, uncertainty_report
 from kesikaran.tracking import artifacts, queries, run_store
 from kesikaran.tracking.runs import Run
 
@@ -50,7 +50,7 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
     print(_shown(table, chose).to_string(index=False, na_rep="-", max_colwidth=30))
     if chose:
         print(f"\n{MARK} Chosen on validation: the best job, by these numbers. That of the best flatters.")
-    read = cache(_validation_and_test)
+    read, finished = cache(_validation_and_test), jobs[jobs["status"] == "FINISHED"]
     parts: dict[str, Callable[[], object]] = {}
     if best:
         parts["comparison"] = lambda: _log_comparison(run, jobs, table, best, read)
@@ -58,7 +58,9 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
         parts["optimism"] = lambda: print_optimism(jobs, best, read)
     parts["remarks"] = lambda: _print_remarks(jobs)
     if of_seeds:
-        parts["seed spread"] = lambda: log_seed_spread(run, jobs[jobs["status"] == "FINISHED"])
+        parts["seed spread"] = lambda: log_seed_spread(run, finished)
+    if sweep_summary.over_splits(finished):
+        parts["repeated splits"] = lambda: repeated_splits_report.log_repeated_splits(run, finished)
     if uncertainty.applies(jobs):
         parts["uncertainty"] = lambda: uncertainty_report.log_uncertainty(
             run, jobs, sweep_summary.verdict(jobs), sweep_summary.evaluation(jobs)[0]
@@ -132,7 +134,7 @@ def _print_remarks(jobs: pd.DataFrame) -> None:
     remarks = []
     if sweep_summary.compares_treatments(jobs):
         remarks.append(sweep_summary.treatments_sentence(jobs))
-    if (count := sweep_summary.splits(jobs)) > 1:
+    if (count := sweep_summary.splits(jobs)) > 1 and not sweep_summary.over_splits(jobs):
         remarks.append(
             f"These jobs were scored on {count} different splits (tag split_fingerprint): "
             "their metrics are not comparable image by image."

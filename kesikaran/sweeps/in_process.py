@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.core.utils import JobReturn, JobStatus
 
 from kesikaran.experiment.job import Job, finish, fit, run_alone
 from kesikaran.sweeps import others
+from kesikaran.tracking import context
 
 if TYPE_CHECKING:
     from kesikaran.experiment.outcome import Verdict
@@ -29,7 +30,7 @@ def in_turn(jobs: Sequence[Numbered], begin: Begin, sweeper: Any) -> list[JobRet
     """
     returned = []
     for words, number in jobs:
-        print(f"\nJob {number}: {' '.join(filter_overrides(words))}")
+        print(f"\nJob {number}: {' '.join(f'{key}={value}' for key, value in context.job_overrides(words).items())}")
         result = JobReturn(overrides=words)
         try:
             _end(result, _ended(words, number, begin, sweeper))
