@@ -708,7 +708,7 @@ def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, 
     process.quiet()
     with terminal.quiet_start():
         from kesikaran.data.object_store import objects
-        from kesikaran.features import engines, extract
+        from kesikaran.features import engines, forward_pass
         from kesikaran.features.extract import FeatureCache
         from kesikaran.models import backbone
 
@@ -725,7 +725,7 @@ def noted_pass(ids: list[str], folder: Path, net: tuple[Any, ...], config: Any, 
         return one
 
     engines.forward = noted  # type: ignore[assignment]
-    extract._MERGE_EVERY = 2
+    forward_pass._MERGE_EVERY = 2
     loaded = backbone.Backbone(*net)
     loaded.layer(np.zeros((BATCH, config.image_size, config.image_size, 3), np.float32))  # or that is the first batch
     FeatureCache().extract(ids, objects(folder), loaded, config, max_megapixels=math.inf)

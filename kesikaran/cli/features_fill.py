@@ -24,14 +24,14 @@ Computes the features that a training with the same words would compute, and lea
   python -m kesikaran.features fill data.labels=label.csv data.images=images
   python -m kesikaran.features fill -m 'shard=range(0,8)' shards=8 hydra/launcher=joblib
 
-Settings: those of data, backbone and device, and experiment=...; and of the pass alone:
+Settings: those of data, backbone, augment and device, and experiment=...; and of the pass alone:
 
   shards=N   the images are dealt into N parts, by SHA-1; default 1
   shard=K    the part that this process computes: 0 to N - 1; default 0
 
 Several machines fill one cache ($KESIKARAN_CACHE on a disk that they share): docs/sweeps.md.
 """
-_READ = ("data", "backbone", "device", "experiment", "shard", "shards")
+_READ = ("data", "backbone", "augment", "device", "experiment", "shard", "shards")
 _NOT_READ = ("data.name",)
 # No parent run is opened, and no job is left out because a run of the same settings is finished.
 _OWN_WORDS = ("~hydra/callbacks", "hydra/sweeper=basic")

@@ -8,6 +8,8 @@ from typing import Any
 
 from kesikaran.config.metric_names import GATED, METRICS
 from kesikaran.config.schema import (
+    AugmentConfig,
+    AugmentName,
     BackboneConfig,
     DataConfig,
     DataSource,
@@ -48,6 +50,15 @@ _READ_BY_DECISION: dict[DecisionRule, set[str]] = {
     DecisionRule.cost: {"prevalence", "cost_false_positive", "cost_false_negative"},
 }
 _READ_BY_EVERY_DECISION = {"rule", "temperature"}
+# The same of each augmentation.
+_READ_BY_AUGMENT: dict[AugmentName, set[str]] = {
+    AugmentName.none: set(),
+    AugmentName.flips: set(),
+    AugmentName.dihedral: set(),
+    AugmentName.standard: {"crop", "brightness", "contrast"},
+    AugmentName.trivial: {"strength"},
+}
+_ENDLESS_VIEWS = (AugmentName.standard, AugmentName.trivial)
 # Strategies under which the logits are those of a set with as many images of one label as of the other.
 _BALANCES_TRAINING = ("class_weight", "oversample", "undersample", "logit_adjusted")
 _MOST = 1_000_000  # epochs, or rows at once
@@ -63,6 +74,7 @@ def check(e: Experiment) -> None:
     _check_data(e.data)
     _check_split(e.split)
     _check_backbone(e.backbone)
+    _check_augment(e.augment)
     _check_head(e.head)
     _check_optimizer(e.optimizer)
     _check_imbalance(e.imbalance, e.fit)
@@ -84,8 +96,9 @@ def check_effects(e: Experiment) -> None:
     finished run of an older version may have such settings, and is still evaluated.
 
     Raises:
-        InputError: the first setting without effect, and what to do.
+        InputError: the first setting without effect, or with one that the training cannot have, and what to do.
     """
+    _need_finite_views(e.augment)
     data, backbone = e.data, e.backbone
     is_demo = data.source is not DataSource.label_csv
     for key in ("labels", "images"):
@@ -135,6 +148,26 @@ def _check_backbone(backbone: BackboneConfig) -> None:
         "backbone.precision",
         backbone.precision.name,
         "float32, or backbone.engine=openvino: TensorFlow computes in the precision that the module's file has",
+    )
+
+
+def _check_augment(augment: AugmentConfig) -> None:
+    _check_read("augment", augment, augment.name, _READ_BY_AUGMENT, {"name"})
+    _need(0 < augment.crop <= 1, "augment.crop", augment.crop, "above 0, at most 1")
+    for key in ("brightness", "contrast"):
+        value = getattr(augment, key)
+        _need(0 <= value < 1, f"augment.{key}", value, "0 to below 1")
+    _need(0 < augment.strength <= 1, "augment.strength", augment.strength, "above 0, at most 1")
+
+
+def _need_finite_views(augment: AugmentConfig) -> None:
+    """A frozen backbone's features are computed once for each view, which takes an augmentation with few of them."""
+    _need(
+        augment.name not in _ENDLESS_VIEWS,
+        "augment.name",
+        augment.name.name,
+        "its views are endless, so that the features of a frozen backbone cannot be cached; give augment=flips or "
+        "augment=dihedral, or fine-tune",
     )
 
 
@@ -216,25 +249,26 @@ def _check_imbalance(imbalance: ImbalanceConfig, fit: FitConfig) -> None:
 
 def _check_read(
     group: str,
-    config: SplitConfig | DecisionConfig,
+    config: SplitConfig | DecisionConfig | AugmentConfig,
+    chosen: Enum,
     read_by_rule: Mapping[Any, set[str]],
     by_every_rule: set[str],
 ) -> None:
-    """Refuse a setting that does nothing under the group's rule."""
+    """Refuse a setting that does nothing under the rule that is chosen of the group."""
     for f in dataclasses.fields(config):
         rules = [rule.name for rule, read in read_by_rule.items() if f.name in read or f.name in by_every_rule]
         value = getattr(config, f.name)
         is_default = value == getattr(type(config)(), f.name)
         _need(
-            is_default or config.rule.name in rules,
+            is_default or chosen.name in rules,
             f"{group}.{f.name}",
             value.name if isinstance(value, Enum) else value,
-            f"it does nothing under {group}={config.rule.name}, it is a setting of {', '.join(rules)}",
+            f"it does nothing under {group}={chosen.name}, it is a setting of {', '.join(rules)}",
         )
 
 
 def _check_decision(decision: DecisionConfig, strategy: Strategy) -> None:
-    _check_read("decision", decision, _READ_BY_DECISION, _READ_BY_EVERY_DECISION)
+    _check_read("decision", decision, decision.rule, _READ_BY_DECISION, _READ_BY_EVERY_DECISION)
     for name, value in (
         ("prevalence", decision.prevalence),
         ("max_false_positive_rate", decision.max_false_positive_rate),
@@ -258,7 +292,7 @@ def _check_decision(decision: DecisionConfig, strategy: Strategy) -> None:
 
 
 def _check_split(split: SplitConfig) -> None:
-    _check_read("split", split, _READ_BY_RULE, _READ_BY_EVERY_RULE)
+    _check_read("split", split, split.rule, _READ_BY_RULE, _READ_BY_EVERY_RULE)
     for key, window in (("split.test", split.test), ("split.validation", split.validation)):
         ok = len(window) == 2 and 0 <= window[0] < window[1] <= 256
         _need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")

@@ -58,6 +58,14 @@ class Precision(Enum):
     bfloat16 = "bfloat16"
 
 
+class AugmentName(Enum):
+    none = "none"
+    flips = "flips"
+    dihedral = "dihedral"
+    standard = "standard"
+    trivial = "trivial"
+
+
 class OptimizerName(Enum):
     adam = "adam"
     adamw = "adamw"
@@ -149,6 +157,15 @@ class BackboneConfig:
 
 
 @dataclass
+class AugmentConfig:
+    name: AugmentName = AugmentName.none
+    crop: float = 0.5  # of standard: a crop has at least this share of the image's area
+    brightness: float = 0.2  # of standard: added, at most this share of the value range up or down
+    contrast: float = 0.2  # of standard: factor of the deviations from the mean, 1 - contrast to 1 + contrast
+    strength: float = 1.0  # of trivial: the largest strength, as a share of that of RandAugment
+
+
+@dataclass
 class HeadConfig:
     hidden_units: list[int] = field(default_factory=list)  # ReLU layers; empty: a linear head
     dropout: float = 0.0  # on the features and after every hidden layer
@@ -224,6 +241,7 @@ class Experiment:
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)

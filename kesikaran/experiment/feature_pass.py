@@ -1,7 +1,7 @@
 """The pass of the backbone alone, over a part of the images: it leaves their features in the cache and opens no run."""
 
 from kesikaran.config.schema import Experiment
-from kesikaran.data import data_source, label_file
+from kesikaran.data import augment, data_source, label_file
 from kesikaran.data.object_store import sha1_of
 from kesikaran.experiment.refusals import tell_complaints, tell_refusals
 from kesikaran.features import extract
@@ -22,7 +22,8 @@ def fill(e: Experiment, shard: int, shards: int) -> None:
     whole = list(table.head(e.data.limit or len(table))["object_id"])
     part = sorted(whole, key=sha1_of)[shard::shards]
     net = backbone.load(e.backbone.handle, e.backbone.image_size, e.backbone.trusted)
-    done = extract.fill(part, whole, folder, net, e.backbone, e.data.max_megapixels)
+    views = augment.views(e.augment.name)
+    done = extract.fill(part, whole, folder, net, e.backbone, e.data.max_megapixels, views)
     good = len(part) - len(done.refused)
     print(
         f"Shard {shard} of {shards}: features of {good} images, {done.computed} of them computed now, the others "

@@ -3,10 +3,11 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from kesikaran.config.schema import Experiment, Monitor, SplitConfig
-from kesikaran.data import label_file, near_duplicates, split
+from kesikaran.data import augment, label_file, near_duplicates, split
 from kesikaran.experiment.identity import Asked, Images
 from kesikaran.experiment.judge import Trained
 from kesikaran.experiment.refusals import settle_refusals, tell_complaints
@@ -43,8 +44,13 @@ def train(
     net = backbone.load(e.backbone.handle, e.backbone.image_size, e.backbone.trusted)
     if asked.learn_backbone(e.backbone.handle, net.digest):
         run.tags({FINGERPRINT_TAG: asked.fingerprint(e)})
-    found = cache.extract(list(images.table["object_id"]), images.files(), net, e.backbone, e.data.max_megapixels)
-    print(f"Features of {len(found.object_ids)} images, {found.computed} of them computed now, the others cached.")
+    views = augment.views(e.augment.name)
+    names = list(images.table["object_id"])
+    found = cache.extract(names, images.files(), net, e.backbone, e.data.max_megapixels, views)
+    each = f" in {len(views)} views" if len(views) > 1 else ""
+    print(
+        f"Features of {len(found.object_ids)} images{each}, {found.computed} of them computed now, the others cached."
+    )
     run_report.log_engine_deviation(run, e.backbone, found.deviation)
     tell_complaints(found.remarks)
     settle_refusals(run, found.refused, len(images.table), e.data.on_bad_image)
@@ -59,20 +65,21 @@ def train(
     run.tags({**ready.identity, **identity})
     run_report.log_inputs(run, ready.inputs, e.data.name, images.labels_path)
 
-    every = FeatureRows(found.matrix, table["label"].to_numpy())
+    labels = table["label"].to_numpy()
     train_rows, validation = (split.rows(table, side) for side in ("train", "validation"))
     groups = split.groups(e.split, table)
     own_groups = None if groups is None else groups[train_rows]
-    train_rows = train_rows[halves.rows(every.labels[train_rows], own_groups, e.fit.half)]
-    chosen, loss = imbalance.treat(every.labels[train_rows], e.imbalance, e.seed)
+    train_rows = train_rows[halves.rows(labels[train_rows], own_groups, e.fit.half)]
+    chosen, loss = imbalance.treat(labels[train_rows], e.imbalance, e.seed)
     head = build_head(net.width, e.head, e.seed)
-    shift = imbalance.prior_shift(every.labels[train_rows], every.labels[validation], e.imbalance)
+    shift = imbalance.prior_shift(labels[train_rows], labels[validation], e.imbalance)
     task = HeadTask(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch, shift)
-    fitted = yield TrainingJob(task, every, train_rows[chosen], validation)
+    every = FeatureRows(found.stacked, np.tile(labels, found.blocks))
+    fitted = yield TrainingJob(task, every, found.in_views(train_rows[chosen]), found.in_means(validation))
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
-    logits = head_trainer.predict(head, found.matrix)
-    classifier = FrozenClassifier(net, e.backbone, e.head.hidden_units, head.get_weights())
+    logits = head_trainer.predict(head, found.means)
+    classifier = FrozenClassifier(net, e.backbone, e.head.hidden_units, head.get_weights(), views)
     head_trainer.forget()
     return Trained(table, logits, classifier, found.matrix)
 

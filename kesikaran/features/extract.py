@@ -1,29 +1,29 @@
 """The feature cache, so that an image goes through a backbone once only. `python -m kesikaran.features --help`
 
-The cache has one folder for each key. The key is a hash over the backbone's files and the preprocessing. The folder
-holds `backbone.json`, which names backbone and preprocessing, and shards of (SHA-1 of the image's bytes, features): see
-`features.shards`.
+The cache has one folder for each key. The key is a hash over the backbone's files, the preprocessing and the view
+(`data.augment.view`). The folder holds `backbone.json`, which names them, and shards of (SHA-1 of the image's bytes,
+features): see `features.shards`.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kesikaran.config.schema import BackboneConfig, Engine
-from kesikaran.core import errors, files, folder_lock, parallel, paths, terminal, waiting
+from kesikaran.core import errors, files, folder_lock, paths
 from kesikaran.core.errors import InputError
-from kesikaran.data import libjpeg_lines, near_duplicates, object_store
+from kesikaran.data import near_duplicates, object_store
 from kesikaran.data.image_file import Reason
-from kesikaran.data.object_store import sha1_of
-from kesikaran.features.decoder import TOGETHER, decoder
+from kesikaran.features import forward_pass
+from kesikaran.features.decoder import decoder
 from kesikaran.features.matrix import empty_matrix
 from kesikaran.features.shards import Shards
 
@@ -31,22 +31,46 @@ if TYPE_CHECKING:
     from kesikaran.models.backbone import Backbone
 
 NOTE = "backbone.json"
-_MERGE_EVERY = 128  # batches; until then each batch is a shard of its own
+_IDENTITY = "identity"  # as data.augment has it, which loads TensorFlow
 
 
 @dataclass(frozen=True)
 class Features:
-    """matrix: float32 [n, width], row i of image `object_ids[i]`. refused: object id -> reason. remarks: object id ->
-    what libjpeg complains of in an image that is whole, of the images computed now."""
+    """matrix: float32 [n, width], row i of image `object_ids[i]` as it is. refused: object id -> reason. remarks:
+    object id -> what libjpeg complains of in an image that is whole, of the images computed now.
+
+    stacked: `matrix` itself where that is the only view. Otherwise float32 [(views + 1) n, width]: the n rows of each
+    view, one view after the other, and then the mean of the views.
+    """
 
     matrix: np.ndarray
+    stacked: np.ndarray
     object_ids: list[str]
     refused: dict[str, str]
-    key: str
-    computed: int  # images that were not in the cache
+    key: str  # of the images as they are
+    computed: int  # images that were not in the cache, in one view at least
     deviation: float | None  # of another engine: its largest deviation from TensorFlow, on some images
     remarks: dict[str, str] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)  # clusters by similarity, for the next job of a sweep
+
+    @property
+    def blocks(self) -> int:
+        """How often each image is in `stacked`."""
+        return len(self.stacked) // len(self.matrix)
+
+    @property
+    def means(self) -> np.ndarray:
+        """The mean over the views, float32 [n, width]."""
+        return self.stacked[-len(self.matrix) :]
+
+    def in_views(self, images: np.ndarray) -> np.ndarray:
+        """The rows of `stacked` that have these images, int [m], in each view: int [views * m]."""
+        starts = len(self.matrix) * np.arange(max(self.blocks - 1, 1))
+        return np.asarray((starts[:, None] + images).ravel())
+
+    def in_means(self, images: np.ndarray) -> np.ndarray:
+        """The rows of `stacked` that have the mean over the views of these images, int [m]."""
+        return images + len(self.matrix) * (self.blocks - 1)
 
     def near_duplicates(self, similarity: float) -> np.ndarray:
         """The cluster of each image: see `near_duplicates.by_features` and `near_duplicates.clusters`."""
@@ -57,18 +81,23 @@ class Features:
         return found
 
 
-def describe(backbone: "Backbone", config: BackboneConfig) -> dict[str, object]:
-    """What features depend on: the backbone's digest, the preprocessing, and an engine other than TensorFlow."""
+def describe(backbone: "Backbone", config: BackboneConfig, view: str = _IDENTITY) -> dict[str, object]:
+    """What features depend on: the backbone's digest, the preprocessing, an engine other than TensorFlow, and a view
+    other than the image as it is."""
     from kesikaran.data import preprocess
     from kesikaran.features import engines
 
-    engine = engines.name(config)
-    return {"backbone": backbone.digest, **preprocess.preprocessing(config)} | ({"engine": engine} if engine else {})
+    what: dict[str, object] = {"backbone": backbone.digest, **preprocess.preprocessing(config)}
+    if engine := engines.name(config):
+        what["engine"] = engine
+    if view != _IDENTITY:
+        what["view"] = view
+    return what
 
 
-def cache_key(backbone: "Backbone", config: BackboneConfig) -> str:
+def cache_key(backbone: "Backbone", config: BackboneConfig, view: str = _IDENTITY) -> str:
     """32 hex digits over `describe`."""
-    return hashlib.sha256(json.dumps(describe(backbone, config), sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(describe(backbone, config, view), sort_keys=True).encode()).hexdigest()[:32]
 
 
 class FeatureCache:
@@ -84,6 +113,7 @@ class FeatureCache:
         backbone: "Backbone",
         config: BackboneConfig,
         max_megapixels: float,
+        views: tuple[str, ...] = (_IDENTITY,),
     ) -> Features:
         """The features of the images that can be decoded, in the given order. The others are refused.
 
@@ -94,14 +124,13 @@ class FeatureCache:
 
         Args:
             files: the files of the image folder, as `object_store.objects` gives them.
+            views: as `data.augment.views` gives them. An image has features in all of them, or is refused.
 
         Raises:
             InputError: the cache is not writable.
         """
-        key = cache_key(backbone, config)
-        with folder_lock.in_use(lambda: _store(key)) as store:
-            _use(store, {"handle": errors.without_password(backbone.handle), **describe(backbone, config)})
-            return self._extract(object_ids, files, backbone, config, max_megapixels, store)
+        with _opened(backbone, config, views) as stores:
+            return self._extract(object_ids, files, backbone, config, max_megapixels, stores)
 
     def _extract(
         self,
@@ -110,27 +139,28 @@ class FeatureCache:
         backbone: "Backbone",
         config: BackboneConfig,
         max_megapixels: float,
-        store: Path,
+        stores: dict[str, Path],
     ) -> Features:
         there, missing = _find(object_ids, files)
         # By os.path, since a Path takes 5 times as long.
         folders = tuple({os.path.dirname(path) for path in there.values()})
-        asked = str(store), tuple(object_ids), folders, max_megapixels, tuple(missing)
+        asked = tuple(stores.values()), tuple(object_ids), folders, max_megapixels, tuple(missing)
         if self._last and self._last[0] == asked:
             return replace(self._last[1], computed=0, remarks={})
         self._last = None  # frees the last matrix, since two might not fit into memory
-        known = Shards(store)
-        todo = {name: there[name] for name in object_ids if name in there and _key(name) not in known}
+        known = {view: Shards(store) for view, store in stores.items()}
+        todo = {name: there[name] for name in object_ids if name in there and forward_pass.lacks(known, name)}
         remarks: dict[str, str] = {}
-        computed, bad = _pass(todo, backbone, config, max_megapixels, known, remarks) if todo else (0, {})
+        computed, bad = forward_pass.compute(todo, backbone, config, max_megapixels, known, remarks)
         refused = missing | bad
         good = [name for name in object_ids if name not in refused]
         first_files = [there[name] for name in good[:32]]
         del there  # it takes a quarter of a gigabyte for a million images
-        matrix = empty_matrix(len(good), backbone.width, store)
-        known.gather([_key(name) for name in good], matrix)
+        store = next(iter(stores.values()))
+        stacked = _stacked(list(known.values()), [forward_pass.key(name) for name in good], backbone.width, store)
+        matrix = stacked if len(stores) == 1 else stacked[: len(good)]
         deviation = _deviation(matrix, first_files, backbone, config, max_megapixels, store)
-        found = Features(matrix, good, refused, store.name, computed, deviation, remarks)
+        found = Features(matrix, stacked, good, refused, store.name, computed, deviation, remarks)
         self._last = asked, found
         return found
 
@@ -147,7 +177,13 @@ class Filled:
 
 
 def fill(
-    part: list[str], whole: list[str], folder: Path, backbone: "Backbone", config: BackboneConfig, max_megapixels: float
+    part: list[str],
+    whole: list[str],
+    folder: Path,
+    backbone: "Backbone",
+    config: BackboneConfig,
+    max_megapixels: float,
+    views: tuple[str, ...] = (_IDENTITY,),
 ) -> Filled:
     """Compute the features of those images of `part` that the cache lacks, as `FeatureCache.extract` does, and read
     none. whole: the object ids of all parts.
@@ -155,17 +191,43 @@ def fill(
     Raises:
         InputError: the cache is not writable.
     """
-    key = cache_key(backbone, config)
-    with folder_lock.in_use(lambda: _store(key)) as store:
-        _use(store, {"handle": errors.without_password(backbone.handle), **describe(backbone, config)})
+    with _opened(backbone, config, views) as stores:
         there, missing = _find(part, object_store.objects(folder))
-        known = Shards(store)
-        todo = {name: path for name, path in there.items() if _key(name) not in known}
+        known = {view: Shards(store) for view, store in stores.items()}
+        todo = {name: path for name, path in there.items() if forward_pass.lacks(known, name)}
         remarks: dict[str, str] = {}
-        computed, bad = _pass(todo, backbone, config, max_megapixels, known, remarks) if todo else (0, {})
+        computed, bad = forward_pass.compute(todo, backbone, config, max_megapixels, known, remarks)
         refused = missing | bad
-        lacking = sum(_key(name) not in known and name not in refused for name in whole)
+        lacking = sum(forward_pass.lacks(known, name) and name not in refused for name in whole)
         return Filled(computed, refused, remarks, lacking)
+
+
+@contextlib.contextmanager
+def _opened(backbone: "Backbone", config: BackboneConfig, views: tuple[str, ...]) -> Iterator[dict[str, Path]]:
+    """View -> the folder of its key, in use while the block lasts."""
+    with contextlib.ExitStack() as held:
+        stores = {}
+        for view in views:
+            make = partial(_store, cache_key(backbone, config, view))
+            stores[view] = held.enter_context(folder_lock.in_use(make))
+            handle = {"handle": errors.without_password(backbone.handle)}
+            _use(stores[view], handle | describe(backbone, config, view))
+        yield stores
+
+
+def _stacked(known: list[Shards], sha1s: list[bytes], width: int, store: Path) -> np.ndarray:
+    """`Features.stacked` of these images. `store`: see `empty_matrix`."""
+    views, images = len(known), len(sha1s)
+    matrix = empty_matrix(images * (1 if views == 1 else views + 1), width, store)
+    for number, shards in enumerate(known):
+        shards.gather(sha1s, matrix[number * images : (number + 1) * images])
+    if views > 1:
+        mean = matrix[views * images :]
+        mean[:] = matrix[:images]
+        for number in range(1, views):
+            mean += matrix[number * images : (number + 1) * images]
+        mean /= views
+    return matrix
 
 
 def _find(object_ids: list[str], files: dict[str, Path]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -235,113 +297,3 @@ def _write_note(store: Path, what: dict[str, object]) -> None:
             f"the feature cache {store} cannot be written ({error.strerror or error}): free some space or set "
             "KESIKARAN_CACHE to another folder"
         ) from None
-
-
-def _key(object_id: str) -> bytes:
-    return bytes.fromhex(sha1_of(object_id))
-
-
-def _pass(
-    todo: dict[str, Path],
-    backbone: "Backbone",
-    config: BackboneConfig,
-    max_megapixels: float,
-    known: Shards,
-    remarks: dict[str, str],
-) -> tuple[int, dict[str, str]]:
-    """Compute the features of the images `todo` (object id -> file) and append them to the shards. `remarks`: see
-    `decoder`.
-
-    Images are decoded on all cores while the backbone runs. Every batch is on disk before the next one starts. Several
-    processes may do this at once: each takes the batches in a random order of its own and leaves out the images that
-    another has written meanwhile. Two compute the same images only while they are at the same batch.
-
-    Returns:
-        How many images were computed here, and object id -> reason of those refused.
-    """
-    from kesikaran.features import engines
-
-    refused: dict[str, str] = {}
-    computed = batches = 0
-    batch: dict[bytes, Any] = {}
-    batch_size = _batch_size(config)
-    compute = engines.forward(backbone, config, batch_size)
-    decode = decoder(todo, config, max_megapixels, remarks)
-    ahead = -(-4 * batch_size // TOGETHER)
-    with (
-        libjpeg_lines.kept_back(),
-        contextlib.closing(parallel.ordered(decode, _drawn(todo, batch_size, known), ahead)) as groups,
-        terminal.progress(None, "features", "image", len(todo)) as bar,
-    ):
-        for name, image in (pair for names, several in groups for pair in zip(names, several, strict=True)):
-            bar.update()
-            if isinstance(image, str):
-                refused[name] = image
-            else:
-                batch[_key(name)] = image
-            if len(batch) == batch_size:
-                computed += _forward(batch, compute, batch_size, backbone.width, known)
-                batches += 1
-                if batches % _MERGE_EVERY == 0:
-                    known.merge()
-        computed += _forward(batch, compute, batch_size, backbone.width, known)
-    if computed:
-        known.merge()
-    known.look()
-    return computed, refused
-
-
-def _batch_size(config: BackboneConfig) -> int:
-    import tensorflow as tf
-
-    return config.batch_size or (256 if tf.config.list_logical_devices("GPU") else 32)
-
-
-def _drawn(todo: dict[str, Path], batch_size: int, known: Shards) -> Iterator[list[str]]:
-    """The object ids, batches in random order, in groups of at most `TOGETHER`. Ids that the shards have got meanwhile
-    are left out."""
-    names = sorted(todo)
-    batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
-    random.SystemRandom().shuffle(batches)  # a random state apart from that of the run, which stays as it is
-    for batch in batches:
-        for start in range(0, len(batch), TOGETHER):
-            missing = [name for name in batch[start : start + TOGETHER] if _key(name) not in known]
-            if missing:
-                yield missing
-
-
-def _forward(
-    batch: dict[bytes, Any], compute: Callable[[Any], np.ndarray], batch_size: int, width: int, known: Shards
-) -> int:
-    """Compute the features of `batch` and append them to the shards. Empties the batch; returns how many were computed.
-
-    The backbone always gets `batch_size` images, filled up with black ones. A convolution may be computed differently
-    for another batch size, and the last bits of a feature would then depend on where the pass was stopped.
-
-    Raises:
-        InputError: the backbone gives something else than `width` finite numbers for each image.
-    """
-    import tensorflow as tf
-
-    known.look()
-    missing = {sha1: image for sha1, image in batch.items() if sha1 not in known}
-    batch.clear()
-    if not missing:
-        return 0
-    pixels = list(missing.values())
-    with tf.device("CPU"):  # stacked here, so that a GPU gets them in one copy
-        filled = tf.stack(pixels + [tf.zeros_like(pixels[0])] * (batch_size - len(pixels)))
-    features = waiting.interruptibly(lambda: compute(filled))
-    if features.shape[:1] != (batch_size,) or features.shape[1:] != (width,):
-        raise InputError(
-            f"the backbone gives features of {list(features.shape)} for {batch_size} images, where it gave {width} for "
-            "one image: it is no feature vector"
-        )
-    for sha1, row in zip(missing, features, strict=False):
-        if not np.isfinite(row).all():
-            raise InputError(
-                f"the backbone gives features that are not finite for image {sha1.hex()}: remove the image from the "
-                "label file, or take another backbone or backbone.value_range"
-            )
-    known.append(dict(zip(missing, features, strict=False)))
-    return len(missing)

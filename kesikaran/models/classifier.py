@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from kesikaran.config.schema import BackboneConfig
-from kesikaran.data import preprocess
+from kesikaran.data import augment, preprocess
 from kesikaran.models.backbone import Backbone
 
 
@@ -17,15 +17,18 @@ class Classifier(tf.Module):
     Both give logit float32 [n], probability = 1 / (1 + exp(-logit)) float32 [n] and label int64 [n], which is 1 where
     logit >= threshold. The decision of a run is part of the head's last layer and of the threshold
     (`metrics.decisions.fold`), so the logit is the log_odds of the run's `predictions.parquet`.
+
+    The head gets the mean of the features of several views of an image (`data.augment.views`), or those of one.
     """
 
-    def __init__(self, backbone: Backbone, config: BackboneConfig, head: Any):
+    def __init__(self, backbone: Backbone, config: BackboneConfig, head: Any, views: tuple[str, ...]):
         super().__init__(name="classifier")
         # The variables in place of the layers, which Keras would trace once more while saving
         self.backbone = list(backbone.layer.variables)
         self.head = list(head.variables)  # publish.model_template writes `head` and `threshold` by these names
         self.threshold = tf.Variable(0.0, dtype=tf.float32)
         self._config = config
+        self._views = views
         layer = backbone.layer
         self._features = tf.autograph.experimental.do_not_convert(lambda x: layer(x, training=False))
         self._logits = lambda x: head(x, training=False)
@@ -50,7 +53,9 @@ class Classifier(tf.Module):
         return self._classify(preprocess.resize(pixels, self._config))
 
     def _classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        logit = tf.squeeze(self._logits(self._features(pixels)), axis=1)
+        features = [self._features(augment.view(pixels, view)) for view in self._views]
+        mean = tf.add_n(features) / len(features) if len(features) > 1 else features[0]
+        logit = tf.squeeze(self._logits(mean), axis=1)
         label = tf.cast(logit >= self.threshold, tf.int64)
         return {"probability": tf.sigmoid(logit), "label": label, "logit": logit}
 

@@ -31,7 +31,7 @@ import tensorflow as tf
 from kesikaran.config.schema import BackboneConfig, HeadConfig
 from kesikaran.core import files, folder_lock, paths, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import preprocess
+from kesikaran.data import augment, image_operations, preprocess
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
 from kesikaran.models import classifier, head, hub
@@ -44,19 +44,21 @@ from kesikaran.tracking.runs import Run
 _WRITERS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow")
 # The rooms whose code ends up in the exported graph or in the MLmodel file, this one included: a change of their code
 # may change the model, so it makes other templates. The backbone's SavedModel is in the key by its digest.
-_TRACED = (preprocess, hub, head, classifier, models, sys.modules[__name__])
+_TRACED = (preprocess, augment, image_operations, hub, head, classifier, models, sys.modules[__name__])
 _BACKBONE = "backbone"  # the template's folder with the checkpoint of what is equal in all its models
 _REMEDY = "or go without the model: tracking.log_model=false"
 
 
 @dataclass(frozen=True)
 class FrozenClassifier:
-    """A trained head on a frozen backbone. weights: of the head, as its `get_weights()` gives them."""
+    """A trained head on a frozen backbone. weights: of the head, as its `get_weights()` gives them. views: of an
+    image, whose features' mean the head takes."""
 
     net: Backbone
     config: BackboneConfig
     hidden_units: list[int]
     weights: list[np.ndarray]
+    views: tuple[str, ...]
 
     def log(self, run: Run, decision: Decision) -> None:
         """Log the classifier as the model of a run.
@@ -70,12 +72,17 @@ class FrozenClassifier:
         folded = decisions.fold(decision, self.weights)
         # For a store that is not on a local disk the model is written to the temporary folder first.
         room = files.disk_space(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY)
-        with folder_lock.in_use(lambda: template(self.net, self.config, self.hidden_units).parent) as folder, room:
+        with folder_lock.in_use(self._template) as folder, room:
             pattern = folder / "model"
             run.model(pattern, lambda folder: write(pattern / models.SAVED_MODEL, folded, decision.threshold, folder))
 
+    def _template(self) -> Path:
+        return template(self.net, self.config, self.hidden_units, self.views).parent
 
-def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> Path:
+
+def template(
+    net: Backbone, config: BackboneConfig, hidden_units: list[int], views: tuple[str, ...] = (augment.IDENTITY,)
+) -> Path:
     """The folder of a model, as `tracking.models.save_model` writes it, with an untrained head of `hidden_units`.
 
     Dropout and L2 are no part of a graph for inference. Where several processes need a template at once, one builds it
@@ -88,6 +95,7 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
         "backbone": net.digest,
         **preprocess.preprocessing(config),
         "hidden_units": list(hidden_units),
+        "views": views,
         "versions": [platform.python_version(), *map(version, _WRITERS)],
         "code": [hashlib.sha256(Path(str(room.__file__)).read_bytes()).hexdigest() for room in _TRACED],
     }
@@ -98,7 +106,7 @@ def template(net: Backbone, config: BackboneConfig, hidden_units: list[int]) -> 
         untrained = head.build_head(net.width, HeadConfig(hidden_units=list(hidden_units)), seed=0)
         fresh.mkdir()
         with files.disk_space(f"the cache folder {folder.parent}", f"set KESIKARAN_CACHE to another folder, {_REMEDY}"):
-            models.save_model(classifier.Classifier(net, config, untrained), fresh / "model")
+            models.save_model(classifier.Classifier(net, config, untrained, views), fresh / "model")
             _cut(fresh / "model" / models.SAVED_MODEL)
         for path in fresh.rglob("*"):
             if path.is_file():

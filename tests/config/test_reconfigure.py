@@ -173,7 +173,7 @@ def test_the_params_of_the_store_are_the_truth() -> None:
             changed(other, [], composed(), params)
         assert says in str(caught.value)
     with pytest.raises(
-        InputError, match=r"the run's params lack backbone.antialias, which config\.yaml of run r have;"
+        InputError, match=r"the run's params lack augment.brightness, which config\.yaml of run r have;"
     ):
         changed(whole, [], composed(), {})
 

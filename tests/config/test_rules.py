@@ -11,6 +11,7 @@ from conftest import one_line
 
 from kesikaran.config import compose, rules
 from kesikaran.config.schema import (
+    AugmentName,
     BackboneConfig,
     Balance,
     DataConfig,
@@ -61,6 +62,9 @@ def check(settings: dict[str, Any], *checks: Callable[[Experiment], None]) -> No
 OPENVINO = {"backbone.engine": Engine.openvino}
 SGD, ADAMW = ({"optimizer.name": name} for name in (OptimizerName.sgd, OptimizerName.adamw))
 FOCAL, ADJUSTED = ({"imbalance.strategy": strategy} for strategy in (Strategy.focal, Strategy.logit_adjusted))
+FLIPS, STANDARD, TRIVIAL = (
+    {"augment.name": name} for name in (AugmentName.flips, AugmentName.standard, AugmentName.trivial)
+)
 FOLDS, BLOCKS, RANDOM = ({"split.rule": rule} for rule in (Rule.sha1_fold, Rule.blocks, Rule.stratified_random))
 SHIFT, TUNED, COST = (
     {"decision.rule": rule} for rule in (DecisionRule.prior_shift, DecisionRule.tuned, DecisionRule.cost)
@@ -75,6 +79,12 @@ EDGES: list[tuple[str, dict[str, Any], list[Any], list[Any]]] = [  # allowed, an
     ("backbone.batch_size", {}, [1, None], [0]),
     ("backbone.precision", {}, [Precision.float32], [Precision.bfloat16]),
     ("backbone.precision", OPENVINO, [Precision.float32, Precision.bfloat16], []),
+    ("augment.crop", STANDARD, [1e-9, 1.0], [0.0, 1.001]),
+    ("augment.brightness", STANDARD, [0.0, 0.999], [1.0, -0.001]),
+    ("augment.contrast", STANDARD, [0.0, 0.999], [1.0, -0.001]),
+    ("augment.crop", FLIPS, [0.5], [0.6]),
+    ("augment.strength", TRIVIAL, [1e-9, 1.0], [0.0, 1.001]),
+    ("augment.strength", STANDARD, [1.0], [0.5]),
     ("head.hidden_units", {}, [[], [1]], [[0], [5, 0]]),
     ("head.dropout", {}, [0.0, 0.999], [1.0, -0.001]),
     ("head.l2", {}, [0.0], [-1e-9, math.inf, math.nan]),
@@ -153,7 +163,20 @@ def test_no_float_is_endless_or_no_number(key: str, value: float) -> None:
     """Whatever else is set, so that the rule of a group does not hide it."""
     several = isinstance(getattr(_node(key), key.rpartition(".")[2]), list)
     values = [[0.0, value], [value, 1.0]] if several else [value]
-    readers: list[dict[str, Any]] = [SGD, ADAMW, FOCAL, ADJUSTED, RANDOM, SHIFT, TUNED, COST, GATE, {}]
+    readers: list[dict[str, Any]] = [
+        STANDARD,
+        TRIVIAL,
+        SGD,
+        ADAMW,
+        FOCAL,
+        ADJUSTED,
+        RANDOM,
+        SHIFT,
+        TUNED,
+        COST,
+        GATE,
+        {},
+    ]
     for settings in [given | {key: wrong} for given in readers for wrong in values]:
         with pytest.raises(InputError, match="is not allowed: ") as caught:
             check(settings)
@@ -206,6 +229,11 @@ WITHOUT_EFFECT: dict[str, str | dict[str, Any]] = {
     "backbone.engine": ALL_SPLIT,
     "backbone.precision": {"backbone.precision": Precision.bfloat16},
     "backbone.batch_size": "every pass reads it, and which images are cached is not known before",
+    "augment.name": ALL_SPLIT,
+    "augment.crop": FLIPS | {"augment.crop": 0.7},
+    "augment.brightness": FLIPS | {"augment.brightness": 0.1},
+    "augment.contrast": {"augment.contrast": 0.1},
+    "augment.strength": FLIPS | {"augment.strength": 0.5},
     "head.hidden_units": ALL_TRAIN,
     "head.dropout": ALL_TRAIN,
     "head.l2": ALL_TRAIN,
@@ -264,6 +292,17 @@ def test_a_setting_without_effect_is_refused(key: str) -> None:
 def test_where_it_does_something_it_passes() -> None:
     for settings in (OWN, OWN | {"backbone.jpeg_decode": JpegDecode.reduced}, {"backbone.antialias": False}):
         check(settings, rules.check, rules.check_effects)
+
+
+@pytest.mark.parametrize("name", list(AugmentName))
+def test_a_frozen_backbone_has_finitely_many_views(name: AugmentName) -> None:
+    if name in (AugmentName.standard, AugmentName.trivial):
+        says = f"^augment.name={name.name} is not allowed: its views are endless, .*; give augment=flips or"
+        with pytest.raises(InputError, match=says) as caught:
+            check({"augment.name": name}, rules.check, rules.check_effects)
+        assert one_line(str(caught.value))
+    else:
+        check({"augment.name": name}, rules.check, rules.check_effects)
 
 
 def test_a_finished_run_with_a_setting_without_effect_is_still_read() -> None:

@@ -29,7 +29,7 @@ def layers(config: BackboneConfig) -> Any:
 def classifier(config: BackboneConfig, layers: Any) -> Any:
     from kesikaran.models.classifier import Classifier
 
-    return Classifier(layers[0], config, layers[1])
+    return Classifier(layers[0], config, layers[1], ("identity",))
 
 
 def expected(pixels: list[Any], config: BackboneConfig, layers: Any) -> np.ndarray:
