@@ -105,6 +105,23 @@ class Monitor(Enum):
     auc = "auc"
 
 
+class Trains(Enum):
+    none = "none"
+    batchnorm = "batchnorm"
+    last_blocks = "last_blocks"
+    all = "all"
+
+
+class HeadStart(Enum):
+    probe = "probe"
+    random = "random"
+
+
+class FinetuneOptimizer(Enum):
+    adamw = "adamw"
+    sgd = "sgd"
+
+
 class Device(Enum):
     auto = "auto"
     cpu = "cpu"
@@ -170,6 +187,28 @@ class HeadConfig:
     hidden_units: list[int] = field(default_factory=list)  # ReLU layers; empty: a linear head
     dropout: float = 0.0  # on the features and after every hidden layer
     l2: float = 0.0  # on every kernel
+
+
+@dataclass
+class FinetuneConfig:
+    trains: Trains = Trains.none  # what of the backbone is trained, with the head, after the probe
+    blocks: int = 4  # of last_blocks
+    head_start: HeadStart = HeadStart.probe
+    update_statistics: bool = False  # BatchNorm's moving mean and variance; else it computes with them as they are
+    epochs: int = 14
+    batch_size: int = 32
+    patience: int | None = None  # epochs without improvement before stopping; null: all epochs are made
+    optimizer: FinetuneOptimizer = FinetuneOptimizer.adamw
+    lr: float = 3e-4  # the highest, after the warm-up; it then falls to 0 by a cosine
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 1e-3  # decoupled; not on biases, nor on BatchNorm's scale and offset
+    layer_decay: float = 0.9  # the learning rate of a block is this times that of the block above
+    clip_norm: float | None = 1.0  # the largest norm of all gradients together; null: any
+    warmup: float = 0.1  # the share of all steps in which the learning rate rises
+    dropout: float = 0.2  # on the features
+    label_smoothing: float = 0.05
+    ema: float | None = None  # decay of a moving average of the weights, which is then what is evaluated and kept
+    average_best: int = 1  # the weights kept are the mean of those of so many epochs, the best on validation
 
 
 @dataclass
@@ -243,6 +282,7 @@ class Experiment:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
     fit: FitConfig = field(default_factory=FitConfig)

@@ -20,6 +20,8 @@ from kesikaran.config.schema import (
     DecisionRule,
     Engine,
     Experiment,
+    FinetuneOptimizer,
+    HeadStart,
     JpegDecode,
     OptimizerConfig,
     OptimizerName,
@@ -28,6 +30,7 @@ from kesikaran.config.schema import (
     Rule,
     SplitConfig,
     Strategy,
+    Trains,
     TunedMetric,
 )
 from kesikaran.core.errors import InputError
@@ -70,6 +73,8 @@ SHIFT, TUNED, COST = (
     {"decision.rule": rule} for rule in (DecisionRule.prior_shift, DecisionRule.tuned, DecisionRule.cost)
 )
 GATE = {"gate.metric": "test/roc_auc"}
+TUNE = {"finetune.trains": Trains.all}
+TUNE_SGD = TUNE | {"finetune.optimizer": FinetuneOptimizer.sgd}
 A_SHARE: tuple[list[Any], list[Any]] = ([1e-9, 0.999], [0.0, 1.0, -0.5, math.nan])
 EDGES: list[tuple[str, dict[str, Any], list[Any], list[Any]]] = [  # allowed, and not
     ("data.max_megapixels", {}, [1e-9], [0.0, -1.0, math.nan]),
@@ -88,6 +93,24 @@ EDGES: list[tuple[str, dict[str, Any], list[Any], list[Any]]] = [  # allowed, an
     ("head.hidden_units", {}, [[], [1]], [[0], [5, 0]]),
     ("head.dropout", {}, [0.0, 0.999], [1.0, -0.001]),
     ("head.l2", {}, [0.0], [-1e-9, math.inf, math.nan]),
+    ("finetune.trains", {}, list(Trains), []),
+    ("finetune.blocks", TUNE, [4], [3]),
+    ("finetune.blocks", {"finetune.trains": Trains.last_blocks}, [1, 300], [0]),
+    ("finetune.epochs", TUNE, [1], [0]),
+    ("finetune.batch_size", TUNE, [1], [0]),
+    ("finetune.patience", TUNE, [1, None], [0]),
+    ("finetune.lr", TUNE, [1e-9], [0.0, -1.0, math.inf]),
+    ("finetune.momentum", TUNE, [0.9], [0.5]),
+    ("finetune.momentum", TUNE_SGD, [0.0, 0.999], [1.0, -0.001]),
+    ("finetune.weight_decay", TUNE, [0.0, 1.0], [-0.001, math.inf]),
+    ("finetune.layer_decay", TUNE, [1e-9, 1.0], [0.0, 1.001]),
+    ("finetune.clip_norm", TUNE, [1e-9, None], [0.0, math.inf]),
+    ("finetune.warmup", TUNE, [0.0, 0.999], [1.0, -0.001]),
+    ("finetune.dropout", TUNE, [0.0, 0.999], [1.0, -0.001]),
+    ("finetune.label_smoothing", TUNE, [0.0, 0.999], [1.0, -0.001]),
+    ("finetune.label_smoothing", TUNE | FOCAL, [0.0], [0.05]),
+    ("finetune.ema", TUNE, [*A_SHARE[0], None], A_SHARE[1]),
+    ("finetune.average_best", TUNE | {"finetune.epochs": 3}, [1, 3], [0, 4]),
     ("optimizer.lr", {}, [1e-9], [0.0, -1.0, math.inf, math.nan]),
     ("optimizer.momentum", {}, [0.0], [0.5]),
     ("optimizer.momentum", SGD, [0.0, 0.999], [1.0, -0.001]),
@@ -164,18 +187,7 @@ def test_no_float_is_endless_or_no_number(key: str, value: float) -> None:
     several = isinstance(getattr(_node(key), key.rpartition(".")[2]), list)
     values = [[0.0, value], [value, 1.0]] if several else [value]
     readers: list[dict[str, Any]] = [
-        STANDARD,
-        TRIVIAL,
-        SGD,
-        ADAMW,
-        FOCAL,
-        ADJUSTED,
-        RANDOM,
-        SHIFT,
-        TUNED,
-        COST,
-        GATE,
-        {},
+        *(STANDARD, TRIVIAL, SGD, ADAMW, FOCAL, ADJUSTED, RANDOM, SHIFT, TUNED, COST, GATE, TUNE, TUNE_SGD, {})
     ]
     for settings in [given | {key: wrong} for given in readers for wrong in values]:
         with pytest.raises(InputError, match="is not allowed: ") as caught:
@@ -237,6 +249,24 @@ WITHOUT_EFFECT: dict[str, str | dict[str, Any]] = {
     "head.hidden_units": ALL_TRAIN,
     "head.dropout": ALL_TRAIN,
     "head.l2": ALL_TRAIN,
+    "finetune.trains": ALL_SPLIT,
+    "finetune.blocks": TUNE | {"finetune.blocks": 2},
+    "finetune.head_start": {"finetune.head_start": HeadStart.random},
+    "finetune.update_statistics": {"finetune.update_statistics": True},
+    "finetune.epochs": {"finetune.epochs": 2},
+    "finetune.batch_size": {"finetune.batch_size": 2},
+    "finetune.patience": {"finetune.patience": 2},
+    "finetune.optimizer": {"finetune.optimizer": FinetuneOptimizer.sgd},
+    "finetune.lr": {"finetune.lr": 1e-5},
+    "finetune.momentum": TUNE | {"finetune.momentum": 0.5},
+    "finetune.weight_decay": {"finetune.weight_decay": 0.0},
+    "finetune.layer_decay": {"finetune.layer_decay": 0.5},
+    "finetune.clip_norm": {"finetune.clip_norm": None},
+    "finetune.warmup": {"finetune.warmup": 0.0},
+    "finetune.dropout": {"finetune.dropout": 0.0},
+    "finetune.label_smoothing": {"finetune.label_smoothing": 0.0},
+    "finetune.ema": {"finetune.ema": 0.9},
+    "finetune.average_best": {"finetune.average_best": 2},
     "optimizer.name": ALL_SPLIT,
     "optimizer.lr": ALL_TRAIN,
     "optimizer.schedule": ALL_TRAIN,
