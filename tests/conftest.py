@@ -323,13 +323,17 @@ def refused(says: str, call: Callable[..., object], *words: object) -> None:
     assert one_line(str(caught.value))
 
 
-def toy_backbone(folder: Path, width: int = 16, pool: bool = True) -> Path:
-    """A seeded convolution as a SavedModel in the TF-Hub format; without `pool` it is no feature vector."""
+def toy_backbone(folder: Path, width: int = 16, pool: bool = True, norm: bool = False) -> Path:
+    """A seeded convolution as a SavedModel in the TF-Hub format; without `pool` it is no feature vector. norm: with a
+    second convolution and BatchNorm after both."""
     import tf_keras
 
     layers = tf_keras.layers
     glorot = tf_keras.initializers.GlorotUniform(seed=3)
     stack: list[Any] = [tf_keras.Input((None, None, 3)), layers.Conv2D(width, 5, 2, kernel_initializer=glorot)]
+    if norm:
+        second = layers.Conv2D(width, 3, 2, kernel_initializer=tf_keras.initializers.GlorotUniform(seed=4))
+        stack += [layers.BatchNormalization(), layers.ReLU(), second, layers.BatchNormalization()]
     stack += [layers.ReLU(), layers.GlobalAveragePooling2D()] if pool else []
     tf_keras.Sequential(stack).save(folder, save_format="tf")
     return folder

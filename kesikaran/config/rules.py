@@ -102,7 +102,15 @@ def check_effects(e: Experiment) -> None:
     Raises:
         InputError: the first setting without effect, or with one that the training cannot have, and what to do.
     """
-    _need_finite_views(e.augment)
+    if e.finetune.trains is Trains.none:
+        _need_finite_views(e.augment)
+    has_views = e.augment.name in (AugmentName.flips, AugmentName.dihedral)
+    _need(
+        e.evaluation.views or has_views,
+        "evaluation.views",
+        e.evaluation.views,
+        "it does nothing without views to average over: give augment=flips or augment=dihedral",
+    )
     data, backbone = e.data, e.backbone
     is_demo = data.source is not DataSource.label_csv
     for key in ("labels", "images"):

@@ -261,6 +261,7 @@ class EvaluationConfig:
     # Shares of label 1 where the classifier may be used: precision, alerts and misses are reported for each.
     prevalences: list[float] = field(default_factory=lambda: [0.5, 0.1, 0.01, 0.001])
     verdict: str = VERDICT  # the one metric in which comparisons judge
+    views: bool = True  # average over the views of augment=flips or dihedral; of fine-tuning, where validation gains
 
 
 @dataclass

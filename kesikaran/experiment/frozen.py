@@ -34,6 +34,42 @@ def train(
     Raises:
         InputError: whatever is wrong with the data, the backbone or the cache.
     """
+    probe = prepare(e, asked, run, cache, device_name)
+    fitted = yield probe.job
+    run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
+
+    head = probe.job.task.model
+    logits = probe.logits(np.arange(len(probe.table)))
+    classifier = FrozenClassifier(probe.net, e.backbone, e.head.hidden_units, head.get_weights(), probe.views)
+    head_trainer.forget()
+    return Trained(probe.table, logits, classifier, probe.features.matrix)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A head that is to be trained on the features of a frozen backbone.
+
+    table: of the images that have features, each with its side. features: of these images, row by row. views: those
+    whose mean is judged. train, validation: row numbers in `table`, int [n]; a training image may come more than once.
+    job: the training of the head, whose rows are those of each view.
+    """
+
+    net: backbone.Backbone
+    table: pd.DataFrame
+    features: Features
+    views: tuple[str, ...]
+    train: np.ndarray
+    validation: np.ndarray
+    job: TrainingJob
+
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """The logits of the head as it is now, float32 [n]. rows: of the table, int [n]."""
+        features = self.features.means if len(self.views) > 1 else self.features.matrix
+        return head_trainer.predict(self.job.task.model, features if len(rows) == len(features) else features[rows])
+
+
+def prepare(e: Experiment, asked: Asked, run: Run, cache: FeatureCache, device_name: str) -> Probe:
+    """All that comes before a head is trained. Arguments and errors: as of `train`."""
     images = asked.images(e.data)
     split.need_columns(e.split, images.table)  # this and what follows before the features, which take time
     if e.data.weight:
@@ -75,13 +111,10 @@ def train(
     shift = imbalance.prior_shift(labels[train_rows], labels[validation], e.imbalance)
     task = HeadTask(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch, shift)
     every = FeatureRows(found.stacked, np.tile(labels, found.blocks))
-    fitted = yield TrainingJob(task, every, found.in_views(train_rows[chosen]), found.in_means(validation))
-    run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
-
-    logits = head_trainer.predict(head, found.means)
-    classifier = FrozenClassifier(net, e.backbone, e.head.hidden_units, head.get_weights(), views)
-    head_trainer.forget()
-    return Trained(table, logits, classifier, found.matrix)
+    chosen_rows = train_rows[chosen]
+    judged = found.in_means(validation) if e.evaluation.views else validation
+    job = TrainingJob(task, every, found.in_views(chosen_rows), judged)
+    return Probe(net, table, found, views if e.evaluation.views else views[:1], chosen_rows, validation, job)
 
 
 @dataclass(frozen=True)

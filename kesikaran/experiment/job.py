@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kesikaran.config import compose, rules
 from kesikaran.config.metric_names import OBJECTIVE
-from kesikaran.config.schema import Experiment
+from kesikaran.config.schema import Experiment, Trains
 from kesikaran.core import files, terminal
 from kesikaran.core.errors import InputError, printable
 from kesikaran.experiment.identity import Asked
@@ -86,7 +86,7 @@ def run_job(
             if sweep_id:
                 drawing.start()
             with terminal.quiet_start():
-                from kesikaran.experiment import frozen, judge
+                from kesikaran.experiment import finetuned, frozen, judge
                 from kesikaran.features.extract import FeatureCache
             if not shared.is_frozen:
                 shared.is_frozen = True
@@ -94,8 +94,12 @@ def run_job(
             gc.enable()
             shared.features = shared.features or FeatureCache()
             device_name = frozen.prepare_process(e)
-            trained = yield from frozen.train(e, shared.asked, run, shared.features, device_name)
-            return judge.judge(e, run, trained)
+            path = frozen if e.finetune.trains is Trains.none else finetuned
+            trained = yield from path.train(e, shared.asked, run, shared.features, device_name)
+            verdict = judge.judge(e, run, trained)
+        if path is finetuned:  # the run is finished
+            finetuned.checkpoint(e, shared.asked).remove()
+        return verdict
     except Claimed as claimed:
         return _of_twin(e, claimed.record, sweep_id or "", place)
 

@@ -3,7 +3,7 @@
 Every path of an experiment ends here, whatever gave the logits, and so does the evaluation of a finished run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +40,7 @@ class Trained:
     logits: np.ndarray
     classifier: Classifier
     features: np.ndarray
+    remarks: list[str] = field(default_factory=list)
 
 
 def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:
@@ -55,6 +56,7 @@ def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:
     if groups is not None:
         predictions["group"] = groups.astype(str)
     scored = _scored(e, run, predictions)
+    scored.remarks.extend(trained.remarks)
     leak = leakage_report.log_leakage(run, trained.table, trained.features, trained.logits, e.split)
     scored.remarks.extend([*leak, *leakage_report.log_near_duplicates(run, trained.table)])
     if e.tracking.log_model:

@@ -25,11 +25,27 @@ def load_layer(handle: str, folder: Path, digest: str) -> Any:
     Raises:
         DamagedModule: TensorFlow cannot load it.
     """
+    return _load(handle, folder, trainable=False)
+
+
+@lru_cache(maxsize=1)  # for the same reason
+def load_trainable(handle: str, folder: Path, digest: str) -> tuple[Any, list[Any]]:
+    """The SavedModel as a tf_keras layer whose variables can be trained, apart from that of `load_layer`, and the
+    values of its variables in the file, an array for each. Whoever trains the layer sets them first.
+
+    Raises:
+        DamagedModule: TensorFlow cannot load it.
+    """
+    layer = _load(handle, folder, trainable=True)
+    return layer, [variable.numpy() for variable in layer.variables]
+
+
+def _load(handle: str, folder: Path, trainable: bool) -> Any:
     import tensorflow_hub as hub  # here, so that a folder can be found without loading TensorFlow
 
     try:
         # float32 is the precision in the file. Under a mixed-precision policy the layer would cast its input.
-        return hub.KerasLayer(str(folder), trainable=False, dtype="float32")
+        return hub.KerasLayer(str(folder), trainable=trainable, dtype="float32")
     except Exception as error:
         raise DamagedModule(
             f"{errors.without_password(handle)} is not a TF-Hub SavedModel: {errors.first_line(error)}"

@@ -25,13 +25,16 @@ class EarlyStopping:
         patience: int | None,
         epochs: int,
         on_epoch: Callable[[int, dict[str, float]], None],
+        lr: str = "optimizer.lr",
     ):
         """
         Args:
             monitor, patience, epochs: as in `FitConfig`. Without patience the last epoch is always the best.
+            lr: the setting to try lower where the numbers are not finite.
             on_epoch: called after each epoch that gave finite numbers, with its number (from 0) and its metrics.
         """
         self._monitor, self._patience, self._epochs, self._on_epoch = monitor, patience, epochs, on_epoch
+        self._lr = lr
         self._best, self._best_epoch = math.inf, 0
         self.running = True
         self.loss, self.auc = math.inf, 0.0
@@ -50,15 +53,15 @@ class EarlyStopping:
         if broken.size:
             return self._fail(
                 f"the loss became {losses[broken[0]]} at epoch {epoch}, step {broken[0]}: try a lower "
-                "optimizer.lr, and check the features of your own backbone (backbone.value_range)"
+                f"{self._lr}, and check the features of your own backbone (backbone.value_range)"
             )
         if not logits_finite:
-            return self._fail(f"the logits are not finite after epoch {epoch}: try a lower optimizer.lr")
+            return self._fail(f"the logits are not finite after epoch {epoch}: try a lower {self._lr}")
         self.loss, self.auc = metrics["validation/loss"], metrics["validation/auc"]
+        value = objective(self._monitor, metrics)
         if math.isnan(self.auc):
             metrics = {name: value for name, value in metrics.items() if name != "validation/auc"}
         self._on_epoch(epoch, metrics)
-        value = metrics["validation/selection_loss"] if self._monitor is Monitor.loss else -self.auc
         better = self._patience is None or value < self._best
         if better:
             self._best, self._best_epoch = value, epoch
@@ -70,3 +73,8 @@ class EarlyStopping:
     def _fail(self, reason: str) -> bool:
         self.running, self.outcome = False, InputError(reason)
         return False
+
+
+def objective(monitor: Monitor, metrics: dict[str, float]) -> float:
+    """The number by which epochs are compared, the lower the better. metrics: as of `EarlyStopping.update`."""
+    return metrics["validation/selection_loss"] if monitor is Monitor.loss else -metrics["validation/auc"]

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kesikaran.config.schema import FitConfig, HeadConfig, OptimizerConfig
+from kesikaran.config.schema import FinetuneConfig, FitConfig, HeadConfig, Monitor, OptimizerConfig
 from kesikaran.training.losses import Loss
+
+if TYPE_CHECKING:
+    from kesikaran.data.pipeline import Augment, ImageRows
+    from kesikaran.models.network import Network
+    from kesikaran.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -85,3 +90,43 @@ class FitResult:
 
     epoch: int
     epochs: int
+
+
+@dataclass(frozen=True)
+class TuningTask:
+    """What is fine-tuned, on which images, and from what.
+
+    network: its variables are set here. start: the weights of the head to begin with. probe: those of the trained
+        probe, which is epoch 0. probe_logits: its logits of validation, float32 [n].
+    loss: of the training rows. seed: of their order, of dropout and of the augmentation.
+    labels: of all images, int [m] of 0 and 1. train, validation: row numbers in `images`, int [n]; a training row may
+        come more than once.
+    prior_shift: as of `HeadTask`. on_epoch: as of `HeadTask`, with the numbers of the epochs from 1.
+    augment: is applied to each training batch.
+    """
+
+    network: "Network"
+    config: FinetuneConfig
+    monitor: Monitor
+    loss: Loss
+    seed: int
+    images: "ImageRows"
+    labels: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    prior_shift: float
+    start: list[np.ndarray]
+    probe: list[np.ndarray]
+    probe_logits: np.ndarray
+    on_epoch: Callable[[int, dict[str, float]], None]
+    checkpoint: "Checkpoint"
+    augment: "Augment | None" = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """epoch: the best on validation, 0 for the probe. epochs: how many were made. remarks: sentences for the person."""
+
+    epoch: int
+    epochs: int
+    remarks: list[str]

@@ -1,0 +1,116 @@
+"""The path of a fine-tuned backbone: the probe of the frozen path, the network trained from there, logits of every
+image."""
+
+from collections.abc import Generator
+from functools import partial
+
+import numpy as np
+import tensorflow as tf
+
+from kesikaran.config.schema import AugmentName, Experiment, HeadStart, Monitor
+from kesikaran.core import paths
+from kesikaran.core.errors import InputError
+from kesikaran.data import augment, object_store
+from kesikaran.data.pipeline import ImageRows
+from kesikaran.experiment import frozen
+from kesikaran.experiment.frozen import Probe
+from kesikaran.experiment.identity import Asked
+from kesikaran.experiment.judge import Trained
+from kesikaran.features.extract import FeatureCache
+from kesikaran.models import network
+from kesikaran.models.head import build_head
+from kesikaran.models.network import Network
+from kesikaran.publish.tuned_model import FinetunedClassifier
+from kesikaran.tracking.runs import Run
+from kesikaran.training import finetune, head_trainer
+from kesikaran.training.checkpoint import Checkpoint
+from kesikaran.training.task import FitResult, TrainingJob, TuningTask
+
+
+def train(
+    e: Experiment, asked: Asked, run: Run, cache: FeatureCache, device_name: str
+) -> Generator[TrainingJob, FitResult, Trained]:
+    """Yields the training of the probe, is sent what came of it, fine-tunes from there, and returns what there is to be
+    judged. Arguments and errors: as of `frozen.train`, and `finetune.tune`.
+
+    Epochs of fine-tuning have the numbers after those of the probe. The features by which a leak is looked for are
+    those of the frozen backbone, since the leak is one of images.
+    """
+    probe = frozen.prepare(e, asked, run, cache, device_name)
+    count = len(probe.train)
+    if e.finetune.batch_size > count:
+        raise InputError(
+            f"finetune.batch_size={e.finetune.batch_size} is not allowed: there are {count} images to train on; give "
+            "at most so many"
+        )
+    network.need_trainable(probe.net, e.finetune)  # before the probe is trained, and that of other jobs with it
+    fitted = yield probe.job
+
+    task = _task(e, asked, run, probe, fitted)
+    task.images.keep()
+    tuned = finetune.tune(task)
+    best = fitted.epochs + tuned.epoch - 1 if tuned.epoch else fitted.epoch
+    run.metrics({"best_epoch": best, "epochs": fitted.epochs + tuned.epochs})
+    views, remarks = _views(e, task, probe)
+    logits = finetune.predict(task, np.arange(len(probe.table)), views)
+    head_trainer.forget()
+    classifier = FinetunedClassifier(task.network, e.backbone, views)
+    return Trained(probe.table, logits, classifier, probe.features.matrix, [*tuned.remarks, *remarks])
+
+
+def _views(e: Experiment, task: TuningTask, probe: Probe) -> tuple[tuple[str, ...], list[str]]:
+    """(the views whose mean is judged: all where validation gains by that, else the image as it is; a remark on it)"""
+    if len(probe.views) == 1:
+        return probe.views, []
+    one, mean = (finetune.objective_of(task, views) for views in (probe.views[:1], probe.views))
+    chosen = probe.views if mean < one else probe.views[:1]
+    how = f"the mean of {len(chosen)} views" if len(chosen) > 1 else "the image as it is, not the mean of its views"
+    better = "smaller" if e.fit.monitor is Monitor.loss else "larger"
+    metric = "loss" if e.fit.monitor is Monitor.loss else "AUC"
+    return chosen, [f"Judged is {how}: on validation its {metric} is {better} ({abs(min(one, mean)):.3f} against "
+                    f"{abs(max(one, mean)):.3f})."]  # fmt: skip
+
+
+def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult) -> TuningTask:
+    job, head = probe.job, probe.job.task.model
+    weights = head.get_weights()
+    is_random = e.finetune.head_start is HeadStart.random
+    start = build_head(probe.net.width, e.head, e.seed).get_weights() if is_random else weights
+    return TuningTask(
+        network=Network(probe.net, e.head),
+        config=e.finetune,
+        monitor=e.fit.monitor,
+        loss=job.task.loss,
+        seed=e.seed,
+        images=_images(e, asked, probe),
+        labels=probe.table["label"].to_numpy(),
+        train=probe.train,
+        validation=probe.validation,
+        prior_shift=job.task.prior_shift,
+        start=start,
+        probe=weights,
+        probe_logits=probe.logits(probe.validation),
+        on_epoch=lambda epoch, metrics: run.epoch(fitted.epochs + epoch - 1, metrics),
+        checkpoint=checkpoint(e, asked),
+        augment=None if e.augment.name is AugmentName.none else partial(_augmented, e),
+    )
+
+
+def _augmented(e: Experiment, images: tf.Tensor, keys: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+    return augment.augmented(images, keys, e.seed, epoch, e.augment, e.backbone.value_range)
+
+
+def _images(e: Experiment, asked: Asked, probe: Probe) -> ImageRows:
+    """The images of the table. The jobs of a sweep share those that are kept in memory."""
+    names = list(probe.table["object_id"])
+    found = object_store.find(asked.images(e.data).files(), names)
+    files = [found[name] for name in names]
+    decoding = e.backbone.image_size, e.backbone.value_range, e.backbone.resize_method, e.backbone.antialias
+    key = *decoding, e.backbone.jpeg_decode, e.data.max_megapixels, tuple(files)
+    return asked.once("decoded", key, lambda: ImageRows(names, files, e.backbone, e.data.max_megapixels))
+
+
+def checkpoint(e: Experiment, asked: Asked) -> Checkpoint:
+    """Where the state of a run with these settings is kept until it is finished."""
+    fingerprint = asked.fingerprint(e)
+    return Checkpoint(paths.cache_dir() / "finetune" / fingerprint / "checkpoint.npz", fingerprint)

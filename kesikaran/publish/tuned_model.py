@@ -1,0 +1,49 @@
+"""The exported model of a fine-tuned network. Its backbone is its own, so it has no template: it is traced and written
+whole, which takes seconds."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from kesikaran.config.schema import BackboneConfig
+from kesikaran.core import files, terminal
+from kesikaran.metrics import decisions
+from kesikaran.metrics.decisions import Decision
+from kesikaran.models.classifier import Classifier
+from kesikaran.models.network import Network
+from kesikaran.tracking import models
+from kesikaran.tracking.runs import Run
+
+_REMEDY = "or go without the model: tracking.log_model=false"
+
+
+@dataclass(frozen=True)
+class FinetunedClassifier:
+    """A fine-tuned network, with the values that its variables have when it is logged. views: of an image, whose
+    features' mean the head takes."""
+
+    network: Network
+    config: BackboneConfig
+    views: tuple[str, ...]
+
+    def log(self, run: Run, decision: Decision) -> None:
+        """Log the classifier as the model of a run. The head of the network becomes one whose logits are the decision's
+        log-odds.
+
+        Raises:
+            InputError: the store of runs or the temporary folder is full.
+        """
+        self.network.head.set_weights(decisions.fold(decision, self.network.head.get_weights()))
+        made = Classifier(self.network, self.config, self.network.head, self.views)
+        made.threshold.assign(decision.threshold)
+        room = files.disk_space(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY)
+        with room, tempfile.TemporaryDirectory() as making:
+            folder = Path(making) / "model"
+            with terminal.sheltered():  # TensorFlow can lose a signal's exception while it traces
+                models.save_model(made, folder)
+
+            def write(target: Path) -> None:
+                shutil.copytree(folder / models.SAVED_MODEL, target)
+
+            run.model(folder, write)
