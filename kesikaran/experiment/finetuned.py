@@ -3,9 +3,9 @@ image."""
 
 from collections.abc import Generator
 from functools import partial
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kesikaran.config.schema import AugmentName, Experiment, HeadStart, Monitor
 from kesikaran.core import paths
@@ -96,7 +96,7 @@ def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult
     )
 
 
-def _augmented(e: Experiment, images: tf.Tensor, keys: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+def _augmented(e: Experiment, images: Any, keys: Any, epoch: Any) -> Any:
     return augment.augmented(images, keys, e.seed, epoch, e.augment, e.backbone.value_range)
 
 

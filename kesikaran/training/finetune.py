@@ -66,8 +66,8 @@ def objective_of(task: TuningTask, views: tuple[str, ...]) -> float:
 
 
 def predict(task: TuningTask, rows: np.ndarray, views: tuple[str, ...] = (augment.IDENTITY,)) -> np.ndarray:
-    """The network's logits of images, of the mean of these views: float32 [n]. rows: their numbers, int [n]. The batches
-    are filled up: the last bits of a logit could depend on how many images are beside it."""
+    """The network's logits of images, of the mean of these views: float32 [n]. rows: their numbers, int [n]. The
+    batches are filled up: the last bits of a logit could depend on how many images are beside it."""
     size, parts = task.config.batch_size, []
     with _memory(task.config):
         for some, images in task.images.batches(rows, size):
