@@ -1,13 +1,18 @@
 """The exported classifier: preprocessing, backbone and head in one graph."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from kesikaran.config.schema import BackboneConfig
 from kesikaran.data import augment, preprocess
-from kesikaran.models.backbone import Backbone
-from kesikaran.models.network import Network
+
+
+class FeatureVector(Protocol):
+    """What gives the features: a `Backbone`, or a `Network` that was fine-tuned."""
+
+    @property
+    def layer(self) -> Any: ...
 
 
 class Classifier(tf.Module):
@@ -22,7 +27,7 @@ class Classifier(tf.Module):
     The head gets the mean of the features of several views of an image (`data.augment.views`), or those of one.
     """
 
-    def __init__(self, backbone: Backbone | Network, config: BackboneConfig, head: Any, views: tuple[str, ...]):
+    def __init__(self, backbone: FeatureVector, config: BackboneConfig, head: Any, views: tuple[str, ...]):
         super().__init__(name="classifier")
         # The variables in place of the layers, which Keras would trace once more while saving
         self.backbone = list(backbone.layer.variables)

@@ -292,6 +292,7 @@ WITHOUT_EFFECT: dict[str, str | dict[str, Any]] = {
     "evaluation.calibration_bins": "every run has a calibration error",
     "evaluation.prevalences": "every run reports them",
     "evaluation.verdict": "every run may be compared",
+    "evaluation.views": {"evaluation.views": False},
     "gate.metric": {"gate.metric": "test/roc_auc"},
     "gate.min": {"gate.min": 0.5},
     "tracking.run_name": "it names the run",
