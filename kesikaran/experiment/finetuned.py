@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from kesikaran.config.schema import AugmentName, Experiment, HeadStart, Monitor
-from kesikaran.core import paths
 from kesikaran.core.errors import InputError
 from kesikaran.data import augment, object_store
 from kesikaran.data.pipeline import ImageRows
@@ -22,8 +21,7 @@ from kesikaran.models.head import build_head
 from kesikaran.models.network import Network
 from kesikaran.publish.tuned_model import FinetunedClassifier
 from kesikaran.tracking.runs import Run
-from kesikaran.training import finetune, head_trainer
-from kesikaran.training.checkpoint import Checkpoint
+from kesikaran.training import checkpoint, finetune, head_trainer
 from kesikaran.training.task import FitResult, TrainingJob, TuningTask
 
 
@@ -91,7 +89,7 @@ def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult
         probe=weights,
         probe_logits=probe.logits(probe.validation),
         on_epoch=lambda epoch, metrics: run.epoch(fitted.epochs + epoch - 1, metrics),
-        checkpoint=checkpoint(e, asked),
+        checkpoint=checkpoint.of(asked.fingerprint(e)),
         augment=None if e.augment.name is AugmentName.none else partial(_augmented, e),
     )
 
@@ -108,9 +106,3 @@ def _images(e: Experiment, asked: Asked, probe: Probe) -> ImageRows:
     decoding = e.backbone.image_size, e.backbone.value_range, e.backbone.resize_method, e.backbone.antialias
     key = *decoding, e.backbone.jpeg_decode, e.data.max_megapixels, tuple(files)
     return asked.once("decoded", key, lambda: ImageRows(names, files, e.backbone, e.data.max_megapixels))
-
-
-def checkpoint(e: Experiment, asked: Asked) -> Checkpoint:
-    """Where the state of a run with these settings is kept until it is finished."""
-    fingerprint = asked.fingerprint(e)
-    return Checkpoint(paths.cache_dir() / "finetune" / fingerprint / "checkpoint.npz", fingerprint)

@@ -19,6 +19,7 @@ from kesikaran.core.errors import InputError, printable
 from kesikaran.experiment.identity import Asked
 from kesikaran.experiment.outcome import Verdict
 from kesikaran.reports import drawing
+from kesikaran.training import checkpoint
 
 if TYPE_CHECKING:
     from kesikaran.features.extract import FeatureCache
@@ -75,7 +76,11 @@ def run_job(
         _need_few_failures(e.sweep.max_failures)
     resumes = sweep_id is not None and e.sweep.resume and fingerprint is not None
     room = files.disk_space(f"{RUN_STORE} {tempfile.gettempdir()}", RUN_STORE_REMEDY)
-    opened = runs.run(e.data.name, name, compose.flatten(e), place.varied, place.number, fingerprint, is_claim=resumes)
+    saved = checkpoint.of(fingerprint) if e.finetune.trains is not Trains.none and fingerprint else None
+    opened = runs.run(
+        e.data.name, name, compose.flatten(e), place.varied, place.number, fingerprint,
+        is_claim=resumes, goes_on=saved is not None and saved.path.exists(),
+    )  # fmt: skip
     try:
         # The run opens first, so that whatever goes wrong from here on is on record.
         with room, opened as run:
@@ -97,8 +102,8 @@ def run_job(
             path = frozen if e.finetune.trains is Trains.none else finetuned
             trained = yield from path.train(e, shared.asked, run, shared.features, device_name)
             verdict = judge.judge(e, run, trained)
-        if path is finetuned:  # the run is finished
-            finetuned.checkpoint(e, shared.asked).remove()
+        if saved:  # the run is finished
+            saved.remove()
         return verdict
     except Claimed as claimed:
         return _of_twin(e, claimed.record, sweep_id or "", place)

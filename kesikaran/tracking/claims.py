@@ -8,6 +8,7 @@ run is opened, the store is read back, and the earliest opened run stays: two jo
 import mlflow
 
 from kesikaran.tracking import liveness, queries
+from kesikaran.tracking.context import SWEEP_TAG
 from kesikaran.tracking.queries import Record
 
 FINGERPRINT_TAG = "run_fingerprint"
@@ -34,6 +35,13 @@ def twin(client: mlflow.MlflowClient, fingerprint: str, besides: str | None = No
     finished = [run for run in found if run.status == "FINISHED"]
     running = [run for run in found if run.status == "RUNNING" and liveness.lives(run.tags)]
     return next(iter(finished or sorted(running, key=_claim)), None)
+
+
+def interrupted(client: mlflow.MlflowClient, fingerprint: str, sweep_id: str | None) -> Record | None:
+    """The latest run of a job that was KILLED, in the same sweep or, as the job, in none."""
+    query = f"tags.{FINGERPRINT_TAG} = '{fingerprint}' and attributes.status = 'KILLED'"
+    found = queries.search(client, query, "attributes.start_time DESC")
+    return next((run for run in found if run.tags.get(SWEEP_TAG) == sweep_id), None)
 
 
 def contest(client: mlflow.MlflowClient, run_id: str, fingerprint: str) -> Record | None:

@@ -48,17 +48,29 @@ class Run:
         self._tags: dict[str, str] = {}
         self._epochs: list[Metric] = []
         self._final: list[Metric] = []
+        self._known_params: dict[str, str] = {}
+        self._known_epoch = -1
 
     @terminal.sheltered()
     def params(self, params: dict[str, str]) -> None:
         self._params = {key: without_password(value) for key, value in params.items()}
-        self._log([], self._params, {})
+        self._log([], {key: value for key, value in self._params.items() if key not in self._known_params}, {})
 
     def tags(self, tags: dict[str, str]) -> None:
         self._tags |= {key: without_password(value) for key, value in tags.items()}
 
+    @terminal.sheltered()
+    def go_on(self) -> None:
+        """Write nothing a second time that the run has from before it was stopped: params, which cannot change, and
+        epochs, whose metrics would get two values."""
+        self._known_params = self._client.get_run(self.run_id).data.params
+        known = self._client.get_metric_history(self.run_id, "train/loss")
+        self._known_epoch = max((metric.step for metric in known), default=-1)
+
     def epoch(self, step: int, metrics: dict[str, float]) -> None:
         """Metrics of an epoch."""
+        if step <= self._known_epoch:
+            return
         self._epochs += _noted(step, metrics)
         if time.monotonic() - Run._written_seconds >= _PAUSE_SECONDS:
             with terminal.sheltered():
@@ -195,6 +207,7 @@ def run(
     number: int | None = None,
     fingerprint: str | None = None,
     is_claim: bool = False,
+    goes_on: bool = False,
 ) -> Iterator[Run]:
     """Open a run, log its params, and close the run however the block ends.
 
@@ -205,7 +218,8 @@ def run(
     Args:
         overrides: of the settings that the sweep varies, this run's values by name. number: its place among the jobs.
         fingerprint: of what the run is, where that is known. is_claim: the run is opened only where no other run with
-            this fingerprint is at work or done.
+            this fingerprint is at work or done. goes_on: a KILLED run with this fingerprint is opened again, if there is
+            one, since the work goes on where it was stopped.
 
     Raises:
         Claimed: there is such a run. No run was opened then.
@@ -223,8 +237,11 @@ def run(
         with terminal.sheltered():
             tags = without_passwords({**resolve_tags(), **context.code_version(), **liveness.tags(), **lineage})
             claimed = fingerprint if is_claim else None
-            info = _open(client, experiment_id, without_password(name) if name else name, tags, claimed)
+            again = fingerprint if goes_on else None
+            info = _open(client, experiment_id, without_password(name) if name else name, tags, claimed, again)
             opened = Run(info.run_id, experiment_id, info.artifact_uri)
+            if again:
+                opened.go_on()
             opened.params(params)
         with liveness.beating(opened.run_id):
             yield opened
@@ -260,13 +277,28 @@ def _is_deleted(client: mlflow.MlflowClient, run_id: str) -> bool:
 
 
 def _open(
-    client: mlflow.MlflowClient, experiment_id: str, name: str | None, tags: dict[str, str], claimed: str | None
+    client: mlflow.MlflowClient,
+    experiment_id: str,
+    name: str | None,
+    tags: dict[str, str],
+    claimed: str | None,
+    again: str | None,
 ) -> entities.RunInfo:
-    """A new run. claimed: the fingerprint that no other run may have; see `claims`."""
-    with run_store.alone() if claimed else nullcontext(False) as is_alone:
+    """A new run, or one that was KILLED.
+
+    Args:
+        claimed: the fingerprint that no other run may have; see `claims`. again: that of the run to open again.
+    """
+    with run_store.alone() if claimed or again else nullcontext(False) as is_alone:
         if claimed and (twin := claims.twin(client, claimed)):
             raise Claimed(twin)
-        info = client.create_run(experiment_id, tags=tags, run_name=name).info
+        killed = claims.interrupted(client, again, tags.get(context.SWEEP_TAG)) if again else None
+        if killed:
+            client.update_run(killed.run_id, "RUNNING")
+            client.log_batch(killed.run_id, tags=[RunTag(key, value) for key, value in liveness.tags().items()])
+            info = client.get_run(killed.run_id).info
+        else:
+            info = client.create_run(experiment_id, tags=tags, run_name=name).info
     if claimed and not is_alone and (twin := claims.contest(client, info.run_id, claimed)):
         client.set_terminated(info.run_id, "KILLED")
         client.delete_run(info.run_id)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kesikaran.core import files
+from kesikaran.core import files, paths
 from kesikaran.core.errors import first_line
 
 _REMEDY = "or set KESIKARAN_CACHE to another folder; the same command then goes on from the last epoch that was written"
@@ -101,3 +101,8 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove the file and its folder."""
         files.remove(self.path.parent)
+
+
+def of(fingerprint: str) -> "Checkpoint":
+    """Where the state of a run with this identity is kept until the run is finished."""
+    return Checkpoint(paths.cache_dir() / "finetune" / fingerprint / "checkpoint.npz", fingerprint)

@@ -141,7 +141,7 @@ class _Tuner:
             self._set(self._optimizer.variables, state.optimizer)
             self._best, self._history = state.best, state.history
             epochs = self._task.config.epochs
-            print(f"Going on, in this new run, after epoch {self.done} of {epochs} of a run that was stopped.")
+            print(f"Going on after epoch {self.done} of {epochs}, where a run was stopped.")
         return self._history
 
     def _state(self) -> State:
