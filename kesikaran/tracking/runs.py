@@ -218,8 +218,8 @@ def run(
     Args:
         overrides: of the settings that the sweep varies, this run's values by name. number: its place among the jobs.
         fingerprint: of what the run is, where that is known. is_claim: the run is opened only where no other run with
-            this fingerprint is at work or done. goes_on: a KILLED run with this fingerprint is opened again, if there is
-            one, since the work goes on where it was stopped.
+            this fingerprint is at work or done. goes_on: a KILLED run with this fingerprint is opened again, if there
+            is one, since the work goes on where it was stopped.
 
     Raises:
         Claimed: there is such a run. No run was opened then.
