@@ -63,10 +63,10 @@ def augmented(
     """A batch with each image changed at random.
 
     What happens to an image depends on seed, epoch and its key alone: not on the batch that it is in, nor on its place
-    there. Everything is computed for the batch as a whole, in any tf.function, on any device.
+    there. Everything is computed for the batch as a whole, so that it is quick on any device.
 
     Args:
-        images: float32 [n, size, size, 3] in `value_range`.
+        images: float32 [n, size, size, 3] in `value_range`; in a program `size` is known where it is traced.
         keys: int64 [n], of each image a number that no other image has.
         seed: 0 to 2^32 - 1. epoch: 0 to 2^20 - 1.
         value_range: [low, high] of the pixels.
