@@ -68,6 +68,9 @@ def refused(done: Done, says: str) -> str:
             "split.near_duplicate_similarity=1.0 is not allowed: above 0 and below 1",
         ),
         ("fit.batch_size=0", "fit.batch_size=0 is not allowed"),
+        ("augment=trivial", "augment.name=trivial is not allowed: its views are endless, so that the features of a"),
+        ("augment=flips augment.crop=0.7", "augment.crop=0.7 is not allowed: it does nothing under augment=flips, it"),
+        ("augment=turns", "there is no option augment=turns; the valid ones are: dihedral, flips, none, standard, tri"),
         ("fit.label_smoothing=1", "fit.label_smoothing=1.0 is not allowed: 0 to below 1"),
         (
             "decision.prevalence=0.2",

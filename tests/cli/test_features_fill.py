@@ -43,6 +43,20 @@ def test_after_a_fill_a_training_computes_nothing(
     assert "Features of 240 images, 0 of them computed now" in train(*made.words, "tracking.log_model=false").out
 
 
+def test_the_views_of_an_augmentation_are_filled(
+    fill: Callable[..., Done], train: Callable[..., Done], words: list[str], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    assert fill(*words).code == 0
+    done = fill(*words, "augment=flips")
+    assert done.code == 0, done.err
+    assert "features of 240 images, 240 of them computed now" in done.out
+    assert done.out.splitlines()[-1].endswith("augment=flips")
+    trained = train(*made.words, "tracking.log_model=false", "augment=flips")
+    assert "Features of 240 images in 2 views, 0 of them computed now" in trained.out
+    endless = fill(*words, "augment=standard")
+    assert (endless.code, endless.err.startswith("error: augment.name=standard is not allowed")) == (1, True)
+
+
 def test_images_that_are_refused(fill: Callable[..., Done], words: list[str], made: Made, tmp_path: Path) -> None:
     images = shutil.copytree(made.images, tmp_path / "images")
     for path in sorted(images.iterdir())[:11]:

@@ -201,9 +201,10 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
         [],
         ["decision=tuned", "decision.max_false_positive_rate=0.02"],
         ["decision=prior_shift", "decision.temperature=true"],
+        ["augment=dihedral"],
     ],
     indirect=True,
-    ids=["plain", "tuned", "prior_shift"],
+    ids=["plain", "tuned", "prior_shift", "mean of eight views"],
 )
 def test_the_model_works_without_us(finished: Any, made: Made, loaded_elsewhere: Callable[..., str]) -> None:
     """Another process, elsewhere, the backbone's folder out of sight: the logged confusion matrices, exactly."""
@@ -299,6 +300,7 @@ def test_the_model_takes_pixels_and_serves_through_mlflow(finished: Any, made: M
         ["decision=cost", "decision.cost_false_negative=5"],
         ["decision=tuned", "decision.metric=f1", "imbalance=class_weight"],
         ["backbone.resize_method=bicubic", "backbone.antialias=false"],
+        ["augment=flips", "imbalance=undersample", "head=hidden"],
         ["split=sha1_fold", "split.folds=4", "split.fold=2"],
         ["split=blocks", "split.folds=4", "split.block_size=8"],
         ["split=stratified_random", "split.test_size=60"],

@@ -583,6 +583,148 @@ def test_a_nested_store_gives_what_a_flat_one_gives(
     np.testing.assert_array_equal(nested.matrix, flat.matrix)
 
 
+# ---- several views
+
+
+FLIPS = ("identity", "flip_left_right")
+EIGHT = (*FLIPS, "flip_up_down", "rotate_180", "transpose", "rotate_90", "rotate_270", "transverse")
+
+
+def extract_views(made: Made, net: Any, config: Any, views: tuple[str, ...], names: list[str] | None = None) -> Any:
+    from kesikaran.features.extract import FeatureCache
+
+    names = names or sorted(os.listdir(made.images))
+    return FeatureCache().extract(names, objects(made.images), net, config, 50, views)
+
+
+def test_the_key_of_an_image_as_it_is_is_what_it_was_before_there_were_views() -> None:
+    from kesikaran.config.schema import BackboneConfig
+    from kesikaran.features import extract
+
+    net: Any = SimpleNamespace(digest="0" * 32)
+    config = BackboneConfig("x")
+    keys = [extract.cache_key(net, config, view) for view in EIGHT]
+    assert extract.cache_key(net, config) == keys[0] == "42497255570cbb0d3910c7e77c7facd2"
+    assert len(set(keys)) == 8
+
+
+def test_each_view_is_a_block_and_their_mean_the_last(made: Made, net: Any, config: Any, cache: Path) -> None:
+    import tensorflow as tf
+
+    from kesikaran.data import augment, preprocess
+
+    names = sorted(os.listdir(made.images))[:20]
+    plain = extract(made, net, config, names)
+    assert plain.stacked is plain.matrix
+    assert plain.blocks == 1
+    found = extract_views(made, net, config, EIGHT, names)
+    assert (found.key, found.object_ids, found.computed, found.blocks) == (plain.key, names, 20, 9)
+    assert (found.stacked.shape, found.stacked.dtype) == ((9 * 20, net.width), np.float32)
+    np.testing.assert_array_equal(found.matrix, plain.matrix)
+    encoded = [tf.constant((made.images / name).read_bytes()) for name in names]
+    pixels = tf.stack([preprocess.resize(preprocess.decode(content, config), config) for content in encoded])
+    for number, view in enumerate(EIGHT):
+        expected = net.layer(augment.view(pixels, view))
+        np.testing.assert_allclose(found.stacked[20 * number : 20 * number + 20], expected, atol=1e-5)
+    blocks = found.stacked.reshape(9, 20, net.width)
+    assert np.abs(blocks[1:8] - blocks[0]).max(axis=(1, 2)).min() > 1e-3, "to the backbone a view is another image"
+    np.testing.assert_allclose(found.means, blocks[:8].mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(found.means, blocks[8])
+
+
+def test_the_rows_of_images_in_all_views_and_in_their_mean(made: Made, net: Any, config: Any, cache: Path) -> None:
+    names, images = sorted(os.listdir(made.images))[:10], np.array([7, 2, 2])
+    one, two = (extract_views(made, net, config, views, names) for views in (FLIPS[:1], FLIPS))
+    assert (one.in_views(images).tolist(), one.in_means(images).tolist()) == ([7, 2, 2], [7, 2, 2])
+    assert two.in_views(images).tolist() == [7, 2, 2, 17, 12, 12]
+    assert two.in_means(images).tolist() == [27, 22, 22]
+    np.testing.assert_array_equal(two.stacked[two.in_means(images)], two.means[images])
+
+
+def test_an_image_is_decoded_once_for_all_views_and_computed_in_those_that_lack_it(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.data import image_file
+
+    opened, reads, sizes = image_file.opened, [], []
+
+    def counted(path: Path, max_megapixels: float) -> Any:
+        reads.append(path)
+        return opened(path, max_megapixels)
+
+    def layer(images: Any) -> Any:
+        sizes.append(len(images))
+        return net.layer(images)
+
+    monkeypatch.setattr(image_file, "opened", counted)
+    counting = SimpleNamespace(handle=net.handle, digest=net.digest, width=net.width, layer=layer)
+    names = sorted(os.listdir(made.images))[:32]
+    assert extract_views(made, counting, config, FLIPS, names).computed == 32
+    assert (len(reads), sizes) == (32, [16] * 4)
+    assert extract_views(made, counting, config, EIGHT, names).computed == 32
+    assert (len(reads), sizes) == (64, [16] * 16)
+    assert extract_views(made, counting, config, EIGHT, names).computed == 0
+    assert len(reads) == 64
+
+
+def test_an_image_that_is_refused_in_one_view_has_no_features_in_any(
+    made: Made, net: Any, config: Any, cache: Path, tmp_path: Path
+) -> None:
+    from kesikaran.features.extract import FeatureCache
+
+    images = shutil.copytree(made.images, tmp_path / "images")
+    names = sorted(os.listdir(images))[:40]
+    whole = extract_views(made, net, config, FLIPS[:1], names)
+    (images / names[3]).write_bytes(b"damaged")
+    found = FeatureCache().extract(names, objects(images), net, config, 50, FLIPS)
+    assert list(found.refused) == [names[3]]
+    np.testing.assert_array_equal(found.matrix, np.delete(whole.matrix, 3, axis=0))
+    assert found.stacked.shape == (3 * 39, net.width)
+    plain = FeatureCache().extract(names, objects(images), net, config, 50)
+    assert plain.refused == {}, "they were computed when the file was whole"
+
+
+def test_a_second_job_on_the_same_views_reads_no_shard(
+    made: Made, net: Any, config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kesikaran.features import extract
+    from kesikaran.features.extract import FeatureCache
+
+    names, cached = sorted(os.listdir(made.images))[:60], FeatureCache()
+    first = cached.extract(names, objects(made.images), net, config, 50, EIGHT)
+    with monkeypatch.context() as patched:
+        patched.setattr(extract, "Shards", None)
+        again = cached.extract(names, objects(made.images), net, config, 50, EIGHT)
+    assert again.stacked is first.stacked
+    assert again.matrix is first.matrix, "the leak gauge knows by it that it has been asked before"
+    assert cached.extract(names, objects(made.images), net, config, 50, FLIPS).blocks == 3
+    assert cached.extract(names, objects(made.images), net, config, 50).blocks == 1
+
+
+def test_the_command_knows_the_views(
+    made: Made, net: Any, config: Any, cache: Path, command: Callable[..., Done]
+) -> None:
+    from kesikaran.features import extract
+
+    extract_views(made, net, config, FLIPS)
+    plain, flipped = (extract.cache_key(net, config, view) for view in FLIPS)
+    listed = command("ls").out.splitlines()
+    described = {line.split()[0]: what for line, what in zip(listed[:-2:2], listed[1:-2:2], strict=True)}
+    assert set(described) == {plain, flipped}
+    assert described[flipped] == f"{described[plain]}, view flip_left_right"
+    assert command("verify").out == "2 keys, every shard is whole.\n"
+    note = cache / "features" / flipped / "backbone.json"
+    for key in (plain, flipped):
+        os.utime(cache / "features" / key / "backbone.json", (0, 0))
+    extract_views(made, net, config, FLIPS)
+    assert note.stat().st_mtime > 1, "used now"
+    os.utime(note, (0, 0))
+    extract_views(made, net, config, FLIPS[:1])
+    assert command("gc", "--unused-days", "1").out.startswith(f"{flipped}: removed\n")
+    assert (cache / "features" / plain).exists()
+    assert extract_views(made, net, config, FLIPS).computed == len(os.listdir(made.images))
+
+
 # ---- another engine
 
 

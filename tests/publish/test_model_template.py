@@ -289,6 +289,7 @@ def test_what_changes_the_graph_is_another_template(
     others = [
         model_template.template(net, config, [8]),
         model_template.template(net, config, [8, 8]),
+        model_template.template(net, config, [], ("identity", "flip_left_right")),
         model_template.template(net, replace(config, image_size=48), []),
         model_template.template(net, replace(config, resize_method=ResizeMethod.bicubic), []),
         model_template.template(net, replace(config, antialias=False), []),
@@ -303,7 +304,7 @@ def test_what_changes_the_graph_is_another_template(
     changed.__file__.write_bytes(Path(str(last.__file__)).read_bytes() + b"\n")
     monkeypatch.setattr(model_template, "_TRACED", (*rooms, changed))
     others.append(model_template.template(net, config, []))
-    assert len({first, *others}) == len(saves) == 10
+    assert len({first, *others}) == len(saves) == 11
 
 
 # Rooms that no graph holds code of: settings, which are in the key themselves, and the backbone, whose digest is.
