@@ -30,7 +30,7 @@ def chosen_on_validation(params: Mapping[str, str]) -> list[str]:
         params: the settings of the run by their dotted names.
     """
     choices = {
-        "epoch": params.get("fit.patience", "None") != "None",
+        "epoch": params.get("fit.patience", "None") != "None" or params.get("finetune.trains", "none") != "none",
         "temperature": params.get("decision.temperature") == "True",
         "threshold": params.get("decision.rule") == "tuned",
     }

@@ -1,6 +1,7 @@
 """The network that is fine-tuned: a backbone whose variables can be trained, and a head."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,13 @@ class Network(tf.Module):
     def _logits(self, images: tf.Tensor, views: tuple[str, ...]) -> tf.Tensor:
         features = [self.features(augment.view(images, view), training=False) for view in views]
         return self.head(tf.add_n(features) / len(features), training=False)
+
+    def save_backbone(self, folder: Path) -> None:
+        """Write the backbone as it is now, as a feature vector in the TF-Hub format, to `folder`, which does not exist
+        yet. It can be trained further."""
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(self.layer.resolved_object, str(folder), options=options)
+        (folder / "fingerprint.pb").unlink(missing_ok=True)  # holds a random number, and the digest would too
 
     @property
     def statistics(self) -> list[Any]:

@@ -11,10 +11,12 @@ from kesikaran.core import files, terminal
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
 from kesikaran.models.classifier import Classifier
+from kesikaran.models.module_files import digest
 from kesikaran.models.network import Network
 from kesikaran.tracking import models
 from kesikaran.tracking.runs import Run
 
+BACKBONE = "backbone"  # the folder of a run's artifacts with the tuned backbone: another run's backbone.handle
 _REMEDY = "or go without the model: tracking.log_model=false"
 
 
@@ -28,17 +30,18 @@ class FinetunedClassifier:
     views: tuple[str, ...]
 
     def log(self, run: Run, decision: Decision) -> None:
-        """Log the classifier as the model of a run. The head of the network becomes one whose logits are the decision's
-        log-odds.
+        """Log the classifier as the model of a run, and its backbone as the folder `backbone` of the run's artifacts.
+        The head of the network becomes one whose logits are the decision's log-odds.
 
         Raises:
             InputError: the store of runs or the temporary folder is full.
         """
-        self.network.head.set_weights(decisions.fold(decision, self.network.head.get_weights()))
-        made = Classifier(self.network, self.config, self.network.head, self.views)
-        made.threshold.assign(decision.threshold)
         room = files.disk_space(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY)
         with room, tempfile.TemporaryDirectory() as making:
+            self._log_backbone(run, Path(making) / BACKBONE)
+            self.network.head.set_weights(decisions.fold(decision, self.network.head.get_weights()))
+            made = Classifier(self.network, self.config, self.network.head, self.views)
+            made.threshold.assign(decision.threshold)
             folder = Path(making) / "model"
             with terminal.sheltered():  # TensorFlow can lose a signal's exception while it traces
                 models.save_model(made, folder)
@@ -47,3 +50,9 @@ class FinetunedClassifier:
                 shutil.copytree(folder / models.SAVED_MODEL, target)
 
             run.model(folder, write)
+
+    def _log_backbone(self, run: Run, folder: Path) -> None:
+        with terminal.sheltered():
+            self.network.save_backbone(folder)
+        run.folder(folder, BACKBONE)
+        run.tags({"tuned_backbone_digest": digest(folder)})

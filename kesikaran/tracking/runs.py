@@ -142,6 +142,13 @@ class Run:
         self._artifacts.write(name, table.to_parquet(index=False))
 
     @terminal.sheltered()
+    def folder(self, source: Path, name: str) -> None:
+        """Every file of the folder `source`, as one of the folder `name`."""
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                self._artifacts.write(f"{name}/{path.relative_to(source).as_posix()}", path.read_bytes())
+
+    @terminal.sheltered()
     def model(self, template: Path, write: Callable[[Path], None]) -> None:
         """Log a model of `template` as the run's: see `models.save_files`."""
         with models.logged_model(self.run_id, self.experiment_id, self._params) as logged:

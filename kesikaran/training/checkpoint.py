@@ -79,7 +79,7 @@ class Checkpoint:
             return None
 
     def _read(self, like: State) -> State:
-        with np.load(self.path, allow_pickle=False) as stored:
+        with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             note: dict[str, Any] = json.loads(stored["note"].tobytes())
             if note["fingerprint"] != self.fingerprint:
                 raise ValueError("its settings, images or code are others")

@@ -12,6 +12,8 @@ from kesikaran.metrics.predictions import Predictions
     [
         ({}, []),
         ({"fit.patience": "None", "decision.rule": "plain", "decision.temperature": "False"}, []),
+        ({"fit.patience": "None", "finetune.trains": "none"}, []),
+        ({"fit.patience": "None", "finetune.trains": "all"}, ["epoch"]),
         ({"fit.patience": "10", "decision.rule": "prior_shift"}, ["epoch"]),
         (
             {"fit.patience": "3", "decision.rule": "tuned", "decision.temperature": "True"},

@@ -7,7 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Done, Made
+from conftest import Done, Made, one_line
 
 pytestmark = pytest.mark.tensorflow
 
@@ -36,3 +36,78 @@ def test_a_fine_tuned_run_is_judged_and_its_model_gives_its_probabilities(
     encoded = [(made.images / name).read_bytes() for name in rows["object_id"]]
     served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
     assert served.predict(np.array(encoded, object)) == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
+
+
+def test_a_tuned_backbone_is_a_backbone(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
+    from kesikaran.models import backbone
+
+    assert train(*made.words, *TUNE, "finetune.epochs=1").code == 0
+    (run,) = runs()
+    folder = Path(run.info.artifact_uri.removeprefix("file://")) / "backbone"
+    words = [word for word in made.words if not word.startswith("backbone.handle")]
+    done = train(*words, f"backbone.handle={folder}", *TUNE, "finetune.epochs=1")
+    assert done.code == 0, done.err
+    second = runs()[1]
+    assert second.data.tags["backbone_digest"] == run.data.tags["tuned_backbone_digest"]
+    assert second.data.tags["backbone_digest"] != run.data.tags["backbone_digest"]
+    assert second.data.tags["backbone_digest"] == backbone.load(str(folder), 32).digest
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_which_goes_when_a_run_is_finished(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch, client: Any
+) -> None:
+    from kesikaran.core import paths
+    from kesikaran.training.checkpoint import Checkpoint
+
+    words = (*made.words, *TUNE, "tracking.log_model=false", "seed=5")
+    save = Checkpoint.save
+
+    def killed(checkpoint: Any, state: Any) -> None:
+        save(checkpoint, state)
+        if len(state.history) == 2:
+            raise SystemExit(143)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "save", killed)
+        assert train(*words).code == 143
+    folder = paths.cache_dir() / "finetune"
+    assert len(list(folder.glob("*/checkpoint.npz"))) == 1
+    done = train(*words)
+    assert done.code == 0, done.err
+    assert "Going on, in this new run, after epoch 2 of 3 of a run that was stopped." in done.out
+    assert list(folder.iterdir()) == []
+    first, second = runs()
+    assert (first.info.status, second.info.status) == ("KILLED", "FINISHED")
+    losses = [
+        [metric.value for metric in client.get_metric_history(run.info.run_id, "validation/loss")]
+        for run in (first, second)
+    ]
+    assert len(losses[1]) == 8
+    assert losses[1][:7] == pytest.approx(losses[0])
+
+
+def test_what_cannot_be_trained_is_refused_before_the_probe(
+    train: Callable[..., Done], made: Made, together: list[int]
+) -> None:
+    many = train(*made.words, *TUNE, "finetune.batch_size=209")
+    blocks = train(*made.words, *TUNE, "finetune=last_blocks", "finetune.blocks=2")
+    for done, says in ((many, "there are 208 images to train on"), (blocks, "the backbone has 1")):
+        assert done.code == 1
+        assert says in done.err
+        assert one_line(done.err.removesuffix("\n"))
+    assert together == []
+
+
+def test_jobs_whose_probes_are_trained_together_are_tuned_each_alone(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], together: list[int]
+) -> None:
+    words = ("-m", "hydra/launcher=vectorized", "tracking.log_model=false", "finetune=none,probe_then_all,all")
+    done = train(*made.words, *words)
+    assert done.code == 0, done.err
+    assert together == [3]
+    jobs = [run for run in runs() if "mlflow.parentRunId" in run.data.tags]
+    assert len({run.data.tags["mlflow.parentRunId"] for run in jobs}) == 1
+    epochs = [(run.data.params["finetune.trains"], run.data.metrics["epochs"]) for run in jobs]
+    assert sorted(epochs) == [("all", 19), ("all", 19), ("none", 5)]
+    first, second, third = (predictions(run)["logit"].to_numpy() for run in jobs)
+    assert min(np.abs(first - second).max(), np.abs(second - third).max(), np.abs(first - third).max()) > 1e-4
