@@ -1,6 +1,7 @@
 """The fine-tuned path, as a person runs it: from the probe to a model that gives the logged probabilities."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -74,7 +75,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_which_goes_when_a_run_is_finis
     assert len(list(folder.glob("*/checkpoint.npz"))) == 1
     done = train(*words)
     assert done.code == 0, done.err
-    assert "Going on, in this new run, after epoch 2 of 3 of a run that was stopped." in done.out
+    assert "Going on after epoch 2 of 3, where a run was stopped." in done.out
     assert list(folder.iterdir()) == []
     first, second = runs()
     assert (first.info.status, second.info.status) == ("KILLED", "FINISHED")
