@@ -19,7 +19,6 @@ from kesikaran.core.errors import InputError, printable
 from kesikaran.experiment.identity import Asked
 from kesikaran.experiment.outcome import Verdict
 from kesikaran.reports import drawing
-from kesikaran.training import checkpoint
 
 if TYPE_CHECKING:
     from kesikaran.features.extract import FeatureCache
@@ -76,7 +75,11 @@ def run_job(
         _need_few_failures(e.sweep.max_failures)
     resumes = sweep_id is not None and e.sweep.resume and fingerprint is not None
     room = files.disk_space(f"{RUN_STORE} {tempfile.gettempdir()}", RUN_STORE_REMEDY)
-    saved = checkpoint.of(fingerprint) if e.finetune.trains is not Trains.none and fingerprint else None
+    saved = None
+    if e.finetune.trains is not Trains.none and fingerprint:
+        from kesikaran.training import checkpoint
+
+        saved = checkpoint.of(fingerprint)
     opened = runs.run(
         e.data.name, name, compose.flatten(e), place.varied, place.number, fingerprint,
         is_claim=resumes, goes_on=saved is not None and saved.path.exists(),

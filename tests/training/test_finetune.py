@@ -287,5 +287,5 @@ def test_a_stopped_run_goes_on_to_the_same_bits(made: Made, data: Any, tmp_path:
     code = STOPPED.replace("sys.path.insert(0, sys.argv[1])", "sys.path[:0] = sys.argv[1].split(':')")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=here.parents[1])
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "after epoch 2 of 4 of a run that was stopped" in done.stdout
+    assert "Going on after epoch 2 of 4, where a run was stopped." in done.stdout
     assert "4 epochs, equal" in done.stdout
