@@ -27,7 +27,9 @@ class Classifier(tf.Module):
     The head gets the mean of the features of several views of an image (`data.augment.views`), or those of one.
     """
 
-    def __init__(self, backbone: FeatureVector, config: BackboneConfig, head: Any, views: tuple[str, ...]):
+    def __init__(
+        self, backbone: FeatureVector, config: BackboneConfig, head: Any, views: tuple[str, ...] = (augment.IDENTITY,)
+    ):
         super().__init__(name="classifier")
         # The variables in place of the layers, which Keras would trace once more while saving
         self.backbone = list(backbone.layer.variables)

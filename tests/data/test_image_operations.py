@@ -17,7 +17,7 @@ NAMES = ("identity", "shear_x", "shear_y", "right", "down", "turn", "brightness"
          "solarize", "posterize", "autocontrast", "equalize")  # fmt: skip
 
 
-def picture(low: int = 30, high: int = 220) -> np.ndarray:
+def picture(low: int = 10, high: int = 170) -> np.ndarray:
     """uint8 [64, 64, 3], smooth, of many levels, another in each channel."""
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
     waves = np.stack([np.sin(5 * x + y), np.cos(4 * y - x * x), np.sin(7 * x * y + 1)], axis=-1)

@@ -29,7 +29,7 @@ def layers(config: BackboneConfig) -> Any:
 def classifier(config: BackboneConfig, layers: Any) -> Any:
     from kesikaran.models.classifier import Classifier
 
-    return Classifier(layers[0], config, layers[1], ("identity",))
+    return Classifier(layers[0], config, layers[1])
 
 
 def expected(pixels: list[Any], config: BackboneConfig, layers: Any) -> np.ndarray:
@@ -67,6 +67,23 @@ def test_both_signatures_give_logit_probability_and_label(
         assert found["label"].numpy().tolist() == (found["logit"].numpy() >= classifier.threshold.numpy()).tolist()
     assert set(outputs[0][0]["label"].numpy()) == {0, 1}
     np.testing.assert_array_equal(classifier(tf.stack(encoded)), outputs[0][0]["probability"])
+
+
+def test_the_head_gets_the_mean_of_the_views(made: Made, config: BackboneConfig, layers: Any, classifier: Any) -> None:
+    import tensorflow as tf
+
+    from kesikaran.data import preprocess
+    from kesikaran.models.classifier import Classifier
+
+    net, head = layers
+    names = sorted(os.listdir(made.images))[:5]
+    encoded = [tf.constant((made.images / name).read_bytes()) for name in names]
+    pixels = tf.stack([preprocess.resize(preprocess.decode(content, config), config) for content in encoded])
+    features = (net.layer(pixels) + net.layer(pixels[:, :, ::-1])) / 2
+    of_two = Classifier(net, config, head, ("identity", "flip_left_right"))
+    found = of_two.from_encoded(tf.stack(encoded))["logit"]
+    np.testing.assert_allclose(found, head(features, training=False)[:, 0], atol=1e-5)
+    assert np.abs(found - classifier.from_encoded(tf.stack(encoded))["logit"]).max() > 1e-3
 
 
 def test_its_variables_are_those_that_a_template_writes(layers: Any, classifier: Any) -> None:
