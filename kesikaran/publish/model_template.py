@@ -31,7 +31,7 @@ import tensorflow as tf
 from kesikaran.config.schema import BackboneConfig, HeadConfig
 from kesikaran.core import files, folder_lock, paths, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import augment, image_operations, preprocess
+from kesikaran.data import augment, preprocess
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
 from kesikaran.models import classifier, head, hub
@@ -44,7 +44,7 @@ from kesikaran.tracking.runs import Run
 _WRITERS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow")
 # The rooms whose code ends up in the exported graph or in the MLmodel file, this one included: a change of their code
 # may change the model, so it makes other templates. The backbone's SavedModel is in the key by its digest.
-_TRACED = (preprocess, augment, image_operations, hub, head, classifier, models, sys.modules[__name__])
+_TRACED = (preprocess, augment, hub, head, classifier, models, sys.modules[__name__])
 _BACKBONE = "backbone"  # the template's folder with the checkpoint of what is equal in all its models
 _REMEDY = "or go without the model: tracking.log_model=false"
 
