@@ -29,7 +29,10 @@ def main() -> None:
     commands.add_parser("verify", help="hash every shard anew; a damaged one is set aside and computed again when used")
     gc = commands.add_parser("gc", help="remove damaged shards and what killed processes left, merge small shards")
     gc.add_argument(
-        "--unused-days", type=float, metavar="DAYS", help="also whole keys and templates that no run used for so long"
+        "--unused-days",
+        type=float,
+        metavar="DAYS",
+        help="also whole keys, templates and states that no run used so long",
     )
     commands.add_parser("fill", help="compute what is missing, as training does: fill --help")
     arguments = door.words(parser)
@@ -58,6 +61,8 @@ def _ls(folders: list[Path]) -> None:
     print(f"{len(folders)} keys, {_mebibytes(folders)} in {paths.cache_dir() / 'features'}")
     templates = _templates()
     print(f"{len(templates)} templates of models, {_mebibytes(templates)} in {paths.cache_dir() / 'models'}")
+    stopped = _checkpoints()
+    print(f"{len(stopped)} states of stopped fine-tunings, {_mebibytes(stopped)} in {paths.cache_dir() / 'finetune'}")
 
 
 def _verify(folders: list[Path]) -> None:
@@ -74,6 +79,7 @@ def _gc(folders: list[Path], unused_days: float | None) -> None:
     from kesikaran.features.extract import NOTE
 
     used = {folder: folder / NOTE for folder in folders} | {folder: folder / "digest" for folder in _templates()}
+    used |= {folder: folder / "checkpoint.npz" for folder in _checkpoints()}
     before = _bytes(used)
     oldest = -math.inf if unused_days is None else time.time() - unused_days * 86400
     for folder, mark in used.items():
@@ -96,6 +102,11 @@ def _used(mark: Path) -> float:
 def _templates() -> list[Path]:
     """The folders of `publish.model_template.template`."""
     return sorted(path.parent for path in (paths.cache_dir() / "models").glob("*/digest"))
+
+
+def _checkpoints() -> list[Path]:
+    """The folders of `training.checkpoint`: a run that is finished has none."""
+    return sorted(path.parent for path in (paths.cache_dir() / "finetune").glob("*/checkpoint.npz"))
 
 
 def _mebibytes(folders: list[Path]) -> str:

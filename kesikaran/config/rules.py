@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from kesikaran.config import finetune_rules
 from kesikaran.config.metric_names import GATED, METRICS
 from kesikaran.config.schema import (
     AugmentConfig,
@@ -18,8 +19,6 @@ from kesikaran.config.schema import (
     Engine,
     EvaluationConfig,
     Experiment,
-    FinetuneConfig,
-    FinetuneOptimizer,
     FitConfig,
     GateConfig,
     HeadConfig,
@@ -32,7 +31,6 @@ from kesikaran.config.schema import (
     Rule,
     SplitConfig,
     Strategy,
-    Trains,
 )
 from kesikaran.core.errors import InputError, printable
 
@@ -79,7 +77,8 @@ def check(e: Experiment) -> None:
     _check_backbone(e.backbone)
     _check_augment(e.augment)
     _check_head(e.head)
-    _check_finetune(e.finetune, e.imbalance.strategy)
+    for name, value, is_allowed, allowed in finetune_rules.rules(e.finetune, e.imbalance.strategy):
+        _need(is_allowed, f"finetune.{name}", value, allowed)
     _check_optimizer(e.optimizer)
     _check_imbalance(e.imbalance, e.fit)
     _check_fit(e.fit)
@@ -188,40 +187,6 @@ def _check_head(head: HeadConfig) -> None:
     _need(ok, "head.hidden_units", head.hidden_units, "a list such as [256], at most 16 layers of 1 to 65536")
     _need(0 <= head.dropout < 1, "head.dropout", head.dropout, "0 to below 1")
     _need(head.l2 >= 0 and math.isfinite(head.l2), "head.l2", head.l2, "0 or more")
-
-
-def _check_finetune(finetune: FinetuneConfig, strategy: Strategy) -> None:
-    if finetune.trains is Trains.none:
-        why = "it does nothing with finetune=none, which trains the head alone: give another finetune, such as "
-        for f in dataclasses.fields(finetune):
-            value = getattr(finetune, f.name)
-            shown = value.name if isinstance(value, Enum) else value
-            _need(value == getattr(FinetuneConfig(), f.name), f"finetune.{f.name}", shown, f"{why}probe_then_all")
-        return
-    clip_norm, ema = finetune.clip_norm, finetune.ema
-    for name, ok, allowed in (
-        ("blocks", finetune.blocks >= 1, "at least 1"),
-        ("blocks", finetune.trains is Trains.last_blocks or finetune.blocks == FinetuneConfig().blocks,
-         f"it does nothing under finetune.trains={finetune.trains.name}, it is a setting of last_blocks"),
-        ("epochs", 1 <= finetune.epochs <= _MOST, f"1 to {_MOST}"),
-        ("batch_size", 1 <= finetune.batch_size <= _MOST, f"1 to {_MOST}"),
-        ("patience", finetune.patience is None or finetune.patience >= 1, "null or at least 1"),
-        ("lr", 0 < finetune.lr < math.inf, "above 0"),
-        ("momentum", 0 <= finetune.momentum < 1, "0 to below 1"),
-        ("momentum", finetune.optimizer is FinetuneOptimizer.sgd or finetune.momentum == FinetuneConfig().momentum,
-         "it does nothing under finetune.optimizer=adamw, it is a setting of sgd"),
-        ("weight_decay", 0 <= finetune.weight_decay < math.inf, "0 or more"),
-        ("layer_decay", 0 < finetune.layer_decay <= 1, "above 0, up to 1"),
-        ("clip_norm", clip_norm is None or 0 < clip_norm < math.inf, "null or above 0"),
-        ("warmup", 0 <= finetune.warmup < 1, "0 to below 1"),
-        ("dropout", 0 <= finetune.dropout < 1, "0 to below 1"),
-        ("label_smoothing", 0 <= finetune.label_smoothing < 1, "0 to below 1"),
-        ("label_smoothing", not finetune.label_smoothing or strategy is not Strategy.focal,
-         "0 with imbalance=focal: focal loss is defined for targets of 0 and 1"),
-        ("ema", ema is None or 0 < ema < 1, f"null, or {_A_SHARE}"),
-        ("average_best", 1 <= finetune.average_best <= finetune.epochs, "1 to finetune.epochs"),
-    ):  # fmt: skip
-        _need(ok, f"finetune.{name}", getattr(finetune, name), allowed)
 
 
 def _check_optimizer(optimizer: OptimizerConfig) -> None:

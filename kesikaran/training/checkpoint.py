@@ -11,7 +11,7 @@ import numpy as np
 from kesikaran.core import files, paths
 from kesikaran.core.errors import first_line
 
-_REMEDY = "or set KESIKARAN_CACHE to another folder; the same command then goes on from the last epoch that was written"
+_REMEDY = "set KESIKARAN_CACHE to another folder; the same command then goes on from the last epoch that was written"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Checkpoint:
         """Write the state in place of the last one, whole or not at all.
 
         Raises:
-            InputError: the disk is full; the last one stays.
+            InputError: the cache is not writable or full; the last one stays.
         """
         best = [{"value": epoch.value, "number": epoch.number} for epoch in state.best]
         note = {"fingerprint": self.fingerprint, "best": best, "history": state.history}
@@ -59,8 +59,8 @@ class Checkpoint:
         arrays |= {f"{name}-{n}": value for name, values in parts.items() for n, value in enumerate(values)}
         content = io.BytesIO()
         np.savez(content, **arrays)  # type: ignore[arg-type]
-        with files.disk_space(f"the cache folder {self.path.parent}", _REMEDY):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        folder = files.writable(self.path.parent, "cache folder", _REMEDY)
+        with files.disk_space(f"the cache folder {folder}", _REMEDY):
             files.write_whole(self.path, content.getvalue())
 
     def load(self, like: State) -> State | None:

@@ -349,6 +349,7 @@ def command(run: Callable[..., Done]) -> Callable[..., Done]:
 
 def test_ls_says_what_is_there(made: Made, net: Any, config: Any, cache: Path, command: Any) -> None:
     nothing = f"0 keys, 0.0 MiB in {cache / 'features'}\n0 templates of models, 0.0 MiB in {cache / 'models'}\n"
+    nothing += f"0 states of stopped fine-tunings, 0.0 MiB in {cache / 'finetune'}\n"
     assert command("ls") == Done(0, nothing, "")
     found = extract(made, net, config)
     done = command("ls")
@@ -494,6 +495,20 @@ def test_a_backbone_that_gives_something_else_on_other_images(
     refused(says, lambda: extract(made, net, config))
     monkeypatch.setattr(engines, "forward", forward)
     assert extract(made, net, config).computed == len(os.listdir(made.images)) - 16, "the first batch stays"
+
+
+def test_states_of_stopped_fine_tunings_go_when_unused(cache: Path, command: Callable[..., Done]) -> None:
+    from kesikaran.training.checkpoint import Checkpoint, State
+
+    states = [Checkpoint(cache / "finetune" / name / "checkpoint.npz", name) for name in ("old", "new")]
+    for state in states:
+        state.save(State([np.zeros(2**18, np.float32)], [], [], []))
+    os.utime(states[0].path, (0, 0))
+    assert f"2 states of stopped fine-tunings, 2.0 MiB in {cache / 'finetune'}" in command("ls").out
+    assert command("gc").out.endswith("2.0 MiB kept\n")
+    done = command("gc", "--unused-days", "1")
+    assert done.out == "old: removed\n1.0 MiB freed, 1.0 MiB kept\n"
+    assert [state.path.exists() for state in states] == [False, True]
 
 
 def test_templates_of_models_are_counted_and_go_when_unused(

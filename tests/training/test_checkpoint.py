@@ -83,7 +83,7 @@ def test_the_last_good_state_stays_where_the_disk_is_full(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(files.os, "replace", full)
-    refused("has no room left", checkpoint.save, state(2))
+    refused("set KESIKARAN_CACHE to another folder; the same command then goes on", checkpoint.save, state(2))
     found = checkpoint.load(state())
     assert found is not None
     assert same(found, state(1))
