@@ -172,7 +172,7 @@ def unread(keys: list[str], rooms: dict[str, ast.Module]) -> list[str]:
     read = {
         node.attr
         for room, tree in rooms.items()
-        if room not in ("config.schema", "config.rules")
+        if room not in ("config.schema", "config.rules", "config.finetune_rules")
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
     }
