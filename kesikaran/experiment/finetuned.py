@@ -32,8 +32,8 @@ def train(
     judged. Arguments and errors: as of `frozen.train`, and `finetune.tune`.
 
     Epochs of fine-tuning have the numbers after those of the probe. The features by which a leak is looked for are
-    those of the frozen backbone, since the leak is one of images. With `backbone.engine=openvino` the probe is trained on
-    OpenVINO's features; the network is TensorFlow's in any case.
+    those of the frozen backbone, since the leak is one of images. With `backbone.engine=openvino` the probe is
+    trained on OpenVINO's features; the network is TensorFlow's in any case.
     """
     probe = frozen.prepare(e, asked, run, cache, device_name)
     count = len(probe.train)

@@ -52,7 +52,7 @@ def tune(task: TuningTask) -> Tuned:
     # As in `head_trainer.fit`: the bar raises for a signal that came.
     total = config.epochs * len(task.train)
     with _memory(config), terminal.sheltered(), terminal.progress(None, "fine-tune", "image", total) as bar:
-        bar.update(tuner.done * len(task.train))
+        bar.initial = bar.n = tuner.done * len(task.train)  # what was made before does not count as this run's speed
         while stop.running:
             tuner.run_epoch(stop, bar)
         if isinstance(stop.outcome, InputError):

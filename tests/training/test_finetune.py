@@ -260,7 +260,7 @@ data = read(*map(Path, sys.argv[2:5]))
 found = []
 for name, last in (("whole", 9), ("stopped", 2)):
     folder = Path(sys.argv[5]) / name
-    given = {"epochs": 4, "update_statistics": True, "ema": 0.9, "average_best": 2}
+    given = {"epochs": 4, "update_statistics": True, "ema": 0.9, "average_best": 4}
     while True:
         history = []
         def on_epoch(epoch, metrics):
