@@ -24,6 +24,8 @@ def predictions(run: Any) -> pd.DataFrame:
 def test_a_fine_tuned_run_is_judged_and_its_model_gives_its_probabilities(
     train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], client: Any
 ) -> None:
+    import tensorflow as tf
+
     done = train(*made.words, *TUNE, "decision=tuned", "decision.temperature=true")
     assert done.code == 0, done.err
     assert "Fine-tuning 4 of 4 variables, 1,233 of 1,233 weights, on " in done.out
@@ -37,6 +39,11 @@ def test_a_fine_tuned_run_is_judged_and_its_model_gives_its_probabilities(
     encoded = [(made.images / name).read_bytes() for name in rows["object_id"]]
     served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
     assert served.predict(np.array(encoded, object)) == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
+    folder = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model")
+    given = tf.saved_model.load(f"{folder}/tf2model").signatures["serving_default"](tf.constant(encoded))
+    assert list(given["label"].numpy()) == list(rows["predicted"])
+    assert abs(run.data.metrics["decision/threshold"]) > 0.05, "a threshold of 0 would prove nothing"
+    assert (rows["predicted"] != (rows["probability"] >= 0.5)).any()
 
 
 def test_a_tuned_backbone_is_a_backbone(train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]) -> None:
