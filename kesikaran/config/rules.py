@@ -31,6 +31,7 @@ from kesikaran.config.schema import (
     Rule,
     SplitConfig,
     Strategy,
+    Trains,
 )
 from kesikaran.core.errors import InputError, printable
 
