@@ -37,9 +37,12 @@ def refused(done: Done, says: str) -> str:
     ("words", "says"),
     [
         ("optimizer.lrr=1", "no setting optimizer.lrr; the valid ones are: optimizer.name, optimizer.lr, optimizer.s"),
-        ("optimzer.lr=1", "no setting optimzer.lr; the valid ones are: backbone, data, decision, deterministic"),
+        (
+            "optimzer.lr=1",
+            "no setting optimzer.lr; the valid ones are: augment, backbone, data, decision, deterministic",
+        ),
         ("+head.depth=3", "no setting head.depth; the valid ones are: head.hidden_units, head.dropout, head.l2"),
-        ("+depth=3", "no setting depth; the valid ones are: backbone, data"),
+        ("+depth=3", "no setting depth; the valid ones are: augment, backbone, data"),
         ("optimizer=adm", "no option optimizer=adm; the valid ones are: adam, adamw, rmsprop, sgd"),
         ("experiment=artcle", "no option experiment=artcle; the valid ones are: article, cv, debug"),
         (
