@@ -55,8 +55,8 @@ _READ_BY_EVERY_DECISION = {"rule", "temperature"}
 # The same of each augmentation.
 _READ_BY_AUGMENT: dict[AugmentName, set[str]] = {
     AugmentName.none: set(),
-    AugmentName.flips: set(),
-    AugmentName.dihedral: set(),
+    AugmentName.flips: {"average"},
+    AugmentName.dihedral: {"average"},
     AugmentName.standard: {"crop", "brightness", "contrast"},
     AugmentName.trivial: {"strength"},
 }
@@ -104,13 +104,6 @@ def check_effects(e: Experiment) -> None:
     """
     if e.finetune.trains is Trains.none:
         _need_finite_views(e.augment)
-    has_views = e.augment.name in (AugmentName.flips, AugmentName.dihedral)
-    _need(
-        e.evaluation.views or has_views,
-        "evaluation.views",
-        e.evaluation.views,
-        "it does nothing without views to average over: give augment=flips or augment=dihedral",
-    )
     data, backbone = e.data, e.backbone
     is_demo = data.source is not DataSource.label_csv
     for key in ("labels", "images"):

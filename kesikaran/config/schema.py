@@ -180,6 +180,7 @@ class AugmentConfig:
     brightness: float = 0.2  # of standard: added, at most this share of the value range up or down
     contrast: float = 0.2  # of standard: factor of the deviations from the mean, 1 - contrast to 1 + contrast
     strength: float = 1.0  # of trivial: the largest strength, as a share of that of RandAugment
+    average: bool = True  # of flips and dihedral: the mean over the views is judged; of fine-tuning, where it is better
 
 
 @dataclass
@@ -261,7 +262,6 @@ class EvaluationConfig:
     # Shares of label 1 where the classifier may be used: precision, alerts and misses are reported for each.
     prevalences: list[float] = field(default_factory=lambda: [0.5, 0.1, 0.01, 0.001])
     verdict: str = VERDICT  # the one metric in which comparisons judge
-    views: bool = True  # average over the views of augment=flips or dihedral; of fine-tuning, where validation gains
 
 
 @dataclass

@@ -112,9 +112,9 @@ def prepare(e: Experiment, asked: Asked, run: Run, cache: FeatureCache, device_n
     task = HeadTask(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch, shift)
     every = FeatureRows(found.stacked, np.tile(labels, found.blocks))
     chosen_rows = train_rows[chosen]
-    judged = found.in_means(validation) if e.evaluation.views else validation
+    judged = found.in_means(validation) if e.augment.average else validation
     job = TrainingJob(task, every, found.in_views(chosen_rows), judged)
-    return Probe(net, table, found, views if e.evaluation.views else views[:1], chosen_rows, validation, job)
+    return Probe(net, table, found, views if e.augment.average else views[:1], chosen_rows, validation, job)
 
 
 @dataclass(frozen=True)

@@ -87,3 +87,17 @@ def test_jobs_on_the_same_views_are_trained_together(
     assert done.code == 0, done.err
     assert together == [3, 3]
     assert "6 of 6 jobs finished" in done.out
+
+
+def test_without_averaging_the_image_as_it_is_is_judged(
+    fitted: Callable[..., Any], runs: Callable[[], list[Any]]
+) -> None:
+    from kesikaran.tracking import artifacts
+
+    _, viewed, validation = fitted("augment=flips", "augment.average=false")
+    assert len(viewed.labels) == 2 * len(np.unique(viewed.rows % 240)), "trained is on both views"
+    assert validation.rows.max() < 240
+    np.testing.assert_array_equal(validation.features, viewed.matrix[validation.rows])
+    fitted("augment=flips")
+    alone, averaged = (artifacts.predictions(run.info.run_id)["logit"] for run in runs())
+    assert not np.allclose(alone, averaged)
