@@ -9,7 +9,7 @@ from kesikaran.core import files, paths
 from kesikaran.core.errors import InputError, printable
 from kesikaran.data import elpv
 
-EMBEDDED = {DataSource.elpv: elpv.prepare, DataSource.elpv_deitsch: elpv.prepare_deitsch}
+EMBEDDED = (DataSource.elpv, DataSource.elpv_deitsch)
 
 
 def locate(config: DataConfig) -> tuple[Path, Path]:
@@ -20,7 +20,7 @@ def locate(config: DataConfig) -> tuple[Path, Path]:
     """
     if config.source in EMBEDDED:
         cache = files.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
-        return EMBEDDED[config.source](cache)
+        return elpv.prepare(cache) if config.source is DataSource.elpv else elpv.prepare_deitsch(cache)
     labels, images = (os.path.expanduser(given or "") for given in (config.labels, config.images))
     if not os.path.isdir(images):  # no Path: it raises where a name is too long or the home of a user is not known
         raise InputError(f"image folder {printable(images)} does not exist; give data.images=FOLDER")

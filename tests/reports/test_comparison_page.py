@@ -30,7 +30,8 @@ def table_rows(page: str) -> list[str]:
 
 
 def test_every_metric_has_a_row_with_its_numbers_in_full_and_its_direction() -> None:
-    runs = [run("a", 12), run("b", 4)]
+    weights = np.linspace(0.5, 1, 40)
+    runs = [run("a", 12, weight=weights), run("b", 4, weight=weights)]
     found = pairwise.compare(runs[0], runs[1], "test")
     changed = pairwise.changed(*runs)
     page = comparison_page.pair(found, run_predictions.aligned(runs, "test"), changed, {name: [] for name in changed})
