@@ -323,3 +323,17 @@ def test_all_right_is_worth_the_images_of_kish() -> None:
     assert (found.value, found.high) == (1, 1)
     quantile = student.ppf(0.975, 99)
     assert found.low == pytest.approx(kish / (kish + quantile**2), abs=2e-3)
+
+
+def test_copies_of_weighted_images_add_nothing() -> None:
+    random = np.random.default_rng(6)
+    labels, logits, weights = random.integers(0, 2, 90), random.normal(size=90), random.choice([0.2, 1.0], 90)
+    names = ["weighted_accuracy"]
+    once = intervals.intervals(Predictions.from_logits(labels, logits, np.arange(90), weights=weights), names=names)[
+        "weighted_accuracy"
+    ]
+    four = Predictions.from_logits(*(np.repeat(of, 4) for of in (labels, logits, np.arange(90))),
+                                   weights=np.repeat(weights, 4))  # fmt: skip
+    found = intervals.intervals(four, names=names)["weighted_accuracy"]
+    assert found.value == pytest.approx(once.value)
+    assert (found.low, found.high) == (pytest.approx(once.low, abs=5e-3), pytest.approx(once.high, abs=5e-3))
