@@ -88,7 +88,8 @@ def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult
         prior_shift=job.task.prior_shift,
         start=start,
         probe=weights,
-        probe_logits=probe.logits(probe.validation),
+        # Of the images as they are, as those of each epoch that the probe is compared with.
+        probe_logits=head_trainer.predict(head, probe.features.matrix[probe.validation]),
         on_epoch=lambda epoch, metrics: run.epoch(fitted.epochs + epoch - 1, metrics),
         checkpoint=checkpoint.of(asked.fingerprint(e)),
         augment=None if e.augment.name is AugmentName.none else partial(_augmented, e),

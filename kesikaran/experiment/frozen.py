@@ -39,7 +39,8 @@ def train(
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
     head = probe.job.task.model
-    logits = probe.logits(np.arange(len(probe.table)))
+    features = probe.features.means if len(probe.views) > 1 else probe.features.matrix
+    logits = head_trainer.predict(head, features)
     classifier = FrozenClassifier(probe.net, e.backbone, e.head.hidden_units, head.get_weights(), probe.views)
     head_trainer.forget()
     return Trained(probe.table, logits, classifier, probe.features.matrix)
@@ -61,11 +62,6 @@ class Probe:
     train: np.ndarray
     validation: np.ndarray
     job: TrainingJob
-
-    def logits(self, rows: np.ndarray) -> np.ndarray:
-        """The logits of the head as it is now, float32 [n]. rows: of the table, int [n]."""
-        features = self.features.means if len(self.views) > 1 else self.features.matrix
-        return head_trainer.predict(self.job.task.model, features if len(rows) == len(features) else features[rows])
 
 
 def prepare(e: Experiment, asked: Asked, run: Run, cache: FeatureCache, device_name: str) -> Probe:

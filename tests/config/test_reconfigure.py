@@ -172,9 +172,7 @@ def test_the_params_of_the_store_are_the_truth() -> None:
         with pytest.raises(InputError) as caught:
             changed(other, [], composed(), params)
         assert says in str(caught.value)
-    with pytest.raises(
-        InputError, match=r"the run's params lack augment.brightness, which config\.yaml of run r have;"
-    ):
+    with pytest.raises(InputError, match=r"the run's params lack augment.average, which config\.yaml of run r have;"):
         changed(whole, [], composed(), {})
 
 
