@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kesikaran.config.schema import AugmentName, Experiment, HeadStart, Monitor
+from kesikaran.core import terminal
 from kesikaran.core.errors import InputError
 from kesikaran.data import augment, object_store
 from kesikaran.data.pipeline import ImageRows
@@ -51,7 +52,8 @@ def train(
     best = fitted.epochs + tuned.epoch - 1 if tuned.epoch else fitted.epoch
     run.metrics({"best_epoch": best, "epochs": fitted.epochs + tuned.epochs})
     views, remarks = _views(e, task, probe)
-    logits = finetune.predict(task, np.arange(len(probe.table)), views)
+    with terminal.progress(None, "judge", "image", len(probe.table)) as bar:
+        logits = finetune.predict(task, np.arange(len(probe.table)), views, bar)
     head_trainer.forget()
     classifier = FinetunedClassifier(task.network, e.backbone, views)
     return Trained(probe.table, logits, classifier, probe.features.matrix, [*tuned.remarks, *remarks])

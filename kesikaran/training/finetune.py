@@ -65,14 +65,22 @@ def objective_of(task: TuningTask, views: tuple[str, ...]) -> float:
     return objective(task.monitor, _metrics(task, predict(task, task.validation, views)))
 
 
-def predict(task: TuningTask, rows: np.ndarray, views: tuple[str, ...] = (augment.IDENTITY,)) -> np.ndarray:
-    """The network's logits of images, of the mean of these views: float32 [n]. rows: their numbers, int [n]. The
-    batches are filled up: the last bits of a logit could depend on how many images are beside it."""
+def predict(
+    task: TuningTask, rows: np.ndarray, views: tuple[str, ...] = (augment.IDENTITY,), bar: Any = None
+) -> np.ndarray:
+    """The network's logits of images, of the mean of these views: float32 [n]. The batches are filled up: the last bits
+    of a logit could depend on how many images are beside it.
+
+    Args:
+        rows: the numbers of the images, int [n]. bar: is told of each batch.
+    """
     size, parts = task.config.batch_size, []
     with _memory(task.config):
         for some, images in task.images.batches(rows, size):
             filled = tf.pad(images, [[0, size - len(some)], [0, 0], [0, 0], [0, 0]])
             parts.append(task.network.predict(filled, views)[: len(some)])
+            if bar is not None:
+                bar.update(len(some))
             terminal.stop_if_asked()
     return np.concatenate(parts)
 
