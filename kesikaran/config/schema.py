@@ -200,7 +200,7 @@ class FinetuneConfig:
     batch_size: int = 32
     patience: int | None = None  # epochs without improvement before stopping; null: all epochs are made
     optimizer: FinetuneOptimizer = FinetuneOptimizer.adamw
-    lr: float = 3e-4  # the highest, after the warm-up; it then falls to 0 by a cosine
+    lr: float = 1e-4  # the highest, after the warm-up; it then falls to 0 by a cosine
     momentum: float = 0.9  # of sgd
     weight_decay: float = 1e-3  # decoupled; not on biases, nor on BatchNorm's scale and offset
     layer_decay: float = 0.9  # the learning rate of a block is this times that of the block above
