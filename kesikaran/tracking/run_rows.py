@@ -66,7 +66,9 @@ def write(
     latest = {key: row for _, key, row in sorted((row[2:5], row[1], row) for row in rows)}
     of_models = [(*row[:5], m.model_id, int(experiment_id)) for row, m in zip(rows, metrics, strict=True) if m.model_id]
     try:
-        with closing(sqlite3.connect(database, _WAIT_SECONDS, isolation_level=None)) as store:
+        # Read and write, and do not make: where the file is gone, SQLite would put an empty one in its place.
+        place = f"{database.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(place, _WAIT_SECONDS, isolation_level=None, uri=True)) as store:
             if not _knows(store):
                 return False
             store.execute("BEGIN IMMEDIATE")

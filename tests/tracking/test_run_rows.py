@@ -113,6 +113,13 @@ def test_what_is_left_to_mlflow(broken: str, store: Path, monkeypatch: pytest.Mo
         assert [row[:2] for row in found] == [row[:2] for row in before[table]]
 
 
+def test_a_store_that_is_gone_is_not_made(tmp_path: Path) -> None:
+    gone = tmp_path / "a folder?mode=memory" / "mlflow.db"
+    gone.parent.mkdir()
+    assert not run_rows.write(gone, "0" * 32, "1", [], {"a": "1"}, {})
+    assert not gone.exists()
+
+
 def test_a_run_writes_by_it_and_mlflow_takes_what_it_leaves(
     store: Path, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
