@@ -301,8 +301,9 @@ def _open(
             raise Claimed(twin)
         killed = claims.interrupted(client, again, tags.get(context.SWEEP_TAG)) if again else None
         if killed:
+            # The tags first: a RUNNING run with those of the dead process would be closed by any other command.
+            client.log_batch(killed.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
             client.update_run(killed.run_id, "RUNNING")
-            client.log_batch(killed.run_id, tags=[RunTag(key, value) for key, value in liveness.tags().items()])
             info = client.get_run(killed.run_id).info
         else:
             info = client.create_run(experiment_id, tags=tags, run_name=name).info
