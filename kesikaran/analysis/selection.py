@@ -24,13 +24,15 @@ DRAWS = 4000
 
 
 def chosen_on_validation(params: Mapping[str, str]) -> list[str]:
-    """What a run has chosen by its metrics on validation: epoch, temperature, threshold.
+    """What a run has chosen by its metrics on validation: epoch, views, temperature, threshold.
 
     Args:
         params: the settings of the run by their dotted names.
     """
+    tuned, averages = params.get("finetune.trains", "none") != "none", params.get("augment.average") == "True"
     choices = {
-        "epoch": params.get("fit.patience", "None") != "None" or params.get("finetune.trains", "none") != "none",
+        "epoch": params.get("fit.patience", "None") != "None" or tuned,
+        "views": tuned and averages and params.get("augment.name") in ("flips", "dihedral"),
         "temperature": params.get("decision.temperature") == "True",
         "threshold": params.get("decision.rule") == "tuned",
     }

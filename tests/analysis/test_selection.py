@@ -14,6 +14,10 @@ from kesikaran.metrics.predictions import Predictions
         ({"fit.patience": "None", "decision.rule": "plain", "decision.temperature": "False"}, []),
         ({"fit.patience": "None", "finetune.trains": "none"}, []),
         ({"fit.patience": "None", "finetune.trains": "all"}, ["epoch"]),
+        ({"finetune.trains": "all", "augment.name": "flips", "augment.average": "True"}, ["epoch", "views"]),
+        ({"finetune.trains": "all", "augment.name": "flips", "augment.average": "False"}, ["epoch"]),
+        ({"finetune.trains": "all", "augment.name": "standard", "augment.average": "True"}, ["epoch"]),
+        ({"fit.patience": "None", "augment.name": "flips", "augment.average": "True"}, []),
         ({"fit.patience": "10", "decision.rule": "prior_shift"}, ["epoch"]),
         (
             {"fit.patience": "3", "decision.rule": "tuned", "decision.temperature": "True"},
