@@ -79,7 +79,7 @@ def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
     are not independent for either.
 
     Raises:
-        InputError: the images, their labels or their groups are not the same.
+        InputError: the images, their labels, their groups or their weights are not the same.
     """
     first = several[0]
     for other in several[1:]:
@@ -88,6 +88,7 @@ def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
     # The counts of the labels are fixed for all where one run knows it: they are the same images.
     fixed = any(each.counts_fixed for each in predictions)
     predictions = [dataclasses.replace(each, counts_fixed=fixed) for each in predictions]
+    predictions = _weighted(several, predictions)
     grouped = [(run, each.groups) for run, each in zip(several, predictions, strict=True) if each.groups is not None]
     if not grouped:
         return predictions
@@ -97,6 +98,19 @@ def aligned(several: Sequence[RunPredictions], split: str) -> list[Predictions]:
         if not np.array_equal(pd.factorize(others)[0], by_row):
             raise InputError(f"{owner.title} and {run.title} keep different images together: their groups differ")
     return [dataclasses.replace(each, groups=groups) for each in predictions]
+
+
+def _weighted(several: Sequence[RunPredictions], predictions: list[Predictions]) -> list[Predictions]:
+    """The predictions with the weights of the images, for all where one run knows them.
+
+    Raises:
+        InputError: two runs have different weights.
+    """
+    known = [(run, each.weights) for run, each in zip(several, predictions, strict=True) if each.weights is not None]
+    for run, weights in known[1:]:
+        if not np.array_equal(weights, known[0][1]):
+            raise InputError(f"{known[0][0].title} and {run.title} give different weights to the images (data.weight)")
+    return [dataclasses.replace(each, weights=known[0][1]) for each in predictions] if known else predictions
 
 
 def group_count(predictions: Predictions) -> int | None:

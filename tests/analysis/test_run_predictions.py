@@ -45,6 +45,16 @@ def test_rows_are_aligned_and_groups_of_one_run_hold_for_all() -> None:
     assert run_predictions.group_count(run_predictions.aligned([run(1), run(2)], "test")[1]) is None
 
 
+def test_weights_of_one_run_hold_for_all_and_others_are_refused() -> None:
+    weighted = run(2, weight=[0.5, 1.0, 1.0, 0.25])
+    for each in run_predictions.aligned([run(1), weighted, run(3, weight=[0.5, 1.0, 1.0, 0.25])], "test"):
+        assert each.weights is not None
+        assert each.weights.tolist() == [0.5, 1.0, 1.0, 0.25]
+    with pytest.raises(InputError, match=r"give different weights to the images \(data.weight\)"):
+        run_predictions.aligned([weighted, run(3, weight=[0.5, 1.0, 1.0, 1.0])], "test")
+    assert run_predictions.aligned([run(1), run(2)], "test")[0].weights is None
+
+
 def test_names_in_another_case_are_the_same_images() -> None:
     names = [digit * 40 + ".png" for digit in "abcd"]
     capitals = [name.upper() if i % 2 else name for i, name in enumerate(names)]
