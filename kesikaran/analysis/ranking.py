@@ -100,7 +100,8 @@ def compare(sweep_id: str, jobs: pd.DataFrame, read: Callable[[str], pd.DataFram
     """
     best = sweep_summary.best(jobs)
     if best is None:
-        raise InputError(f"sweep {sweep_id}: none of its jobs is the best: none finished, or they are of several folds")
+        raise InputError(f"sweep {sweep_id}: none of its jobs is the best: none finished, or they are of several "
+                         "folds or random splits")  # fmt: skip
     of_seeds = seed_study.of_seeds(jobs)
     contest, left_out = _contest(jobs, best, read, split)
     config = run_predictions.evaluation(contest.runs[0])
