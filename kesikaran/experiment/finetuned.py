@@ -49,8 +49,8 @@ def train(
     task = _task(e, asked, run, probe, fitted)
     task.images.keep()
     tuned = finetune.tune(task)
-    best = fitted.epochs + tuned.epoch - 1 if tuned.epoch else fitted.epoch
-    run.metrics({"best_epoch": best, "epochs": fitted.epochs + tuned.epochs})
+    best = tuned.probe_epochs + tuned.epoch - 1 if tuned.epoch else fitted.epoch
+    run.metrics({"best_epoch": best, "epochs": tuned.probe_epochs + tuned.epochs})
     views, remarks = _views(e, task, probe)
     with terminal.progress(None, "judge", "image", len(probe.table)) as bar:
         logits = finetune.predict(task, np.arange(len(probe.table)), views, bar)
@@ -92,7 +92,8 @@ def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult
         probe=weights,
         # Of the images as they are, as those of each epoch that the probe is compared with.
         probe_logits=head_trainer.predict(head, probe.features.matrix[probe.validation]),
-        on_epoch=lambda epoch, metrics: run.epoch(fitted.epochs + epoch - 1, metrics),
+        on_epoch=run.epoch,
+        probe_epochs=fitted.epochs,
         checkpoint=checkpoint.of(asked.fingerprint(e)),
         augment=None if e.augment.name is AugmentName.none else partial(_augmented, e),
     )

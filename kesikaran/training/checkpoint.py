@@ -28,7 +28,8 @@ class State:
     """After the last epoch of `history`.
 
     weights: of the variables that training changes. optimizer: of its variables, among them the moving average of the
-    weights. best: the epochs that may be kept, best first. history: the metrics of each epoch.
+    weights. best: the epochs that may be kept, best first. history: the metrics of each epoch. probe_epochs: as of
+    `TuningTask`.
     Random numbers have no state: all depend on seed, epoch and step alone.
     """
 
@@ -36,6 +37,7 @@ class State:
     optimizer: list[np.ndarray]
     best: list[Epoch]
     history: list[dict[str, float]]
+    probe_epochs: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Checkpoint:
             InputError: the cache is not writable or full; the last one stays.
         """
         best = [{"value": epoch.value, "number": epoch.number} for epoch in state.best]
-        note = {"fingerprint": self.fingerprint, "best": best, "history": state.history}
+        told = {"best": best, "history": state.history, "probe_epochs": state.probe_epochs}
+        note = {"fingerprint": self.fingerprint, **told}
         arrays = {"note": np.frombuffer(json.dumps(note).encode(), np.uint8)}
         parts = {"weights": state.weights, "optimizer": state.optimizer}
         parts |= {f"best{place}": epoch.weights for place, epoch in enumerate(state.best)}
@@ -96,7 +99,7 @@ class Checkpoint:
                 for place, epoch in enumerate(note["best"])
             ]
             history = [{str(name): float(value) for name, value in epoch.items()} for epoch in note["history"]]
-        return State(weights, optimizer, best, history)
+        return State(weights, optimizer, best, history, int(note["probe_epochs"]))
 
     def remove(self) -> None:
         """Remove the file and its folder."""

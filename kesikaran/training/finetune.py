@@ -39,7 +39,7 @@ def tune(task: TuningTask) -> Tuned:
 
     def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
         if epoch:
-            task.on_epoch(epoch, metrics)
+            task.on_epoch(tuner.probe_epochs + epoch - 1, metrics)
 
     stop = EarlyStopping(task.monitor, patience, config.epochs + 1, on_epoch, setting)
     first = _metrics(task, task.probe_logits)
@@ -57,7 +57,8 @@ def tune(task: TuningTask) -> Tuned:
             tuner.run_epoch(stop, bar)
         if isinstance(stop.outcome, InputError):
             raise stop.outcome
-        return Tuned(stop.outcome.epoch, tuner.done, tuner.finish(stop.outcome.epoch, first))
+        epoch = stop.outcome.epoch
+        return Tuned(epoch, tuner.done, tuner.probe_epochs, tuner.finish(epoch, first))
 
 
 def objective_of(task: TuningTask, views: tuple[str, ...]) -> float:
@@ -109,7 +110,8 @@ def _metrics(task: TuningTask, logits: np.ndarray) -> dict[str, float]:
 
 
 class _Tuner:
-    """The training of one network, epoch by epoch. done: how many epochs are behind it."""
+    """The training of one network, epoch by epoch. done: how many epochs are behind it. probe_epochs: as of `Tuned`. A
+    probe that is trained again may take another number of epochs, where the process is not deterministic."""
 
     def __init__(self, task: TuningTask):
         self._task, self._network = task, task.network
@@ -121,6 +123,7 @@ class _Tuner:
         self._steps = -(-len(task.train) // task.config.batch_size)
         self._best: list[Epoch] = []
         self._history: list[dict[str, float]] = []
+        self.probe_epochs = task.probe_epochs
         spec = tf.TensorSpec
         signature = [spec([None, None, None, 3], tf.float32), spec([None], tf.float32), spec([None], tf.int64)]
         signature += [spec([], tf.int64), spec([], tf.int64)]
@@ -147,14 +150,14 @@ class _Tuner:
         if state:
             self._set(self._changed, state.weights)
             self._set(self._optimizer.variables, state.optimizer)
-            self._best, self._history = state.best, state.history
+            self._best, self._history, self.probe_epochs = state.best, state.history, state.probe_epochs
             epochs = self._task.config.epochs
             print(f"Going on after epoch {self.done} of {epochs}, where a run was stopped.")
         return self._history
 
     def _state(self) -> State:
         weights, optimizer = self._values(self._changed), self._values(self._optimizer.variables)
-        return State(weights, optimizer, self._best, self._history)
+        return State(weights, optimizer, self._best, self._history, self.probe_epochs)
 
     def run_epoch(self, stop: EarlyStopping, bar: Any) -> None:
         """One epoch, its validation, and its checkpoint."""

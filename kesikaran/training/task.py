@@ -101,7 +101,8 @@ class TuningTask:
     loss: of the training rows. seed: of their order, of dropout and of the augmentation.
     labels: of all images, int [m] of 0 and 1. train, validation: row numbers in `images`, int [n]; a training row may
         come more than once.
-    prior_shift: as of `HeadTask`. on_epoch: as of `HeadTask`, with the numbers of the epochs from 1.
+    prior_shift: as of `HeadTask`. on_epoch: as of `HeadTask`. probe_epochs: how many epochs the probe took; the next
+        number is that of the first epoch here.
     augment: is applied to each training batch.
     """
 
@@ -119,14 +120,17 @@ class TuningTask:
     probe: list[np.ndarray]
     probe_logits: np.ndarray
     on_epoch: Callable[[int, dict[str, float]], None]
+    probe_epochs: int
     checkpoint: "Checkpoint"
     augment: "Augment | None" = None
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """epoch: the best on validation, 0 for the probe. epochs: how many were made. remarks: sentences for the person."""
+    """epoch: the best on validation, 0 for the probe. epochs: how many were made. probe_epochs: as of `TuningTask`, of
+    the probe that the training began with. remarks: sentences for the person."""
 
     epoch: int
     epochs: int
+    probe_epochs: int
     remarks: list[str]

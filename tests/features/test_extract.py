@@ -502,7 +502,7 @@ def test_states_of_stopped_fine_tunings_go_when_unused(cache: Path, command: Cal
 
     states = [Checkpoint(cache / "finetune" / name / "checkpoint.npz", name) for name in ("old", "new")]
     for state in states:
-        state.save(State([np.zeros(2**18, np.float32)], [], [], []))
+        state.save(State([np.zeros(2**18, np.float32)], [], [], [], 1))
     os.utime(states[0].path, (0, 0))
     assert f"2 states of stopped fine-tunings, 2.0 MiB in {cache / 'finetune'}" in command("ls").out
     assert command("gc").out.endswith("2.0 MiB kept\n")

@@ -55,7 +55,7 @@ def task_of(data: tuple[Any, Any, np.ndarray], folder: Path, **given: Any) -> An
         "network": network, "config": CONFIG, "monitor": Monitor.loss, "loss": Loss(), "seed": 0, "images": images,
         "labels": labels, "train": np.arange(60), "validation": validation, "prior_shift": 0.0, "start": weights,
         "probe": weights, "probe_logits": network.predict(pixels), "on_epoch": lambda epoch, metrics: None,
-        "checkpoint": Checkpoint(folder / "f" / "checkpoint.npz", "f"),
+        "checkpoint": Checkpoint(folder / "f" / "checkpoint.npz", "f"), "probe_epochs": 1,
     }  # fmt: skip
     changes = {key: value for key, value in given.items() if key not in defaults}
     config = dataclasses.replace(given.pop("config", CONFIG), **{k: v for k, v in changes.items() if k != "augment"})
@@ -291,3 +291,25 @@ def test_a_stopped_run_goes_on_to_the_same_bits(made: Made, data: Any, tmp_path:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Going on after epoch 2 of 4, where a run was stopped." in done.stdout
     assert "4 epochs, equal" in done.stdout
+
+
+def test_epochs_go_on_by_the_numbers_they_had(data: Any, tmp_path: Path) -> None:
+    """The probe is trained again, and may stop at another epoch."""
+    from kesikaran.training import finetune
+
+    steps: list[int] = []
+
+    def stopped(step: int, _: dict[str, float]) -> None:
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        steps.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.tune(task_of(data, tmp_path, epochs=3, probe_epochs=58, on_epoch=stopped))
+    assert steps == [58, 59]
+    steps.clear()
+    done = finetune.tune(
+        task_of(data, tmp_path, epochs=3, probe_epochs=57, on_epoch=lambda step, _: steps.append(step))
+    )
+    assert steps == [58, 59, 60]
+    assert (done.probe_epochs, done.epochs) == (58, 3)
