@@ -250,7 +250,7 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
     from kesikaran.data import split
     from kesikaran.data.object_store import objects
     from kesikaran.features.extract import FeatureCache
-    from kesikaran.models.head import build_head
+    from kesikaran.models.head import first_weights
     from kesikaran.training import imbalance
     from kesikaran.training.losses import Loss
     from kesikaran.training.task import FeatureRows, HeadTask, TrainingJob
@@ -267,31 +267,28 @@ def trainings(place: Place, dropouts: tuple[float, ...], rates: tuple[float, ...
         for dropout, rate in itertools.product(dropouts, rates):
             head = dataclasses.replace(e.head, dropout=dropout)
             optimizer = dataclasses.replace(e.optimizer, lr=rate)
-            network = build_head(net.width, head, e.seed)
-            task = HeadTask(network, head, optimizer, e.fit, Loss(), e.seed, lambda epoch, metrics: None, shift)
+            weights = first_weights(net.width, head, e.seed)
+            task = HeadTask(weights, head, optimizer, e.fit, Loss(), e.seed, lambda epoch, metrics: None, shift)
             made.append(TrainingJob(task, every, train, validation))
         return made
 
     return make
 
 
-def trained(trainings: list[Any], together: bool) -> tuple[float, int]:
-    """Train, all as one or one after another, compilation included; (seconds, epochs run in all)."""
+def trained(trainings: list[Any], together: bool) -> tuple[float, list[Any]]:
+    """Train, all as one or one after another, compilation included; (seconds, the result of each)."""
     from kesikaran.experiment.job import fit
-    from kesikaran.training import head_epoch, head_trainer
+    from kesikaran.training import head_epoch
 
     head_epoch.program.cache_clear()
     began = time.perf_counter()
     groups = [trainings] if together else [[one] for one in trainings]
     outcomes = [outcome for group in groups for outcome in fit(group)]
     seconds = time.perf_counter() - began
-    epochs = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-        epochs.append(outcome.epochs)
-    head_trainer.forget()
-    return seconds, sum(epochs)
+    return seconds, outcomes
 
 
 def untuned(data: Any) -> Any:
@@ -354,8 +351,9 @@ def sweep(place: Place, size: Size) -> list[Measure]:
     make = trainings(place, DROPOUTS, RATES)
     parts: dict[bool, list[float]] = {False: [], True: []}
     for together in [False, True] * size.rounds:
-        part, epochs = trained(make(), together)
+        part, results = trained(make(), together)
         parts[together].append(part)
+    epochs = sum(result.epochs for result in results)
     say("an epoch of the plain Keras loop")
     # Its spread is small, an epoch of it long.
     keras = [epoch * epochs for epoch in keras_epochs(place, min(2, size.rounds))]
@@ -541,7 +539,7 @@ def epoch(place: Place, size: Size) -> list[Measure]:
     import tf_keras
     from sklearn.linear_model import LogisticRegression
 
-    from kesikaran.models.head import build_head
+    from kesikaran.models.head import build_head, first_weights
     from kesikaran.training import head_trainer
     from kesikaran.training.losses import Loss
     from kesikaran.training.task import HeadTask
@@ -555,8 +553,7 @@ def epoch(place: Place, size: Size) -> list[Measure]:
         def on_epoch(*_: object) -> None:
             stamps.append(time.perf_counter())
 
-        network = build_head(size.width, e.head, e.seed)
-        return HeadTask(network, e.head, e.optimizer, fit, Loss(), e.seed, on_epoch)
+        return HeadTask(first_weights(size.width, e.head, e.seed), e.head, e.optimizer, fit, Loss(), e.seed, on_epoch)
 
     def laps() -> list[float]:
         """Seconds between the stamps: all epochs but the first, which compiles."""

@@ -18,7 +18,6 @@ from kesikaran.experiment.identity import Asked
 from kesikaran.experiment.judge import Trained
 from kesikaran.features.extract import FeatureCache
 from kesikaran.models import network
-from kesikaran.models.head import build_head
 from kesikaran.models.network import Network
 from kesikaran.publish.tuned_model import FinetunedClassifier
 from kesikaran.tracking.runs import Run
@@ -54,7 +53,7 @@ def train(
     views, remarks = _views(e, task, probe)
     with terminal.progress(None, "judge", "image", len(probe.table)) as bar:
         logits = finetune.predict(task, np.arange(len(probe.table)), views, bar)
-    head_trainer.forget()
+    network.forget()
     classifier = FinetunedClassifier(task.network, e.backbone, views)
     return Trained(probe.table, logits, classifier, probe.features.matrix, [*tuned.remarks, *remarks])
 
@@ -73,10 +72,8 @@ def _views(e: Experiment, task: TuningTask, probe: Probe) -> tuple[tuple[str, ..
 
 
 def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult) -> TuningTask:
-    job, head = probe.job, probe.job.task.model
-    weights = head.get_weights()
-    is_random = e.finetune.head_start is HeadStart.random
-    start = build_head(probe.net.width, e.head, e.seed).get_weights() if is_random else weights
+    job, weights = probe.job, fitted.weights
+    start = job.task.weights if e.finetune.head_start is HeadStart.random else weights
     return TuningTask(
         network=Network(probe.net, e.head),
         config=e.finetune,
@@ -91,7 +88,7 @@ def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult
         start=start,
         probe=weights,
         # Of the images as they are, as those of each epoch that the probe is compared with.
-        probe_logits=head_trainer.predict(head, probe.features.matrix[probe.validation]),
+        probe_logits=head_trainer.predict(weights, probe.features.matrix[probe.validation]),
         on_epoch=run.epoch,
         probe_epochs=fitted.epochs,
         checkpoint=checkpoint.of(asked.fingerprint(e)),

@@ -14,7 +14,7 @@ from kesikaran.experiment.refusals import settle_refusals, tell_complaints
 from kesikaran.features.extract import FeatureCache, Features
 from kesikaran.metrics import decisions
 from kesikaran.models import backbone
-from kesikaran.models.head import build_head
+from kesikaran.models.head import first_weights
 from kesikaran.publish.model_template import FrozenClassifier
 from kesikaran.reports import run_report
 from kesikaran.tracking.claims import FINGERPRINT_TAG
@@ -38,11 +38,9 @@ def train(
     fitted = yield probe.job
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
 
-    head = probe.job.task.model
     features = probe.features.means if len(probe.views) > 1 else probe.features.matrix
-    logits = head_trainer.predict(head, features)
-    classifier = FrozenClassifier(probe.net, e.backbone, e.head.hidden_units, head.get_weights(), probe.views)
-    head_trainer.forget()
+    logits = head_trainer.predict(fitted.weights, features)
+    classifier = FrozenClassifier(probe.net, e.backbone, e.head.hidden_units, fitted.weights, probe.views)
     return Trained(probe.table, logits, classifier, probe.features.matrix)
 
 
@@ -103,9 +101,9 @@ def prepare(e: Experiment, asked: Asked, run: Run, cache: FeatureCache, device_n
     own_groups = None if groups is None else groups[train_rows]
     train_rows = train_rows[halves.rows(labels[train_rows], own_groups, e.fit.half)]
     chosen, loss = imbalance.treat(labels[train_rows], e.imbalance, e.seed)
-    head = build_head(net.width, e.head, e.seed)
     shift = imbalance.prior_shift(labels[train_rows], labels[validation], e.imbalance)
-    task = HeadTask(head, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch, shift)
+    weights = first_weights(net.width, e.head, e.seed)
+    task = HeadTask(weights, e.head, e.optimizer, e.fit, loss, e.seed, run.epoch, shift)
     every = FeatureRows(found.stacked, np.tile(labels, found.blocks))
     chosen_rows = train_rows[chosen]
     judged = found.in_means(validation) if e.augment.average else validation

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from kesikaran.config.schema import FinetuneConfig, HeadConfig, Trains
 from kesikaran.core import errors
@@ -80,6 +81,12 @@ class Network(tf.Module):
         """The variables that are trained, those of the head last, and of each its depth: how many layers of the
         backbone lie above it. The depth of the head is 0, as is that of the backbone's highest layer."""
         return [*chosen(self.layer.trainable_variables, config), *((v, 0) for v in self.head.trainable_variables)]
+
+
+def forget() -> None:
+    """Have Keras forget the heads of networks that are not used any more, so that the memory of a sweep does not grow
+    with its jobs."""
+    tf_keras.backend.clear_session()
 
 
 def need_trainable(net: Backbone, config: FinetuneConfig) -> None:

@@ -2,12 +2,19 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from kesikaran.config.schema import Monitor
 from kesikaran.core.errors import InputError
-from kesikaran.training.task import FitResult
+
+
+class Best(NamedTuple):
+    """epoch: the best on validation, from 0. epochs: how many were run."""
+
+    epoch: int
+    epochs: int
 
 
 class EarlyStopping:
@@ -17,7 +24,7 @@ class EarlyStopping:
     epoch; an InputError where the losses or the logits were not finite.
     """
 
-    outcome: FitResult | InputError
+    outcome: Best | InputError
 
     def __init__(
         self,
@@ -67,7 +74,7 @@ class EarlyStopping:
             self._best, self._best_epoch = value, epoch
         out_of_patience = self._patience is not None and epoch - self._best_epoch >= self._patience
         self.running = not out_of_patience and epoch + 1 < self._epochs
-        self.outcome = FitResult(self._best_epoch, epoch + 1)
+        self.outcome = Best(self._best_epoch, epoch + 1)
         return better
 
     def _fail(self, reason: str) -> bool:

@@ -62,7 +62,7 @@ class Stack:
         self._chunk_steps = self._steps if resident else self._steps_of_a_chunk()
         self._numbers = self._hyperparameters()
         # Kernels [in, out] and biases [out] in Keras
-        by_weight = zip(*(task.model.get_weights() for task in self._tasks), strict=True)
+        by_weight = zip(*(task.weights for task in self._tasks), strict=True)
         self._weights = [self._laid_out([np.atleast_2d(value.T) for value in values]) for values in by_weight]
         self._slots = [[tf.zeros_like(weight)] * 2 for weight in self._weights]
         self._best = self._weights
@@ -142,12 +142,13 @@ class Stack:
         parts = [self._validation.take(rows[i : i + size]).features for i in range(0, len(rows), size)]
         return np.concatenate([head_epoch.predicted(tf.constant(part), self._weights) for part in parts], axis=-1)
 
-    def put_back(self) -> None:
-        """Set the tasks' models to their best weights."""
-        best = [self._by_task(weight.numpy()) for weight in self._best]
-        for task, weights in zip(self._tasks, zip(*best, strict=True), strict=True):
-            shapes = [weight.shape for weight in task.model.weights]
-            task.model.set_weights([w.T.reshape(shape) for w, shape in zip(weights, shapes, strict=True)])
+    def best_weights(self) -> list[list[np.ndarray]]:
+        """Of each head those that `keep` was told of last, as `HeadTask` has them."""
+        best = zip(*(self._by_task(weight.numpy()) for weight in self._best), strict=True)
+        return [
+            [w.T.reshape(first.shape) for w, first in zip(weights, task.weights, strict=True)]
+            for task, weights in zip(self._tasks, best, strict=True)
+        ]
 
     def _laid_out(self, by_task: Sequence[Any] | np.ndarray) -> tf.Tensor:
         """One number or one matrix a task -> float32 [stream, member, 1, 1] or [stream, member, rows, columns]."""

@@ -1,6 +1,5 @@
 """Fits heads on features, one or many at once, and predicts logits."""
 
-import gc
 import itertools
 import os
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 
 from kesikaran.core import terminal
 from kesikaran.core.errors import InputError
@@ -22,13 +20,12 @@ _PART_HEADS = 8  # the fewest heads in what one core trains (measured, 16 heads:
 
 
 def fit(tasks: Sequence[HeadTask], train: FeatureRows, validation: FeatureRows) -> list[FitResult | InputError]:
-    """Train heads together, in place.
+    """Train heads together.
 
     Each head is trained as it would be alone, within float tolerance: the same order, masks, schedule and early
-    stopping. The updates are those of tf_keras's optimizers. With `fit.patience` the head gets back its weights of the
-    best epoch by the validation metric `fit.monitor`, whether training stopped early or not. The loss among these
-    metrics is that of the logits plus the task's prior_shift. Without patience the head keeps the weights of the last
-    epoch.
+    stopping. The updates are those of tf_keras's optimizers. With `fit.patience` the weights are those after the best
+    epoch by the validation metric `fit.monitor`, whether training stopped early or not. The loss among these metrics
+    is that of the logits plus the task's prior_shift. Without patience they are the weights after the last epoch.
 
     Args:
         tasks: alike in the shape of the head, the optimizer's name and `fit.batch_size`.
@@ -40,10 +37,9 @@ def fit(tasks: Sequence[HeadTask], train: FeatureRows, validation: FeatureRows) 
     Raises:
         ValueError: the tasks are not alike.
     """
-    kinds = {(t.optimizer.name, t.fit.batch_size, *(tuple(w.shape) for w in t.model.weights)) for t in tasks}
+    kinds = {(t.optimizer.name, t.fit.batch_size, *(w.shape for w in t.weights)) for t in tasks}
     if len(kinds) != 1:
         raise ValueError(f"heads trained together differ in optimizer, batch size or shape: {kinds}")
-    gc.collect()  # the heads of the last training, see `forget`
     resident = head_stack.resident(train, validation)
     parts = _parts(tasks, resident is not None)
     stops = [EarlyStopping(t.fit.monitor, t.fit.patience, t.fit.epochs, t.on_epoch) for t in tasks]
@@ -64,21 +60,25 @@ def fit(tasks: Sequence[HeadTask], train: FeatureRows, validation: FeatureRows) 
             for part in parts
         ]
         _run_epochs(stacks, stops, pool, bar, validation.labels)
-        for stack, *_ in stacks:
-            stack.put_back()
-    return [stop.outcome for stop in stops]
+    weights = {n: own for part, (stack, *_) in zip(parts, stacks, strict=True)
+               for n, own in zip(part.flat, stack.best_weights(), strict=True)}  # fmt: skip
+    return [
+        stop.outcome if isinstance(stop.outcome, InputError) else FitResult(*stop.outcome, weights[n])
+        for n, stop in enumerate(stops)
+    ]
 
 
-def predict(head: Any, features: np.ndarray) -> np.ndarray:
-    """features float32 [n, width] -> logits float32 [n]."""
-    chunks = [head(features[i : i + 4096], training=False).numpy() for i in range(0, len(features), 4096)]
-    return np.concatenate(chunks).ravel()
+def predict(weights: Sequence[np.ndarray], features: np.ndarray) -> np.ndarray:
+    """The logits of a head, float32 [n], from features float32 [n, width]. weights: as `HeadTask` has them."""
+    return np.concatenate([_logits(weights, features[i : i + 4096]) for i in range(0, len(features), 4096)])
 
 
-def forget() -> None:
-    """Have Keras forget a trained head, so that the memory of a sweep does not grow with its jobs: the next `fit` frees
-    it. Jobs that are trained together are freed together, since looking for garbage takes a tenth of a second."""
-    tf_keras.backend.clear_session()
+def _logits(weights: Sequence[np.ndarray], features: np.ndarray) -> np.ndarray:
+    x = tf.constant(features)
+    for place in range(0, len(weights), 2):
+        x = tf.matmul(tf.nn.relu(x) if place else x, weights[place]) + weights[place + 1]
+    logits: np.ndarray = x.numpy()[:, 0]
+    return logits
 
 
 def _parts(tasks: Sequence[HeadTask], features_on_device: bool) -> list[np.ndarray]:

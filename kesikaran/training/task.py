@@ -1,7 +1,7 @@
 """What is trained and on which rows, and the result of a training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,8 +42,7 @@ class FeatureRows:
 class HeadTask:
     """A head to be trained, and the settings of its training.
 
-    model: of `models.head.build_head(_, head, _)`. Training starts from its weights and ends by setting them to the
-        chosen epoch's.
+    weights: to start from, of `models.head.first_weights(_, head, _)`.
     seed: of the order of the rows and of the dropout masks.
     on_epoch: called with the number of each epoch (from 0) and its metrics: train/loss (by `loss`, with label
         smoothing, dropout and L2), validation/loss (plain cross-entropy in nats), validation/selection_loss (the same
@@ -54,7 +53,7 @@ class HeadTask:
         (`imbalance.prior_shift`).
     """
 
-    model: Any
+    weights: list[np.ndarray]
     head: HeadConfig
     optimizer: OptimizerConfig
     fit: FitConfig
@@ -79,17 +78,19 @@ class TrainingJob:
 
     def group(self) -> tuple[Any, ...]:
         """A key. `head_trainer.fit` can train the jobs of equal keys together."""
-        shapes = tuple(tuple(weight.shape) for weight in self.task.model.weights)
+        shapes = tuple(weight.shape for weight in self.task.weights)
         rows = (self.train.tobytes(), self.validation.tobytes(), self.every.labels.tobytes())
         return id(self.every.matrix), *rows, self.task.optimizer.name, self.task.fit.batch_size, shapes
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """epoch: the one whose weights the model has now, from 0. epochs: how many were run."""
+    """epoch: the one that was chosen, from 0. epochs: how many were run. weights: of the head after the chosen epoch,
+    float32, as `HeadTask` has them."""
 
     epoch: int
     epochs: int
+    weights: list[np.ndarray] = field(compare=False)
 
 
 @dataclass(frozen=True)

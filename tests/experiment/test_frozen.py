@@ -7,22 +7,23 @@ import numpy as np
 import pytest
 from conftest import Done, Made
 
-from kesikaran.training.task import FeatureRows, HeadTask
+from kesikaran.training.task import FeatureRows, FitResult, HeadTask
 
 pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture
 def fitted(train: Callable[..., Done], made: Made, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """The task, the training rows and the validation rows of a training with the given words."""
+    """The task, its result, the training rows and the validation rows of a training with the given words."""
     from kesikaran.training import head_trainer
 
-    seen: list[tuple[HeadTask, FeatureRows, FeatureRows]] = []
+    seen: list[tuple[HeadTask, FitResult, FeatureRows, FeatureRows]] = []
     fit = head_trainer.fit
 
     def noted(tasks: Any, *samples: Any) -> Any:
-        seen.append((tasks[0], *samples))
-        return fit(tasks, *samples)
+        results = fit(tasks, *samples)
+        seen.append((tasks[0], results[0], *samples))
+        return results
 
     monkeypatch.setattr(head_trainer, "fit", noted)
 
@@ -43,8 +44,8 @@ def fitted(train: Callable[..., Done], made: Made, monkeypatch: pytest.MonkeyPat
 def test_images_are_chosen_first_and_then_each_comes_in_every_view(
     words: list[str], fitted: Callable[..., Any]
 ) -> None:
-    task, train, validation = fitted(*words)
-    viewed_task, viewed, viewed_validation = fitted("augment=flips", *words)
+    task, _, train, validation = fitted(*words)
+    viewed_task, _, viewed, viewed_validation = fitted("augment=flips", *words)
     images = 240
     assert len(train.matrix) == images
     assert len(viewed.matrix) == 3 * images
@@ -61,13 +62,16 @@ def test_images_are_chosen_first_and_then_each_comes_in_every_view(
 
 def test_what_is_scored_is_the_mean_of_the_views(fitted: Callable[..., Any], runs: Callable[[], list[Any]]) -> None:
     from kesikaran.tracking import artifacts
+    from kesikaran.training import head_trainer
 
-    task, train, _ = fitted("augment=dihedral")
+    _, result, train, _ = fitted("augment=dihedral")
     (run,) = runs()
     found = artifacts.predictions(run.info.run_id)["logit"].to_numpy()
     mean = train.matrix[: 8 * 240].reshape(8, 240, -1).mean(axis=0)
-    np.testing.assert_allclose(found, np.ravel(task.model(mean)), atol=1e-4)
-    assert np.abs(found - np.ravel(task.model(train.matrix[:240]))).max() > 1e-3, "not of the image as it is"
+    np.testing.assert_allclose(found, head_trainer.predict(result.weights, mean), atol=1e-4)
+    assert np.abs(found - head_trainer.predict(result.weights, train.matrix[:240])).max() > 1e-3, (
+        "not of the image as it is"
+    )
 
 
 def test_the_leak_gauge_is_that_of_the_images(fitted: Callable[..., Any], runs: Callable[[], list[Any]]) -> None:
@@ -94,7 +98,7 @@ def test_without_averaging_the_image_as_it_is_is_judged(
 ) -> None:
     from kesikaran.tracking import artifacts
 
-    _, viewed, validation = fitted("augment=flips", "augment.average=false")
+    _, _, viewed, validation = fitted("augment=flips", "augment.average=false")
     assert len(viewed.labels) == 2 * len(np.unique(viewed.rows % 240)), "trained is on both views"
     assert validation.rows.max() < 240
     np.testing.assert_array_equal(validation.features, viewed.matrix[validation.rows])

@@ -32,3 +32,13 @@ def test_the_seed_decides_the_first_weights_and_no_two_layers_share_them() -> No
     assert (first[0] != other[0]).all()
     assert (first[0] != first[2]).all()
     assert not any(bias.any() for bias in first[1::2])
+
+
+def test_the_first_weights_are_those_of_the_model() -> None:
+    from kesikaran.models.head import build_head, first_weights
+
+    for head in (HeadConfig(), HeadConfig([7, 3], dropout=0.4, l2=0.01)):
+        model, weights = build_head(5, head, seed=4).get_weights(), first_weights(5, head, seed=4)
+        assert [weight.dtype for weight in weights] == [np.float32] * len(model)
+        for ours, of_model in zip(weights, model, strict=True):
+            np.testing.assert_array_equal(ours, of_model)

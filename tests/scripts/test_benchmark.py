@@ -78,14 +78,14 @@ def test_a_tiny_sweep_trains_what_the_program_trains(
     words = [*made.words, "fit.epochs=20", "fit.patience=2"]
     make = benchmark["trainings"](benchmark["Place"](tmp_path, words), (0.0, 0.4), (0.3,))
     alone, together = make(), make()
-    epochs = [benchmark["trained"](alone, together=False)[1], benchmark["trained"](together, together=True)[1]]
+    results = [benchmark["trained"](alone, together=False)[1], benchmark["trained"](together, together=True)[1]]
     assert train("-m", "head.dropout=0.0,0.4", "tracking.log_model=false", *words).code == 0
     logged = [run.data.metrics for run in runs() if "mlflow.parentRunId" in run.data.tags]
-    assert epochs == [sum(metrics["epochs"] for metrics in logged)] * 2
-    for trainings in (alone, together):
-        for training, metrics in zip(trainings, logged, strict=True):
+    for trainings, its in zip((alone, together), results, strict=True):
+        assert [result.epochs for result in its] == [metrics["epochs"] for metrics in logged]
+        for training, result, metrics in zip(trainings, its, logged, strict=True):
             validation = training.every.take(training.validation)
-            logits = head_trainer.predict(training.task.model, validation.features)
+            logits = head_trainer.predict(result.weights, validation.features)
             assert binary.log_loss(validation.labels, logits) == pytest.approx(metrics["validation/log_loss"], abs=1e-3)
 
 

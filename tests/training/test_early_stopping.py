@@ -7,8 +7,7 @@ import pytest
 
 from kesikaran.config.schema import Monitor
 from kesikaran.core.errors import InputError
-from kesikaran.training.early_stopping import EarlyStopping
-from kesikaran.training.task import FitResult
+from kesikaran.training.early_stopping import Best, EarlyStopping
 
 LOSS, AUC = Monitor.loss, Monitor.auc
 
@@ -34,26 +33,26 @@ def test_it_ends_when_patience_is_over(sign: int) -> None:
     values = [sign * value for value in (0.9, 0.7, 0.8, 0.6, 0.65, 0.61, 0.1)]
     best, stopping = follow(values, LOSS if sign == 1 else AUC)
     assert best == [True, True, False, True, False, False]
-    assert stopping.outcome == FitResult(epoch=3, epochs=6)
+    assert stopping.outcome == Best(epoch=3, epochs=6)
 
 
 @pytest.mark.parametrize("monitor", list(Monitor))
 def test_of_equally_good_epochs_the_earliest_is_the_best(monitor: Monitor) -> None:
     best, stopping = follow([0.5] * 9, monitor)
     assert best == [True, False, False]
-    assert stopping.outcome == FitResult(epoch=0, epochs=3)
+    assert stopping.outcome == Best(epoch=0, epochs=3)
 
 
 def test_it_ends_with_the_last_epoch() -> None:
     best, stopping = follow([0.9, 0.8, 0.7, 0.6], epochs=3)
     assert best == [True] * 3
-    assert stopping.outcome == FitResult(epoch=2, epochs=3)
+    assert stopping.outcome == Best(epoch=2, epochs=3)
 
 
 def test_without_patience_every_epoch_is_the_best_and_none_is_left_out() -> None:
     best, stopping = follow([0.5, 0.6, 0.7, 0.8], patience=None, epochs=4)
     assert best == [True] * 4
-    assert stopping.outcome == FitResult(epoch=3, epochs=4)
+    assert stopping.outcome == Best(epoch=3, epochs=4)
 
 
 @pytest.mark.parametrize("auc", [0.75, math.nan])
@@ -96,4 +95,4 @@ def test_the_loss_that_selects_is_not_the_plain_one() -> None:
     for epoch, (plain, selection) in enumerate(epochs):
         metrics = {"validation/loss": plain, "validation/selection_loss": selection, "validation/auc": 0.5}
         stopping.update(epoch, np.ones(3, np.float32), True, metrics)
-    assert stopping.outcome == FitResult(epoch=1, epochs=3)
+    assert stopping.outcome == Best(epoch=1, epochs=3)

@@ -40,13 +40,13 @@ def read(labels: Path, images: Path, folder: Path) -> tuple[Any, Any, np.ndarray
 
 
 def task_of(data: tuple[Any, Any, np.ndarray], folder: Path, **given: Any) -> Any:
-    from kesikaran.models.head import build_head
+    from kesikaran.models.head import first_weights
     from kesikaran.models.network import Network
     from kesikaran.training.checkpoint import Checkpoint
     from kesikaran.training.task import TuningTask
 
     net, images, labels = data
-    weights = build_head(net.width, HeadConfig(), 0).get_weights()
+    weights = first_weights(net.width, HeadConfig(), 0)
     network = Network(net, HeadConfig())
     network.start(weights)
     validation = np.arange(60, 90)

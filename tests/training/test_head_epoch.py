@@ -1,5 +1,6 @@
 """The compiled epoch against tf_keras's own `fit`, and heads trained together against heads trained alone."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -62,6 +63,12 @@ def keras_loss(task: Any) -> Any:
     return lambda labels, logits: loss(labels, logits + task.loss.logit_offset)
 
 
+def fit(tasks: list[Any], train: Any, validation: Any) -> list[Any]:
+    from kesikaran.training import head_trainer
+
+    return head_trainer.fit(tasks, train, validation)
+
+
 def keras_fit(task: Any, train: Any) -> tuple[list[np.ndarray], list[float]]:
     """The weights and the losses by epoch of plain tf_keras on the same rows in the same order."""
     import tf_keras
@@ -69,10 +76,13 @@ def keras_fit(task: Any, train: Any) -> tuple[list[np.ndarray], list[float]]:
     from kesikaran.training import head_epoch
 
     size, epochs = task.fit.batch_size, task.fit.epochs
-    layers = [layer for layer in task.model.layers if layer.weights]
+    from kesikaran.models.head import build_head
+
+    head = build_head(train.features.shape[1], task.head, task.seed)
+    layers = [layer for layer in head.layers if layer.weights]
     random = [head_epoch.draws(task.seed, epoch, len(train.labels), size, len(layers)) for epoch in range(epochs)]
     keys = np.concatenate([keys for _, keys in random])
-    stack: list[Any] = [tf_keras.layers.InputLayer(task.model.input_shape[1:])]
+    stack: list[Any] = [tf_keras.layers.InputLayer(train.features.shape[1:])]
     for position, layer in enumerate(layers):
         stack += [same_masks(position, task.head.dropout, keys, size)] if task.head.dropout else []
         stack.append(type(layer).from_config(layer.get_config()))
@@ -112,13 +122,12 @@ def keras_fit(task: Any, train: Any) -> tuple[list[np.ndarray], list[float]]:
 )
 def test_an_epoch_is_that_of_keras(optimizer: OptimizerConfig, head: HeadConfig, words: dict[str, Any]) -> None:
     """Every weight and every epoch's loss, after 4 epochs of 13 steps, the last of them of 16 rows."""
-    from kesikaran.training import head_trainer
 
     one, history = task(head, optimizer, epochs=4, patience=None, seed=5, **words)
     weights, losses = keras_fit(one, sample(400, 1))
-    head_trainer.fit([one], sample(400, 1), sample(200, 2))
+    (fitted,) = fit([one], sample(400, 1), sample(200, 2))
     assert [epoch["train/loss"] for epoch in history] == pytest.approx(losses, rel=1e-5)
-    for ours, theirs in zip(one.model.get_weights(), weights, strict=True):
+    for ours, theirs in zip(fitted.weights, weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -154,31 +163,30 @@ def grid_task(job: dict[str, Any], units: list[int]) -> tuple[Any, list[dict[str
 
 
 @cache
-def trained_alone(job: str, hidden: bool) -> tuple[Any, list[Any], list[dict[str, float]]]:
-    """(the head, what fit says of it, the metrics of each epoch) of a job as JOBS names it, trained by itself."""
-    from kesikaran.training import head_trainer
+def trained_alone(job: str, hidden: bool) -> tuple[Any, Any, list[dict[str, float]]]:
+    """(the weights, what fit says of it, the metrics of each epoch) of a job as JOBS names it, trained by itself."""
 
     one, history = grid_task(JOBS[job], [4] if hidden else [])
-    return one.model, head_trainer.fit([one], sample(400, 1), sample(200, 2)), history
+    (fitted,) = fit([one], sample(400, 1), sample(200, 2))
+    return fitted.weights, fitted, history
 
 
 @pytest.mark.parametrize("units", [[], [4]], ids=["linear", "hidden"])
 @pytest.mark.parametrize("jobs", [GRID, UNEVEN, LOSSES], ids=["grid", "uneven", "losses"])
 def test_heads_trained_together_are_heads_trained_alone(jobs: list[dict[str, Any]], units: list[int]) -> None:
     """Job by job: the best epoch, where it stopped, all metrics of all epochs, and the weights put back."""
-    from kesikaran.training import head_trainer
     from kesikaran.training.task import FitResult
 
     train, validation = sample(400, 1), sample(200, 2)
     together = [grid_task(job, units) for job in jobs]
-    outcomes = head_trainer.fit([one for one, _ in together], train, validation)
+    outcomes = fit([one for one, _ in together], train, validation)
     assert len({outcome.epochs for outcome in outcomes if isinstance(outcome, FitResult)}) > 1
-    for job, (one, history), outcome in zip(jobs, together, outcomes, strict=True):
+    for job, (_, history), outcome in zip(jobs, together, outcomes, strict=True):
         alone, fitted, expected = trained_alone(repr(job), bool(units))
-        assert [outcome] == fitted, job
+        assert outcome == fitted, job
         for ours, theirs in zip(history, expected, strict=True):
             assert ours == pytest.approx(theirs, rel=1e-4), job
-        for mine, its in zip(one.model.get_weights(), alone.get_weights(), strict=True):
+        for mine, its in zip(outcome.weights, alone, strict=True):
             np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
 
 
@@ -204,16 +212,16 @@ def test_parts_on_cores_are_one_program_and_change_nothing(
     train, validation = sample(400, 1), sample(200, 2)
     jobs = sorted(GRID, key=lambda job: job["dropout"])  # of two parts one has dropout
     together = [grid_task(job, []) for job in jobs]
-    outcomes = head_trainer.fit([one for one, _ in together], train, validation)
+    outcomes = fit([one for one, _ in together], train, validation)
     assert len(made) == parts
     assert sorted(np.concatenate([part.flat for part in made])) == list(range(12))
     assert head_epoch.program(ADAM, 32, True, False).experimental_get_tracing_count() == 1
     assert head_epoch.program.cache_info().currsize == 1
-    for job, (one, history), outcome in zip(jobs[::2], together[::2], outcomes[::2], strict=True):
+    for job, (_, history), outcome in zip(jobs[::2], together[::2], outcomes[::2], strict=True):
         alone, fitted, expected = trained_alone(repr(job), False)
-        assert [outcome] == fitted, job
+        assert outcome == fitted, job
         assert history[-1] == pytest.approx(expected[-1], rel=1e-4), job
-        for mine, its in zip(one.model.get_weights(), alone.get_weights(), strict=True):
+        for mine, its in zip(outcome.weights, alone, strict=True):
             np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
 
 
@@ -225,47 +233,44 @@ def test_the_logit_offset_is_training_s_alone() -> None:
 
     tasks = (task(loss=loss, epochs=5, patience=None) for loss in (None, Loss(logit_offset=1.1)))
     (plain, _), (adjusted, history) = tasks
-    kernel, bias = plain.model.get_weights()
-    adjusted.model.set_weights([kernel, bias - 1.1])
+    kernel, bias = plain.weights
+    adjusted = replace(adjusted, weights=[kernel, bias - 1.1])
     train, validation = sample(400, 1), sample(200, 2)
-    for one in (plain, adjusted):
-        head_trainer.fit([one], train, validation)
-    for mine, its, offset in zip(adjusted.model.get_weights(), plain.model.get_weights(), (0, 1.1), strict=True):
+    plainly, adjustedly = (fit([one], train, validation)[0].weights for one in (plain, adjusted))
+    for mine, its, offset in zip(adjustedly, plainly, (0, 1.1), strict=True):
         np.testing.assert_allclose(mine, its - offset, atol=1e-5)
-    logits = head_trainer.predict(adjusted.model, validation.features)
+    logits = head_trainer.predict(adjustedly, validation.features)
     assert history[4]["validation/loss"] == pytest.approx(binary.log_loss(validation.labels, logits))
 
 
 def test_a_head_that_fails_harms_no_other() -> None:
-    from kesikaran.training import head_trainer
     from kesikaran.training.task import FitResult
 
     train, validation = sample(400, 1), sample(200, 2)
     tasks = [task(HeadConfig([4]), OptimizerConfig(SGD, lr), epochs=5) for lr in (0.1, 1e30, 0.05)]
-    first, failed, last = head_trainer.fit([one for one, _ in tasks], train, validation)
+    first, failed, last = fit([one for one, _ in tasks], train, validation)
     assert isinstance(failed, InputError)
     assert "at epoch 0, step" in str(failed)
     assert [len(history) for _, history in tasks] == [5, 0, 5]
-    assert (first, last) == (FitResult(4, 5), FitResult(4, 5))
+    assert (first, last) == (FitResult(4, 5, []), FitResult(4, 5, []))
     alone, _ = task(HeadConfig([4]), OptimizerConfig(SGD, 0.05), epochs=5)
-    head_trainer.fit([alone], train, validation)
-    np.testing.assert_allclose(tasks[2][0].model.get_weights()[0], alone.model.get_weights()[0], rtol=1e-4)
+    (fitted,) = fit([alone], train, validation)
+    np.testing.assert_allclose(last.weights[0], fitted.weights[0], rtol=1e-4)
 
 
 def test_unlike_heads_are_refused() -> None:
-    from kesikaran.training import head_trainer
 
     unlike = [task()[0], task(HeadConfig([3]))[0]]
     with pytest.raises(ValueError, match="heads trained together differ"):
-        head_trainer.fit(unlike, sample(400, 1), sample(200, 2))
+        fit(unlike, sample(400, 1), sample(200, 2))
 
 
 def test_a_later_job_compiles_nothing() -> None:
-    from kesikaran.training import head_epoch, head_trainer
+    from kesikaran.training import head_epoch
 
     head_epoch.program.cache_clear()
     for lr in (0.1, 0.2):
-        head_trainer.fit([task(optimizer=OptimizerConfig(SGD, lr), epochs=3)[0]], sample(400, 1), sample(200, 2))
+        fit([task(optimizer=OptimizerConfig(SGD, lr), epochs=3)[0]], sample(400, 1), sample(200, 2))
     assert head_epoch.program(SGD, 32, False, False).experimental_get_tracing_count() == 1
 
 

@@ -58,7 +58,7 @@ def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch
     rows = order[:400], order[400:600]
     for mine, one in zip(rows, both, strict=True):
         matrix[mine], labels[mine] = one.features, one.labels
-    outcomes = []
+    outcomes: list[Any] = []
     monkeypatch.setattr(head_stack, "_CHUNK_BYTES", 4000)
     for held_bytes, chosen in ((2**20, both), (14_399, [FeatureRows(matrix, labels).take(mine) for mine in rows])):
         monkeypatch.setattr(head_stack, "_RESIDENT_BYTES", held_bytes)
@@ -70,8 +70,8 @@ def test_features_that_are_not_held_train_the_same(head: HeadConfig, monkeypatch
         outcomes.append((fitted, tasks))
     (expected, held), (found, streamed) = outcomes
     assert found == expected
-    for (one, history), (other, its) in zip(held, streamed, strict=True):
+    for (_, history), (_, its), one, other in zip(held, streamed, expected, found, strict=True):
         assert [epoch == pytest.approx(mine, rel=1e-5) for epoch, mine in zip(its, history, strict=True)] == [True] * 4
-        for weight, same in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
+        for weight, same in zip(one.weights, other.weights, strict=True):
             np.testing.assert_allclose(same, weight, rtol=1e-5, atol=1e-6)
     assert max(matrix.copied) <= 4000

@@ -1,7 +1,6 @@
 """Rows of a shared matrix, and which jobs may be trained together."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,8 @@ def job(**changes: Any) -> TrainingJob:
     shape = changes.pop("shape", (2, 1))
     rows: dict[str, Any] = {"every": ROWS, "train": np.array([0, 1, 2]), "validation": np.array([3, 4])}
     rows |= {name: changes.pop(name) for name in list(changes) if name in rows}
-    model = SimpleNamespace(weights=[np.zeros(shape), np.zeros(1)])
-    task = HeadTask(model, HeadConfig(), OptimizerConfig(OptimizerName.adam, 0.1), FitConfig(), Loss(), 0, print)
+    weights = [np.zeros(shape), np.zeros(1)]
+    task = HeadTask(weights, HeadConfig(), OptimizerConfig(OptimizerName.adam, 0.1), FitConfig(), Loss(), 0, print)
     return TrainingJob(replace(task, **changes), **rows)
 
 
