@@ -102,9 +102,7 @@ def _fetched(client: mlflow.MlflowClient, run_id: str, file: str, most_bytes: in
     Raises:
         InputError: the file is damaged, or the run's files lie where another store is.
     """
-    run = client.get_run(run_id)
-    run_store.need_files_here(run)
-    place = store_file.path_of(run.info.artifact_uri)
+    place = store_file.path_of(run_store.place_of_files(client, run_id))
     if place:  # MLflow's listing of a folder would ask the store once more
         found = place / file
         sizes = {file: found.stat().st_size if found.is_file() else 0} if os.path.lexists(found) else {}

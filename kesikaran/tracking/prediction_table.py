@@ -118,7 +118,7 @@ def _check_values(rows: pd.DataFrame, pooled: bool) -> None:
     if not pooled:
         if rows["object_id"].str.lower().duplicated().any():
             raise ValueError("it names an image twice")
-        if other := sorted(set(rows["split"]) - set(_SPLITS)):
+        if other := sorted(set(rows["split"].unique()) - set(_SPLITS)):
             raise ValueError(f"its split {other[0]} is none of {', '.join(_SPLITS)}")
     for name in ("label", "predicted"):
         if name in rows and not rows[name].isin([0, 1]).all():

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import filelock
 import mlflow
-from mlflow import entities
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -220,12 +219,19 @@ def reading(what: str) -> Iterator[mlflow.MlflowClient]:
         raise _refusal(f"{what} cannot be read from {uri}: {_why(error)}") from None
 
 
-def need_files_here(run: entities.Run) -> None:
-    """Raises InputError where the files of a run lie beside another store's file, from which this one was moved or
-    copied. The files of a store of which a copy was made without them are read from where they are."""
+def place_of_files(client: mlflow.MlflowClient, run_id: str) -> str:
+    """The artifact location of a run.
+
+    Raises:
+        InputError: its files lie beside another store's file, from which this one was moved or copied. The files of a
+            store of which a copy was made without them are read from where they are.
+        MlflowException: no such run.
+    """
     _, database = _address()
-    location = run.info.artifact_uri or ""
+    location = store_file.artifacts_of(database, run_id) if database else None
+    location = location or client.get_run(run_id).info.artifact_uri or ""
     old = store_file.left_behind(database, location) if database else None
     path = store_file.path_of(location)
     if database and old and path and ((database.parent / path.relative_to(old)).exists() or not path.exists()):
         raise store_file.moved(database, old)
+    return location

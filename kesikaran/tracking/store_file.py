@@ -126,6 +126,17 @@ def is_newer(versions: list[str]) -> bool:
     return bool(known) and not set(versions) <= known
 
 
+def artifacts_of(database: Path, run_id: str) -> str | None:
+    """The artifact location of a run; None where it cannot be told here, as where there is no such run. MLflow's
+    `get_run` reads a thousand rows for that."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", _LOCKED_SECONDS, uri=True)) as store:
+            row = store.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
+    except sqlite3.Error:
+        return None
+    return str(row[0]) if row and row[0] else None
+
+
 def path_of(location: str) -> Path | None:
     """The path of a local artifact location; None where it is not local."""
     parts = urlsplit(location)
