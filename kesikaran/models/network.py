@@ -12,7 +12,7 @@ from kesikaran.config.schema import FinetuneConfig, HeadConfig, Trains
 from kesikaran.core import errors
 from kesikaran.core.errors import InputError
 from kesikaran.data import augment
-from kesikaran.models import hub
+from kesikaran.models import folded_lite0, hub
 from kesikaran.models.backbone import Backbone
 from kesikaran.models.head import build_head
 
@@ -37,6 +37,7 @@ class Network(tf.Module):
         super().__init__(name="network")
         layer, self._first = _trainable(net)
         self.layer = layer
+        self._quick = folded_lite0.features(layer)
         self.head = build_head(net.width, HeadConfig(hidden_units=list(config.hidden_units)), seed=0)
         self._forward: dict[tuple[str, ...], Any] = {}
 
@@ -50,6 +51,8 @@ class Network(tf.Module):
     def features(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         """float32 [n, size, size, 3] -> float32 [n, width]. training: BatchNorm computes with the mean and variance of
         the batch, and moves its own towards them; else with its own. Its scale and offset get gradients in both."""
+        if self._quick and not training:
+            return self._quick(images)
         return self.layer(images, training=training)
 
     def predict(self, images: tf.Tensor, views: tuple[str, ...] = (augment.IDENTITY,)) -> np.ndarray:
