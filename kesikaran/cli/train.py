@@ -19,6 +19,7 @@ from kesikaran.cli import door
 from kesikaran.config import compose, schema
 from kesikaran.core import paths, process, terminal
 from kesikaran.core.errors import InputError, StoreGone
+from kesikaran.experiment import from_run
 from kesikaran.experiment.job import Job, Shared, SweepPlace, TooManyFailures, run_alone, run_job
 from kesikaran.experiment.outcome import Verdict
 from kesikaran.metrics import gate
@@ -108,6 +109,7 @@ def begin(cfg: DictConfig, words: list[str], number: int | None, shared: Shared)
     try:
         _need_effect(words, is_single=number is None)
         compose.settle_source(cfg, words)
+        from_run.settle(cfg, words)
         place = SweepPlace(context.job_overrides(words), number)
         verdict = yield from run_job(compose.parse(cfg), compose.to_yaml(cfg), place, shared)
         return verdict

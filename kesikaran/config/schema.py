@@ -195,6 +195,8 @@ class FinetuneConfig:
     trains: Trains = Trains.none  # what of the backbone is trained, with the head, after the probe
     blocks: int = 4  # of last_blocks
     head_start: HeadStart = HeadStart.probe
+    # A finished run, or a sweep, whose best job counts: the probe has its head, optimizer, fit, imbalance and augment.
+    from_run: str | None = None
     update_statistics: bool = False  # BatchNorm's moving mean and variance; else it computes with them as they are
     epochs: int = 14
     batch_size: int = 32

@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 from conftest import Done, Made, one_line
 
+from kesikaran.config.metric_names import OBJECTIVE
+from kesikaran.config.schema import Monitor
+
 pytestmark = pytest.mark.tensorflow
 
 TUNE = ("finetune=probe_then_all", "finetune.epochs=3", "finetune.lr=0.01", "finetune.batch_size=16")
@@ -147,3 +150,48 @@ def tf_mirrored(encoded: bytes) -> bytes:
 
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return bytes(tf.io.encode_png(tf.reverse(pixels, [1])).numpy())
+
+
+def test_a_probe_has_the_settings_of_a_run_or_of_the_best_job_of_a_sweep(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    quick = [*made.words, "tracking.log_model=false"]
+    assert train("-m", *quick, "head.l2=0.3,0.0001", "imbalance=class_weight").code == 0
+    jobs = [run for run in runs() if "mlflow.parentRunId" in run.data.tags]
+    sweep = jobs[0].data.tags["mlflow.parentRunId"]
+    best = min(jobs, key=lambda run: run.data.metrics[f"validation/{OBJECTIVE[Monitor.loss].name}"])
+    assert best.data.params["head.l2"] == "0.0001"
+    words = [word for word in quick if not word.startswith(("fit.", "optimizer."))]
+    for named, typed in ((sweep, []), (jobs[0].info.run_id, ["optimizer.lr=0.2"])):
+        done = train(*words, *TUNE, "finetune.epochs=1", f"finetune.from_run={named}", *typed)
+        assert done.code == 0, done.err
+    of_best, of_worst = [
+        run.data.params for run in runs() if run.data.params.get("finetune.from_run", "None") != "None"
+    ]
+    assert of_best["finetune.from_run"] == best.info.run_id
+    assert of_worst["finetune.from_run"] == jobs[0].info.run_id
+    settings = ("head.l2", "optimizer.lr", "fit.epochs", "imbalance.strategy")
+    assert [of_best[name] for name in settings] == ["0.0001", "0.3", "5", "class_weight"]
+    assert [of_worst[name] for name in settings] == ["0.3", "0.2", "5", "class_weight"]
+
+
+def test_a_run_whose_probe_cannot_be_had_is_one_line(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    quick = [*made.words, "tracking.log_model=false"]
+    assert train(*quick).code == 0
+    (run,) = runs()
+    for words, line in (
+        ([TUNE[0], "finetune.from_run=nosuch"], "error: there is no run nosuch in "),
+        (
+            [TUNE[0], f"finetune.from_run={run.info.run_id}", "backbone.image_size=40"],
+            f"error: finetune.from_run={run.info.run_id} is not allowed: its probe is of backbone.image_size=32, this "
+            "run has 40; give backbone.image_size as the run has it",
+        ),
+        ([f"finetune.from_run={run.info.run_id}"], "error: finetune.from_run="),
+    ):
+        done = train(*quick, *words)
+        assert done.code == 1
+        (said,) = [text for text in done.err.splitlines() if text.startswith("error: ")]
+        assert said.startswith(line)
+        assert one_line(said)
