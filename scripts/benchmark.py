@@ -587,6 +587,86 @@ def epoch(place: Place, size: Size) -> list[Measure]:
     ]
 
 
+def finetune(place: Place, size: Size) -> list[Measure]:
+    """a step of fine-tuning against the forward pass; an epoch, from memory and from the disk, against its steps"""
+    import tensorflow as tf
+
+    from kesikaran.config.schema import Monitor
+    from kesikaran.data.object_store import objects
+    from kesikaran.data.pipeline import ImageRows
+    from kesikaran.models.head import first_weights
+    from kesikaran.models.network import Network
+    from kesikaran.training import finetune, layer_decay
+    from kesikaran.training.checkpoint import Checkpoint
+    from kesikaran.training.losses import Loss
+    from kesikaran.training.task import TuningTask
+
+    e = place.experiment(
+        "finetune=probe_then_all", f"finetune.epochs={size.rounds + 1}", f"finetune.batch_size={BATCH}"
+    )
+    table, folder, net = inputs(place)
+    labels, count = table["label"].to_numpy(), 20 * BATCH
+    names, files_of = list(table["object_id"])[: count + BATCH], objects(folder)
+    network, start = Network(net, e.head), first_weights(net.width, e.head, e.seed)
+    stamps: list[float] = []
+
+    def images() -> ImageRows:
+        return ImageRows(names, [files_of[name] for name in names], e.backbone, e.data.max_megapixels)
+
+    def epochs(rows: ImageRows) -> list[float]:
+        """Images a second of each epoch but the first, which compiles; with its validation and its checkpoint."""
+        stamps.clear()
+        note = Checkpoint(place.root / "checkpoint" / "checkpoint.npz", "benchmark")
+        everything = np.arange(count + BATCH)
+        train, validation = everything[:count], everything[count:]
+        finetune.tune(TuningTask(
+            network, e.finetune, Monitor.loss, Loss(), e.seed, rows, labels, train, validation, 0.0, start, start,
+            np.zeros(BATCH, np.float32), lambda epoch, metrics: stamps.append(time.perf_counter()), 1, note,
+        ))  # fmt: skip
+        note.remove()
+        return (count / np.diff(stamps)).tolist()
+
+    kept = images()
+    kept.keep()
+    say("epochs of fine-tuning")
+    from_memory, from_disk = epochs(kept), epochs(images())
+    say("its step and the forward pass")
+    _, batch = next(iter(kept.batches(np.arange(BATCH), BATCH)))
+    targets = tf.constant(labels[:BATCH, None], tf.float32)
+    trained = network.trained(e.finetune)
+    variables, optimizer = [variable for variable, _ in trained], layer_decay.optimizer(e.finetune, trained)
+
+    @tf.function
+    def step() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = network.head(network.features(batch, training=False), training=False)
+            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    @tf.function
+    def forward() -> tf.Tensor:
+        return net.layer(batch)
+
+    def rates(one: Callable[[], Any]) -> list[float]:
+        one()
+        found = []
+        for _ in range(size.rounds):
+            began = time.perf_counter()
+            for _ in range(10):
+                one().numpy()
+            found.append(10 * BATCH / (time.perf_counter() - began))
+        return found
+
+    steps, passes = rates(step), rates(forward)
+    unit = "images/s"
+    return [
+        Measure("a step of fine-tuning", steps, "the forward pass", passes, 1 / 3, unit=unit),
+        Measure("an epoch of it, images in memory", from_memory, "its step alone", steps, 0.9, unit=unit),
+        Measure("the same, decoded from the disk", from_disk, "its step alone", steps, 0.9, unit=unit),
+    ]
+
+
 def planted(rows: int, width: int) -> Any:
     """Features at random, labels by a direction in them and noise."""
     from kesikaran.training.task import FeatureRows
@@ -800,7 +880,7 @@ def chart(rows: list[dict[str, Any]]) -> Any:
 
 FIGURES: dict[str, Callable[[Place, Size], list[Measure]]] = {
     "sweep": sweep, "jobs": jobs, "price": price, "resume": resume, "passes": passes, "epoch": epoch, "run": run,
-    "memory": memory, "kill": kill,
+    "finetune": finetune, "memory": memory, "kill": kill,
 }  # fmt: skip
 
 
