@@ -117,7 +117,9 @@ class Stack:
 
     def keep(self, which: np.ndarray) -> None:
         """Remember the present weights of the chosen heads as their best. which: bool [head]."""
-        if which.any():
+        if which.all():
+            self._best = self._weights
+        elif which.any():
             chosen = self._laid_out(which) > 0
             self._best = [tf.where(chosen, now, best) for now, best in zip(self._weights, self._best, strict=True)]
 
