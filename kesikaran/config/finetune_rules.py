@@ -52,4 +52,6 @@ def _ranges(finetune: FinetuneConfig, strategy: Strategy) -> Iterator[tuple[str,
     is_focal = "0 with imbalance=focal: focal loss is defined for targets of 0 and 1"
     yield "label_smoothing", not finetune.label_smoothing or strategy is not Strategy.focal, is_focal
     yield "ema", ema is None or 0 < ema < 1, "null, or above 0 and below 1"
+    both = "false beside finetune.update_statistics=true"
+    yield "mixed_precision", not (finetune.mixed_precision and finetune.update_statistics), both
     yield "average_best", 1 <= finetune.average_best <= finetune.epochs, "1 to finetune.epochs"

@@ -197,6 +197,7 @@ class FinetuneConfig:
     head_start: HeadStart = HeadStart.probe
     # A finished run, or a sweep, whose best job counts: the probe has its head, optimizer, fit, imbalance and augment.
     from_run: str | None = None
+    mixed_precision: bool = False  # convolutions in bfloat16, for GPUs; of backbone=efficientnet_lite0 alone
     update_statistics: bool = False  # BatchNorm's moving mean and variance; else it computes with them as they are
     epochs: int = 14
     batch_size: int = 32

@@ -17,9 +17,14 @@ from kesikaran.models.efficientnet_lite0 import Convolution
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-def features(layer: Any) -> Callable[[tf.Tensor], tf.Tensor] | None:
-    """The function from images float32 [n, size, size, 3] in [0, 1] to features float32 [n, 1280], by the variables of
-    this layer; None where the layer is not EfficientNet-Lite0, by the names of its variables and by what it gives."""
+Features = Callable[..., tf.Tensor]
+"""(images float32 [n, size, size, 3] in [0, 1], dtype=tf.float32) -> features float32 [n, 1280]. dtype: in which the
+convolutions are computed."""
+
+
+def features(layer: Any) -> Features | None:
+    """The function by the variables of this layer; None where the layer is not EfficientNet-Lite0, by the names of its
+    variables and by what it gives."""
     by_name = {variable.name.removesuffix(":0"): variable for variable in layer.variables}
     names: list[str] = []
 
@@ -35,15 +40,17 @@ def features(layer: Any) -> Callable[[tf.Tensor], tf.Tensor] | None:
         kernel, gamma, beta, mean, variance = (by_name[name] for name in _names(at))
         scale = gamma * tf.math.rsqrt(variance + lite0.EPSILON)
         if at.filters is None:
-            x = tf.nn.depthwise_conv2d(x, kernel * scale[:, None], [1, at.stride, at.stride, 1], "SAME")
+            kernel = tf.cast(kernel * scale[:, None], x.dtype)
+            x = tf.nn.depthwise_conv2d(x, kernel, [1, at.stride, at.stride, 1], "SAME")
         else:
-            x = tf.nn.conv2d(x, kernel * scale, at.stride, "SAME")
+            x = tf.nn.conv2d(x, tf.cast(kernel * scale, x.dtype), at.stride, "SAME")
         x = _biased(x, beta - mean * scale)
         return tf.nn.relu6(x) if at.is_activated else x
 
-    def of_images(images: tf.Tensor) -> tf.Tensor:
-        x = lite0.pass_through(images * lite0.SCALE + lite0.OFFSET, convolve, tf.add)
-        return tf.reduce_mean(x, [1, 2])
+    def of_images(images: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+        x = tf.cast(images * lite0.SCALE + lite0.OFFSET, dtype)
+        x = lite0.pass_through(x, convolve, tf.add)
+        return tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
 
     image = tf.random.stateless_uniform([1, 64, 64, 3], seed=(0, 0))
     expected, found = layer(image, training=False).numpy(), of_images(image).numpy()
@@ -57,6 +64,10 @@ def _names(at: Convolution) -> list[str]:
 
 @tf.custom_gradient
 def _biased(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """x + bias. With the gradient of TensorFlow's own, the gradients of kernel and bias would become one kernel of
-    oneDNN, which takes twice the time of both."""
-    return tf.nn.bias_add(x, bias), lambda upstream: (upstream, tf.reduce_sum(upstream, [0, 1, 2]))
+    """x plus the bias, float32 [channels]. With TensorFlow's own gradient those of kernel and bias would become
+    one kernel of oneDNN, which takes twice the time of both."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return upstream, tf.reduce_sum(tf.cast(upstream, tf.float32), [0, 1, 2])
+
+    return tf.nn.bias_add(x, tf.cast(bias, x.dtype)), gradient

@@ -48,11 +48,17 @@ class Network(tf.Module):
             variable.assign(value)
         self.head.set_weights(head)
 
-    def features(self, images: tf.Tensor, training: bool) -> tf.Tensor:
-        """float32 [n, size, size, 3] -> float32 [n, width]. training: BatchNorm computes with the mean and variance of
-        the batch, and moves its own towards them; else with its own. Its scale and offset get gradients in both."""
+    def features(self, images: tf.Tensor, training: bool, mixed_precision: bool = False) -> tf.Tensor:
+        """float32 [n, size, size, 3] -> float32 [n, width].
+
+        Args:
+            training: BatchNorm computes with the mean and variance of the batch, and moves its own towards them; else
+                with its own. Its scale and offset get gradients in both.
+            mixed_precision: the convolutions are computed in bfloat16, whose range is that of float32, so that no loss
+                has to be scaled. Where `need_trainable` allows it.
+        """
         if self._quick and not training:
-            return self._quick(images)
+            return self._quick(images, tf.bfloat16 if mixed_precision else tf.float32)
         return self.layer(images, training=training)
 
     def predict(self, images: tf.Tensor, views: tuple[str, ...] = (augment.IDENTITY,)) -> np.ndarray:
@@ -98,6 +104,11 @@ def need_trainable(net: Backbone, config: FinetuneConfig) -> None:
     chosen(layer.trainable_variables, config)
     if config.update_statistics and not layer.non_trainable_variables:
         raise InputError("finetune.update_statistics=True does nothing: the backbone has no moving mean and variance")
+    if config.mixed_precision and not folded_lite0.features(layer):
+        raise InputError(
+            "finetune.mixed_precision=True is not allowed: the precision of a SavedModel is fixed in its file; leave "
+            "it out, or take backbone=efficientnet_lite0, whose network is built here"
+        )
 
 
 def _trainable(net: Backbone) -> tuple[Any, list[Any]]:

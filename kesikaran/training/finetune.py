@@ -209,7 +209,7 @@ class _Tuner:
             images = task.augment(images, keys, epoch)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._trained)
-            x = self._network.features(images, training=config.update_statistics)
+            x = self._network.features(images, config.update_statistics, config.mixed_precision)
             if config.dropout:
                 seed = tf.stack([tf.constant(task.seed, tf.int64), step])
                 x = tf.nn.experimental.stateless_dropout(x, config.dropout, seed)

@@ -253,6 +253,8 @@ WITHOUT_EFFECT: dict[str, str | dict[str, Any]] = {
     "finetune.trains": ALL_SPLIT,
     "finetune.blocks": TUNE | {"finetune.blocks": 2},
     "finetune.head_start": {"finetune.head_start": HeadStart.random},
+    "finetune.from_run": {"finetune.from_run": "a-run"},
+    "finetune.mixed_precision": {"finetune.mixed_precision": True},
     "finetune.update_statistics": {"finetune.update_statistics": True},
     "finetune.epochs": {"finetune.epochs": 2},
     "finetune.batch_size": {"finetune.batch_size": 2},

@@ -69,3 +69,23 @@ def test_another_network_is_left_as_it_is(layer: Any, tmp_path: Path) -> None:
             return layer(2 * x, training=training)
 
     assert folded_lite0.features(Twice(variables=layer.variables)) is None
+
+
+def test_mixed_precision_computes_the_convolutions_in_bfloat16(layer: Any) -> None:
+    """The variables, the features and the gradients stay float32."""
+    import tensorflow as tf
+
+    from kesikaran.models import folded_lite0
+
+    of_images = folded_lite0.features(layer)
+    assert of_images is not None
+    with tf.GradientTape() as tape:
+        found = of_images(images(), tf.bfloat16)
+        loss = tf.reduce_sum(found**2)
+    expected = of_images(images()).numpy()
+    distance = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert 1e-4 < distance < 0.05
+    assert found.dtype == tf.float32
+    gradients = tape.gradient(loss, layer.trainable_variables)
+    assert {gradient.dtype for gradient in gradients} == {tf.float32}
+    assert all(np.isfinite(gradient).all() for gradient in gradients)

@@ -138,3 +138,11 @@ def test_what_the_backbone_does_not_have_is_refused(tmp_path: Path) -> None:
     net = backbone.load(str(toy_backbone(tmp_path / "plain")), 32)
     refused("no moving mean", network.need_trainable, net, FinetuneConfig(Trains.all, update_statistics=True))
     refused("no scale and offset", network.need_trainable, net, FinetuneConfig(Trains.batchnorm))
+
+
+def test_the_precision_of_a_module_is_fixed(net: Any) -> None:
+    from kesikaran.models import backbone, hub, network
+
+    asked = FinetuneConfig(Trains.all, mixed_precision=True)
+    refused("the precision of a SavedModel is fixed in its file", network.need_trainable, net, asked)
+    network.need_trainable(backbone.load(hub.EMBEDDED, 32), asked)
