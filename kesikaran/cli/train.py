@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kesikaran.cli import door
-from kesikaran.config import compose, schema
+from kesikaran.config import compose, idle, schema
 from kesikaran.core import paths, process, terminal
 from kesikaran.core.errors import InputError, StoreGone
 from kesikaran.experiment import from_run
@@ -111,7 +111,10 @@ def begin(cfg: DictConfig, words: list[str], number: int | None, shared: Shared)
         compose.settle_source(cfg, words)
         from_run.settle(cfg, words)
         place = SweepPlace(context.job_overrides(words), number)
-        verdict = yield from run_job(compose.parse(cfg), compose.to_yaml(cfg), place, shared)
+        e = compose.parse(cfg)
+        if idle.leave_out(cfg, e, set(place.varied)):
+            e = compose.parse(cfg)
+        verdict = yield from run_job(e, compose.to_yaml(cfg), place, shared)
         return verdict
     except StoreGone as error:
         raise SystemExit(f"error: {error}") from None  # no further job is tried

@@ -1,9 +1,7 @@
 """Which values of the group `finetune` are allowed, beyond their types."""
 
-import dataclasses
 import math
 from collections.abc import Iterator
-from enum import Enum
 
 from kesikaran.config.schema import FinetuneConfig, FinetuneOptimizer, Strategy, Trains
 
@@ -11,20 +9,7 @@ _MOST = 1_000_000  # epochs, or rows at once
 Rule = tuple[str, object, bool, str]
 
 
-def rules(finetune: FinetuneConfig, strategy: Strategy) -> Iterator[Rule]:
-    """(name of a setting, its value, whether it is allowed, what is allowed), setting by setting.
-
-    strategy: of the imbalance.
-    """
-    for name, is_allowed, allowed in _ranges(finetune, strategy) if finetune.trains is not Trains.none else ():
-        yield name, getattr(finetune, name), is_allowed, allowed
-    for f in dataclasses.fields(finetune):
-        value, is_default = getattr(finetune, f.name), getattr(finetune, f.name) == getattr(FinetuneConfig(), f.name)
-        readers = _readers(finetune, f.name)
-        yield f.name, value.name if isinstance(value, Enum) else value, is_default or readers is None, str(readers)
-
-
-def _readers(finetune: FinetuneConfig, name: str) -> str | None:
+def reader(finetune: FinetuneConfig, name: str) -> str | None:
     """Why a setting does nothing beside the others; None where it does something."""
     if name == "trains":
         return None
@@ -35,6 +20,15 @@ def _readers(finetune: FinetuneConfig, name: str) -> str | None:
     if name == "momentum" and finetune.optimizer is not FinetuneOptimizer.sgd:
         return f"it does nothing under finetune.optimizer={finetune.optimizer.name}, it is a setting of sgd"
     return None
+
+
+def ranges(finetune: FinetuneConfig, strategy: Strategy) -> Iterator[Rule]:
+    """(name of a setting, its value, whether it is allowed, what is allowed), setting by setting.
+
+    strategy: of the imbalance.
+    """
+    for name, is_allowed, allowed in _ranges(finetune, strategy) if finetune.trains is not Trains.none else ():
+        yield name, getattr(finetune, name), is_allowed, allowed
 
 
 def _ranges(finetune: FinetuneConfig, strategy: Strategy) -> Iterator[tuple[str, bool, str]]:

@@ -1,12 +1,8 @@
 """Which values of the settings are allowed, beyond their types: ranges, and which settings go together."""
 
-import dataclasses
 import math
-from collections.abc import Mapping
-from enum import Enum
-from typing import Any
 
-from kesikaran.config import finetune_rules
+from kesikaran.config import finetune_rules, idle
 from kesikaran.config.metric_names import GATED, METRICS
 from kesikaran.config.schema import (
     AugmentConfig,
@@ -25,7 +21,6 @@ from kesikaran.config.schema import (
     ImbalanceConfig,
     JpegDecode,
     OptimizerConfig,
-    OptimizerName,
     Precision,
     ResizeMethod,
     Rule,
@@ -35,31 +30,6 @@ from kesikaran.config.schema import (
 )
 from kesikaran.core.errors import InputError, printable
 
-# The settings that each rule of a split reads. Any other setting of the group would do nothing, and is refused.
-_READ_BY_RULE = {
-    Rule.sha1_low_byte: {"test", "validation", "balance", "group"},
-    Rule.sha1_fold: {"fold", "folds", "group"},
-    Rule.blocks: {"fold", "folds", "block_size", "order"},
-    Rule.stratified_random: {"test_size", "validation_size", "stratify", "seed"},
-    Rule.from_file: {"file"},
-}
-_READ_BY_EVERY_RULE = {"rule", "near_duplicate_similarity"}  # every run reports near-duplicates
-# The same of each rule of a decision.
-_READ_BY_DECISION: dict[DecisionRule, set[str]] = {
-    DecisionRule.plain: set(),
-    DecisionRule.prior_shift: {"prevalence"},
-    DecisionRule.tuned: {"metric", "max_false_positive_rate"},
-    DecisionRule.cost: {"prevalence", "cost_false_positive", "cost_false_negative"},
-}
-_READ_BY_EVERY_DECISION = {"rule", "temperature"}
-# The same of each augmentation.
-_READ_BY_AUGMENT: dict[AugmentName, set[str]] = {
-    AugmentName.none: set(),
-    AugmentName.flips: {"average"},
-    AugmentName.dihedral: {"average"},
-    AugmentName.standard: {"crop", "brightness", "contrast"},
-    AugmentName.trivial: {"strength"},
-}
 _ENDLESS_VIEWS = (AugmentName.standard, AugmentName.trivial)
 # Strategies under which the logits are those of a set with as many images of one label as of the other.
 _BALANCES_TRAINING = ("class_weight", "oversample", "undersample", "logit_adjusted")
@@ -74,15 +44,21 @@ def check(e: Experiment) -> None:
         InputError: the first value that is not allowed, and what is allowed.
     """
     _check_data(e.data)
+    _refuse_idle(e, "split")
     _check_split(e.split)
     _check_backbone(e.backbone)
+    _refuse_idle(e, "augment")
     _check_augment(e.augment)
     _check_head(e.head)
-    for name, value, is_allowed, allowed in finetune_rules.rules(e.finetune, e.imbalance.strategy):
+    for name, value, is_allowed, allowed in finetune_rules.ranges(e.finetune, e.imbalance.strategy):
         _need(is_allowed, f"finetune.{name}", value, allowed)
+    _refuse_idle(e, "finetune")
     _check_optimizer(e.optimizer)
+    _refuse_idle(e, "optimizer")
+    _refuse_idle(e, "imbalance")
     _check_imbalance(e.imbalance, e.fit)
     _check_fit(e.fit)
+    _refuse_idle(e, "decision")
     _check_decision(e.decision, e.imbalance.strategy)
     check_evaluation(e.evaluation)
     judged = {"evaluation.verdict": e.evaluation.verdict, "gate.metric": (e.gate.metric or "").split("/")[-1]}
@@ -157,7 +133,6 @@ def _check_backbone(backbone: BackboneConfig) -> None:
 
 
 def _check_augment(augment: AugmentConfig) -> None:
-    _check_read("augment", augment, augment.name, _READ_BY_AUGMENT, {"name"})
     _need(0 < augment.crop <= 1, "augment.crop", augment.crop, "above 0, at most 1")
     for key in ("brightness", "contrast"):
         value = getattr(augment, key)
@@ -186,20 +161,7 @@ def _check_head(head: HeadConfig) -> None:
 def _check_optimizer(optimizer: OptimizerConfig) -> None:
     _need(optimizer.lr > 0 and math.isfinite(optimizer.lr), "optimizer.lr", optimizer.lr, "above 0")
     _need(0 <= optimizer.momentum < 1, "optimizer.momentum", optimizer.momentum, "0 to below 1")
-    has_momentum = optimizer.name in (OptimizerName.sgd, OptimizerName.rmsprop)
-    _need(
-        not optimizer.momentum or has_momentum,
-        "optimizer.momentum",
-        optimizer.momentum,
-        "0, or optimizer=sgd or rmsprop: adam and adamw have no such setting",
-    )
     _need(0 <= optimizer.weight_decay < math.inf, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
-    _need(
-        not optimizer.weight_decay or optimizer.name is OptimizerName.adamw,
-        "optimizer.weight_decay",
-        optimizer.weight_decay,
-        "0, or optimizer=adamw: the others have no such setting (head.l2 is for all)",
-    )
 
 
 def _check_fit(fit: FitConfig) -> None:
@@ -237,13 +199,6 @@ def _check_imbalance(imbalance: ImbalanceConfig, fit: FitConfig) -> None:
     strategy, gamma, tau = imbalance.strategy, imbalance.focal_gamma, imbalance.tau
     _need(gamma >= 0 and math.isfinite(gamma), "imbalance.focal_gamma", gamma, "0 or more")
     _need(tau > 0 and math.isfinite(tau), "imbalance.tau", tau, "above 0")
-    defaults = ImbalanceConfig()
-    for key, value, default, reader in (
-        ("focal_gamma", gamma, defaults.focal_gamma, Strategy.focal),
-        ("tau", tau, defaults.tau, Strategy.logit_adjusted),
-    ):
-        why = f"it does nothing under imbalance={strategy.name}, it is a setting of {reader.name}"
-        _need(value == default or strategy is reader, f"imbalance.{key}", value, why)
     _need(
         not fit.label_smoothing or strategy is not Strategy.focal,
         "fit.label_smoothing",
@@ -252,28 +207,12 @@ def _check_imbalance(imbalance: ImbalanceConfig, fit: FitConfig) -> None:
     )
 
 
-def _check_read(
-    group: str,
-    config: SplitConfig | DecisionConfig | AugmentConfig,
-    chosen: Enum,
-    read_by_rule: Mapping[Any, set[str]],
-    by_every_rule: set[str],
-) -> None:
-    """Refuse a setting that does nothing under the rule that is chosen of the group."""
-    for f in dataclasses.fields(config):
-        rules = [rule.name for rule, read in read_by_rule.items() if f.name in read or f.name in by_every_rule]
-        value = getattr(config, f.name)
-        is_default = value == getattr(type(config)(), f.name)
-        _need(
-            is_default or chosen.name in rules,
-            f"{group}.{f.name}",
-            value.name if isinstance(value, Enum) else value,
-            f"it does nothing under {group}={chosen.name}, it is a setting of {', '.join(rules)}",
-        )
+def _refuse_idle(e: Experiment, group: str) -> None:
+    for one in idle.found(e, group):
+        _need(False, one.setting, one.value, one.why)
 
 
 def _check_decision(decision: DecisionConfig, strategy: Strategy) -> None:
-    _check_read("decision", decision, decision.rule, _READ_BY_DECISION, _READ_BY_EVERY_DECISION)
     for name, value in (
         ("prevalence", decision.prevalence),
         ("max_false_positive_rate", decision.max_false_positive_rate),
@@ -288,7 +227,7 @@ def _check_decision(decision: DecisionConfig, strategy: Strategy) -> None:
         decision.metric.name,
         "the threshold is tuned for it or for decision.max_false_positive_rate",
     )
-    if "prevalence" in _READ_BY_DECISION[decision.rule] and strategy.name in _BALANCES_TRAINING:
+    if decision.rule in (DecisionRule.prior_shift, DecisionRule.cost) and strategy.name in _BALANCES_TRAINING:
         raise InputError(
             f"decision={decision.rule.name} is not allowed with imbalance={strategy.name}: that has already moved the "
             "logits to equal shares of both labels, and the prior would be corrected twice; imbalance=none, or "
@@ -297,7 +236,6 @@ def _check_decision(decision: DecisionConfig, strategy: Strategy) -> None:
 
 
 def _check_split(split: SplitConfig) -> None:
-    _check_read("split", split, split.rule, _READ_BY_RULE, _READ_BY_EVERY_RULE)
     for key, window in (("split.test", split.test), ("split.validation", split.validation)):
         ok = len(window) == 2 and 0 <= window[0] < window[1] <= 256
         _need(ok, key, window, "[first, past the last) with 0 <= first < past the last <= 256")

@@ -60,8 +60,14 @@ def refused(done: Done, says: str) -> str:
         ("head.l2=-1", "head.l2=-1.0 is not allowed"),
         ("optimizer.lr=0", "optimizer.lr=0.0 is not allowed: above 0"),
         ("optimizer.lr=nan", "optimizer.lr=nan is not allowed"),
-        ("optimizer.momentum=0.9", "optimizer.momentum=0.9 is not allowed: 0, or optimizer=sgd or rmsprop"),
-        ("optimizer.weight_decay=0.1", "optimizer.weight_decay=0.1 is not allowed: 0, or optimizer=adamw"),
+        (
+            "optimizer.momentum=0.9",
+            "optimizer.momentum=0.9 is not allowed: it does nothing under optimizer=adam, it is a setting of sgd",
+        ),
+        (
+            "optimizer.weight_decay=0.1",
+            "optimizer.weight_decay=0.1 is not allowed: it does nothing under optimizer=adam, it is a setting of adamw",
+        ),
         ("imbalance.focal_gamma=-1", "imbalance.focal_gamma=-1.0 is not allowed: 0 or more"),
         ("imbalance.tau=0", "imbalance.tau=0.0 is not allowed: above 0"),
         ("imbalance.tau=2", "imbalance.tau=2.0 is not allowed: it does nothing under imbalance=none, it is a setting"),

@@ -195,3 +195,19 @@ def test_a_run_whose_probe_cannot_be_had_is_one_line(
         (said,) = [text for text in done.err.splitlines() if text.startswith("error: ")]
         assert said.startswith(line)
         assert one_line(said)
+
+
+def test_a_sweep_over_both_paths_may_set_what_one_of_them_reads(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+) -> None:
+    words = ["finetune=none,batchnorm", "finetune.epochs=1", "finetune.lr=0.01", "finetune.batch_size=16"]
+    folder = made.backbone.parent / "normed"
+    from conftest import toy_backbone
+
+    toy_backbone(folder, norm=True)
+    done = train("-m", *made.words, f"backbone.handle={folder}", *words, "tracking.log_model=false")
+    assert done.code == 0, done.err
+    assert "2 of 2 jobs finished" in done.out
+    params = {run.data.params["finetune.trains"]: run.data.params["finetune.epochs"]
+              for run in runs() if "mlflow.parentRunId" in run.data.tags}  # fmt: skip
+    assert params == {"none": "14", "batchnorm": "1"}
