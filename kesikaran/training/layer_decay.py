@@ -23,26 +23,29 @@ def learning_rate(config: FinetuneConfig, step: int, steps: int) -> float:
 class _ByVariable:
     """What makes of an optimizer one that multiplies the learning rate of each variable by a factor of its own.
 
-    It stands before the optimizer among the base classes. tf_keras asks for the learning rate in `update_step` and in
-    the weight decay, each for one variable, and nowhere else.
+    It stands before the optimizer among the base classes. tf_keras would let all weights decay before the first update;
+    here each decays just before its own, which is the same. So the learning rate is asked for in `update_step` alone,
+    which on several devices is called for one variable of one device after the other: the devices' threads, which run
+    the rest, would multiply it twice.
     """
 
     factors: dict[Any, float]
     _learning_rate: Any
+    _var_key: Any  # of a variable; those of its copies on several devices are the same
 
     def update_step(self, gradient: tf.Tensor, variable: Any) -> None:
         with self._rate_of(variable):
+            # Of the optimizer's base for one device: that for several would start from the devices' threads.
+            super(tf_keras.optimizers.Optimizer, self)._apply_weight_decay([variable])  # type: ignore[misc]
             super().update_step(gradient, variable)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Any) -> None:
-        for variable in variables:
-            with self._rate_of(variable):
-                super()._apply_weight_decay([variable])  # type: ignore[misc]
+        pass
 
     @contextmanager
     def _rate_of(self, variable: Any) -> Iterator[None]:
         common = self._learning_rate
-        self._learning_rate = common * self.factors[variable.ref()]
+        self._learning_rate = common * self.factors[self._var_key(variable)]
         try:
             yield
         finally:
@@ -73,7 +76,7 @@ def optimizer(config: FinetuneConfig, trained: list[tuple[Any, int]]) -> Any:
         "jit_compile": False,  # XLA would compile the update of each shape
     }
     made = _AdamW(**common) if config.optimizer is FinetuneOptimizer.adamw else _SGD(momentum=config.momentum, **common)
-    made.factors = {variable.ref(): config.layer_decay**depth for variable, depth in trained}
+    made.factors = {made._var_key(variable): config.layer_decay**depth for variable, depth in trained}
     variables = [variable for variable, _ in trained]
     made.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
     made.build(variables)
