@@ -21,7 +21,7 @@ from kesikaran.models import network
 from kesikaran.models.network import Network
 from kesikaran.publish.tuned_model import FinetunedClassifier
 from kesikaran.tracking.runs import Run
-from kesikaran.training import checkpoint, finetune, head_trainer
+from kesikaran.training import checkpoint, device, finetune, head_trainer
 from kesikaran.training.task import FitResult, TrainingJob, TuningTask
 
 
@@ -42,7 +42,8 @@ def train(
             f"finetune.batch_size={e.finetune.batch_size} is not allowed: there are {count} images to train on; give "
             "at most so many"
         )
-    network.need_trainable(probe.net, e.finetune)  # before the probe is trained, and that of other jobs with it
+    # Before the probe is trained, and that of other jobs with it.
+    network.need_trainable(probe.net, e.finetune, device.strategy())
     fitted = yield probe.job
 
     task = _task(e, asked, run, probe, fitted)
@@ -75,7 +76,7 @@ def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult
     job, weights = probe.job, fitted.weights
     start = job.task.weights if e.finetune.head_start is HeadStart.random else weights
     return TuningTask(
-        network=Network(probe.net, e.head),
+        network=Network(probe.net, e.head, device.strategy()),
         config=e.finetune,
         monitor=e.fit.monitor,
         loss=job.task.loss,

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,18 @@ def load_layer(handle: str, folder: Path, digest: str) -> Any:
 
 
 @lru_cache(maxsize=1)  # for the same reason
-def load_trainable(handle: str, folder: Path, digest: str) -> tuple[Any, list[Any]]:
+def load_trainable(handle: str, folder: Path, digest: str, strategy: Any = None) -> tuple[Any, list[Any]]:
     """The SavedModel as a tf_keras layer whose variables can be trained, apart from that of `load_layer`, and the
     values of its variables in the file, an array for each. Whoever trains the layer sets them first.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`, in whose scope the variables are; None on one device.
 
     Raises:
         DamagedModule: TensorFlow cannot load it.
     """
-    layer = _load(handle, folder, trainable=True)
+    with strategy.scope() if strategy else nullcontext():
+        layer = _load(handle, folder, trainable=True)
     return layer, [variable.numpy() for variable in layer.variables]
 
 

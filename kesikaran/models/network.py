@@ -1,6 +1,7 @@
 """The network that is fine-tuned: a backbone whose variables can be trained, and a head."""
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,27 @@ class Network(tf.Module):
 
     One process has one trainable copy of a backbone, since each further one would leak: a second network on the same
     backbone takes the first one's variables over. layer: the backbone. head: a tf_keras model without dropout and L2,
-    which are settings of the probe.
+    which are settings of the probe. strategy: of the devices that train it together, each with a copy of all variables;
+    None where one device does.
     """
 
-    def __init__(self, net: Backbone, config: HeadConfig):
+    def __init__(self, net: Backbone, config: HeadConfig, strategy: tf.distribute.Strategy | None = None):
         """
         Raises:
             InputError: the backbone has no variables that can be trained.
         """
         super().__init__(name="network")
-        layer, self._first = _trainable(net)
+        self.strategy = strategy
+        layer, self._first = _trainable(net, strategy)
         self.layer = layer
         self._quick = folded_lite0.features(layer)
-        self.head = build_head(net.width, HeadConfig(hidden_units=list(config.hidden_units)), seed=0)
+        with self.scope():
+            self.head = build_head(net.width, HeadConfig(hidden_units=list(config.hidden_units)), seed=0)
         self._forward: dict[tuple[str, ...], Any] = {}
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """In it each new variable gets a copy on each device."""
+        return self.strategy.scope() if self.strategy else nullcontext()
 
     def start(self, head: list[np.ndarray]) -> None:
         """Set the backbone's variables to what its file holds, and those of the head to `head`, arrays as the head's
@@ -98,9 +106,16 @@ def forget() -> None:
     tf_keras.backend.clear_session()
 
 
-def need_trainable(net: Backbone, config: FinetuneConfig) -> None:
-    """Raises InputError where the backbone has no variables that can be trained, or not those that are asked for."""
-    layer, _ = _trainable(net)
+def need_trainable(net: Backbone, config: FinetuneConfig, strategy: tf.distribute.Strategy | None = None) -> None:
+    """Raises InputError where the backbone has no variables that can be trained, or not those that are asked for, or
+    where the devices of `strategy` cannot do it together."""
+    if config.update_statistics and strategy:
+        raise InputError(
+            f"finetune.update_statistics=True is not allowed on {strategy.num_replicas_in_sync} devices, of which each "
+            "would see the mean and variance of its part of a batch alone; give finetune.update_statistics=false, or "
+            "leave one GPU visible by CUDA_VISIBLE_DEVICES=0"
+        )
+    layer, _ = _trainable(net, strategy)
     chosen(layer.trainable_variables, config)
     if config.update_statistics and not layer.non_trainable_variables:
         raise InputError("finetune.update_statistics=True does nothing: the backbone has no moving mean and variance")
@@ -111,8 +126,8 @@ def need_trainable(net: Backbone, config: FinetuneConfig) -> None:
         )
 
 
-def _trainable(net: Backbone) -> tuple[Any, list[Any]]:
-    layer, first = hub.load_trainable(net.handle, net.folder, net.digest)
+def _trainable(net: Backbone, strategy: tf.distribute.Strategy | None) -> tuple[Any, list[Any]]:
+    layer, first = hub.load_trainable(net.handle, net.folder, net.digest, strategy)
     if not layer.trainable_variables:
         raise InputError(
             f"a frozen SavedModel: {errors.printable(errors.without_password(net.handle))} has no trainable variables, "

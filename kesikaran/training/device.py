@@ -4,6 +4,8 @@ Both are state of the process that outlives a job: the devices that TensorFlow c
 random states of Python, NumPy and TensorFlow.
 """
 
+from functools import cache
+
 import tensorflow as tf
 import tf_keras
 
@@ -12,7 +14,8 @@ from kesikaran.core.errors import InputError
 
 
 def choose(device: Device) -> str:
-    """Make only the wanted device visible to TensorFlow. Returns its name for the tags: `cpu`, or the GPU's own name.
+    """Make only the wanted devices visible to TensorFlow. Returns the name for the tags: `cpu`, or the first GPU's own,
+    on which all is computed that `strategy` does not share out.
 
     Raises:
         InputError: `gpu` on a machine without one, or another device than an earlier job of this process used.
@@ -31,6 +34,13 @@ def choose(device: Device) -> str:
     if device is Device.cpu or not gpus:
         return "cpu"
     return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu"))
+
+
+@cache  # for the life of the process: what is loaded under one strategy belongs to it
+def strategy() -> tf.distribute.Strategy | None:
+    """That of all visible GPUs, by which they train one network together; None where there is one or none."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus]) if len(gpus) > 1 else None
 
 
 def seed(value: int, deterministic: bool) -> None:

@@ -16,9 +16,8 @@ from kesikaran.data.pipeline import epoch_order
 from kesikaran.metrics import binary
 from kesikaran.training import layer_decay
 from kesikaran.training.checkpoint import Epoch, State
+from kesikaran.training.descent import Descent
 from kesikaran.training.early_stopping import EarlyStopping, objective
-from kesikaran.training.hyperparameters import Hyperparameters
-from kesikaran.training.losses import Loss, row_losses
 from kesikaran.training.task import Tuned, TuningTask
 
 
@@ -119,16 +118,13 @@ class _Tuner:
         self._trained = [variable for variable, _ in trained]
         statistics = task.network.statistics if task.config.update_statistics else []
         self._changed = [*self._trained, *statistics]
-        self._optimizer = layer_decay.optimizer(task.config, trained)
+        with task.network.scope():
+            self._optimizer = layer_decay.optimizer(task.config, trained)
+        self._descent = Descent(task, self._trained, self._optimizer)
         self._steps = -(-len(task.train) // task.config.batch_size)
         self._best: list[Epoch] = []
         self._history: list[dict[str, float]] = []
         self.probe_epochs = task.probe_epochs
-        spec = tf.TensorSpec
-        signature = [spec([None, None, None, 3], tf.float32), spec([None], tf.float32), spec([None], tf.int64)]
-        signature += [spec([], tf.int64), spec([], tf.int64)]
-        self._train_step = tf.function(self._step, signature, autograph=False)
-        self._numbers = _hyperparameters(task.config, task.loss)
 
     @property
     def done(self) -> int:
@@ -139,9 +135,10 @@ class _Tuner:
         start = self._task.config.head_start
         weights, of = (sum(math.prod(v.shape) for v in some) for some in (self._trained, every))
         share = f"{weights / 1e6:.1f} of {of / 1e6:.1f} M" if of >= 1e6 else f"{weights:,} of {of:,}"
+        devices = f" on {strategy.num_replicas_in_sync} devices" if (strategy := self._network.strategy) else ""
         return (
             f"Fine-tuning {len(self._trained)} of {len(every)} variables, {share} weights, on {len(self._task.train)} "
-            f"images; the head starts {'from the probe' if start is HeadStart.probe else 'at random'}."
+            f"images{devices}; the head starts {'from the probe' if start is HeadStart.probe else 'at random'}."
         )
 
     def resume(self) -> list[dict[str, float]]:
@@ -192,34 +189,13 @@ class _Tuner:
         for rows, images in task.images.batches(order, task.config.batch_size):
             self._optimizer.learning_rate = layer_decay.learning_rate(task.config, step, self._total_steps)
             labels, keys = task.labels[rows].astype(np.float32), task.images.keys[rows]
-            losses.append(float(self._train_step(images, labels, keys, np.int64(epoch), np.int64(step))))
+            losses.append(float(self._descent.step(images, labels, keys, np.int64(epoch), np.int64(step))))
             sizes.append(len(rows))
             step += 1
             bar.update(len(rows))
             if not math.isfinite(losses[-1]):
                 break
         return np.array(losses, np.float32), float(np.average(losses, weights=sizes))
-
-    def _step(
-        self, images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor, epoch: tf.Tensor, step: tf.Tensor
-    ) -> tf.Tensor:
-        """One step of gradient descent; the mean loss of its rows before it."""
-        task, config = self._task, self._task.config
-        if task.augment:
-            images = task.augment(images, keys, epoch)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self._trained)
-            x = self._network.features(images, config.update_statistics, config.mixed_precision)
-            if config.dropout:
-                seed = tf.stack([tf.constant(task.seed, tf.int64), step])
-                x = tf.nn.experimental.stateless_dropout(x, config.dropout, seed)
-            logits = self._network.head(x, training=False)[None, None]
-            loss = tf.reduce_mean(
-                row_losses(logits, labels[None, None, :, None], self._numbers, task.loss.focal_gamma > 0)
-            )
-        gradients = tape.gradient(loss, self._trained)
-        self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
-        return loss
 
     def finish(self, best_epoch: int, probe: dict[str, float]) -> list[str]:
         """Give the network the weights that are kept. Returns remarks. probe: its metrics on validation."""
@@ -255,10 +231,3 @@ def _said(metrics: dict[str, float], monitor: Monitor) -> str:
     if monitor is Monitor.auc:
         return f"AUC {metrics['validation/auc']:.3f}"
     return f"loss {metrics['validation/selection_loss']:.3f}"
-
-
-def _hyperparameters(config: FinetuneConfig, loss: Loss) -> Hyperparameters:
-    """Those of `losses.row_losses`, each one number; the others are the optimizer's."""
-    numbers = dict.fromkeys(Hyperparameters._fields, tf.constant(0.0))
-    given = {"label_smoothing": config.label_smoothing, **vars(loss)}
-    return Hyperparameters(**numbers | {name: tf.constant(value, tf.float32) for name, value in given.items()})
