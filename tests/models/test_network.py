@@ -146,3 +146,12 @@ def test_the_precision_of_a_module_is_fixed(net: Any) -> None:
     asked = FinetuneConfig(Trains.all, mixed_precision=True)
     refused("the precision of a SavedModel is fixed in its file", network.need_trainable, net, asked)
     network.need_trainable(backbone.load(hub.EMBEDDED, 32), asked)
+
+
+def test_several_devices_do_not_update_the_statistics(net: Any) -> None:
+    from kesikaran.models import network
+
+    config, two = FinetuneConfig(Trains.all, update_statistics=True), SimpleNamespace(num_replicas_in_sync=2)
+    says = "finetune.update_statistics=True is not allowed on 2 devices, of which each would see the mean and variance"
+    refused(says, network.need_trainable, net, config, two)
+    network.need_trainable(net, config)

@@ -80,3 +80,19 @@ tf.config.experimental.set_memory_growth = lambda gpu, on: asked.append((gpu, on
 tf.config.experimental.get_device_details = lambda gpu: {"device_name": "made-up"}
 print(device.choose(Device.gpu), asked)"""
     assert answer(code) == "made-up [('GPU:0', True)]"
+
+
+def test_several_visible_gpus_train_together(answer: Callable[[str], str]) -> None:
+    """Of halves of a CPU that are taken for GPUs. One alone, or none, has no strategy."""
+    code = """
+halves = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
+cpus = tf.config.list_logical_devices("CPU")
+for count in range(3):
+    tf.config.list_logical_devices = lambda kind: {"GPU": cpus[:count]}[kind]
+    device.strategy.cache_clear()
+    found = device.strategy()
+    print(found and found.extended.worker_devices)
+print(device.strategy() is found)"""
+    devices = tuple(f"/job:localhost/replica:0/task:0/device:CPU:{number}" for number in range(2))
+    assert answer(code).splitlines() == ["None", "None", str(devices), "True"]
