@@ -15,11 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kesikaran.cli import door
+from kesikaran.cli import door, from_run
 from kesikaran.config import compose, idle, schema
 from kesikaran.core import paths, process, terminal
 from kesikaran.core.errors import InputError, StoreGone
-from kesikaran.experiment import from_run
 from kesikaran.experiment.job import Job, Shared, SweepPlace, TooManyFailures, run_alone, run_job
 from kesikaran.experiment.outcome import Verdict
 from kesikaran.metrics import gate

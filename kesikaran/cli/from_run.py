@@ -31,7 +31,7 @@ def settle(cfg: DictConfig, words: Iterable[str]) -> None:
             damaged or of another version.
     """
     try:
-        word, trains = (OmegaConf.select(cfg, f"finetune.{name}") for name in ("from_run", "trains"))
+        word, trains = cfg.finetune.from_run, cfg.finetune.trains
     except OmegaConfBaseException:
         return  # `compose.parse` says what is wrong
     if word is None or trains is Trains.none:  # `rules` refuses the second
