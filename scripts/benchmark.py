@@ -605,7 +605,7 @@ def finetune(place: Place, size: Size) -> list[Measure]:
         "finetune=probe_then_all", f"finetune.epochs={size.rounds + 1}", f"finetune.batch_size={BATCH}"
     )
     table, folder, net = inputs(place)
-    labels, count = table["label"].to_numpy(), 20 * BATCH
+    labels, count = table["label"].to_numpy(), 40 * BATCH
     names, files_of = list(table["object_id"])[: count + BATCH], objects(folder)
     network, start = Network(net, e.head), first_weights(net.width, e.head, e.seed)
     stamps: list[float] = []

@@ -32,11 +32,13 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class ImageRows:
-    """The images of a run by their row numbers. keys: int64 [n], of each image the first 8 bytes of its SHA-1."""
+    """The images of a run by their row numbers. keys: int64 [n], of each image the first 8 bytes of its SHA-1.
+    image_size: in pixels, of height and width."""
 
     def __init__(self, object_ids: list[str], paths: list[Path], config: BackboneConfig, max_megapixels: float):
         """paths: of the files of `object_ids`. max_megapixels: a larger image is refused before it is decoded."""
         self.keys = np.array([int.from_bytes(bytes.fromhex(sha1_of(name))[:8], signed=True) for name in object_ids])
+        self.image_size = config.image_size
         self._object_ids, self._paths = object_ids, paths
         self._config, self._max_megapixels = config, max_megapixels
         self._refused: list[str] = []

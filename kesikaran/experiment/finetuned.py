@@ -98,7 +98,6 @@ def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult
 
 
 def _augmented(e: Experiment, images: Any, keys: Any, epoch: Any) -> Any:
-    images.set_shape([None, e.backbone.image_size, e.backbone.image_size, 3])  # the program is traced for any
     return augment.augmented(images, keys, e.seed, epoch, e.augment, e.backbone.value_range)
 
 
