@@ -2,6 +2,7 @@
 
 import re
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Network(tf.Module):
         self.strategy = strategy
         layer, self._first = _trainable(net, strategy)
         self.layer = layer
-        self._quick = folded_lite0.features(layer)
+        self._quick = _folded(layer)
         with self.scope():
             self.head = build_head(net.width, HeadConfig(hidden_units=list(config.hidden_units)), seed=0)
         self._forward: dict[tuple[str, ...], Any] = {}
@@ -119,11 +120,16 @@ def need_trainable(net: Backbone, config: FinetuneConfig, strategy: tf.distribut
     chosen(layer.trainable_variables, config)
     if config.update_statistics and not layer.non_trainable_variables:
         raise InputError("finetune.update_statistics=True does nothing: the backbone has no moving mean and variance")
-    if config.mixed_precision and not folded_lite0.features(layer):
+    if config.mixed_precision and not _folded(layer):
         raise InputError(
             "finetune.mixed_precision=True is not allowed: the precision of a SavedModel is fixed in its file; leave "
             "it out, or take backbone=efficientnet_lite0, whose network is built here"
         )
+
+
+@lru_cache(maxsize=1)  # looked at once, before a training that fails can leave NaN in the variables
+def _folded(layer: Any) -> Any:
+    return folded_lite0.features(layer)
 
 
 def _trainable(net: Backbone, strategy: tf.distribute.Strategy | None) -> tuple[Any, list[Any]]:

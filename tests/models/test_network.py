@@ -155,3 +155,17 @@ def test_several_devices_do_not_update_the_statistics(net: Any) -> None:
     says = "finetune.update_statistics=True is not allowed on 2 devices, of which each would see the mean and variance"
     refused(says, network.need_trainable, net, config, two)
     network.need_trainable(net, config)
+
+
+def test_a_training_that_failed_leaves_the_next_one_its_quick_network() -> None:
+    from kesikaran.models import backbone, hub, network
+
+    asked, embedded = FinetuneConfig(Trains.all, mixed_precision=True), backbone.load(hub.EMBEDDED, 32)
+    failed = network.Network(embedded, HeadConfig())
+    failed.layer.variables[0].assign(np.full(failed.layer.variables[0].shape, np.nan))
+    network.need_trainable(embedded, asked)
+    after = network.Network(embedded, HeadConfig())
+    after.start(after.head.get_weights())
+    exact, mixed = (after.features(images(), training=False, mixed_precision=mixed).numpy() for mixed in (False, True))
+    assert np.isfinite(exact).all()
+    assert np.abs(exact - mixed).max() > 1e-4, "computed in bfloat16"
