@@ -40,18 +40,21 @@ def settle(cfg: DictConfig, words: Iterable[str]) -> None:
     typed = {word.split("=")[0].lstrip("+") for word in words}
     where = f"finetune.from_run={printable(str(word))}"
     for name in ("handle", "image_size"):
-        there, here = saved.get("backbone", {}).get(name), OmegaConf.select(cfg, f"backbone.{name}")
+        key = f"backbone.{name}"
+        there, here = (
+            errors.without_password(str(of)) for of in (saved["backbone"].get(name), OmegaConf.select(cfg, key))
+        )
         if there != here:
             raise InputError(
-                f"{where} is not allowed: its probe is of backbone.{name}={printable(str(there))}, this run has "
-                f"{printable(str(here))}; give backbone.{name} as the run has it, or leave finetune.from_run out"
+                f"{where} is not allowed: its probe is of backbone.{name}={printable(there)}, this run has "
+                f"{printable(here)}; give backbone.{name} as the run has it, or leave finetune.from_run out"
             )
     try:
         for group in GROUPS:
-            for key, value in saved.get(group, {}).items():
+            for key, value in saved[group].items():
                 if not typed & {group, f"{group}.{key}"}:
                     OmegaConf.update(cfg, f"{group}.{key}", value)
-    except (OmegaConfBaseException, AttributeError) as error:
+    except OmegaConfBaseException as error:
         raise InputError(
             f"{where} is not allowed: its settings are of another version ({errors.first_line(error)})"
         ) from None
@@ -76,6 +79,9 @@ def _saved(word: str) -> tuple[str, dict[str, Any]]:
             )
         run_id = str(jobs.loc[best.row, "run_id"])
     try:
-        return run_id, saved_config.load(artifacts.text(run_id, "config.yaml"))
+        saved = saved_config.load(artifacts.text(run_id, "config.yaml"))
+        if lacking := [group for group in ("backbone", *GROUPS) if not isinstance(saved.get(group), dict)]:
+            raise ValueError(f"it has no group {lacking[0]}")
+        return run_id, saved
     except ValueError as error:
         raise InputError(f"config.yaml of run {run_id} is damaged: {error}; give another run") from None

@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Done, Made, one_line
+from conftest import Done, Made, one_line, toy_backbone
 
 from kesikaran.config.metric_names import OBJECTIVE
 from kesikaran.config.schema import Monitor
@@ -199,14 +199,26 @@ def test_a_run_whose_probe_cannot_be_had_is_one_line(
         assert one_line(said)
 
 
+@pytest.mark.parametrize(
+    ("damaged", "why"), [("backbone: 5\n", "it has no group backbone"), ("head: [\n", "it is no plain YAML")]
+)
+def test_a_stranger_s_configuration_is_one_line(
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], damaged: str, why: str
+) -> None:
+    assert train(*made.words, "tracking.log_model=false").code == 0
+    (run,) = runs()
+    (Path(run.info.artifact_uri.removeprefix("file://")) / "config.yaml").write_text(damaged)
+    done = train(*made.words, TUNE[0], f"finetune.from_run={run.info.run_id}")
+    assert done.code == 1
+    assert f"error: config.yaml of run {run.info.run_id} is damaged: {why}" in done.err
+    assert "Traceback" not in done.err
+
+
 def test_a_sweep_over_both_paths_may_set_what_one_of_them_reads(
-    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
+    train: Callable[..., Done], made: Made, runs: Callable[[], list[Any]], tmp_path: Path
 ) -> None:
     words = ["finetune=none,batchnorm", "finetune.epochs=1", "finetune.lr=0.01", "finetune.batch_size=16"]
-    folder = made.backbone.parent / "normed"
-    from conftest import toy_backbone
-
-    toy_backbone(folder, norm=True)
+    folder = toy_backbone(tmp_path / "normed", norm=True)
     done = train("-m", *made.words, f"backbone.handle={folder}", *words, "tracking.log_model=false")
     assert done.code == 0, done.err
     assert "2 of 2 jobs finished" in done.out
