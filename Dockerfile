@@ -1,4 +1,4 @@
-# Build, with CUDA (7.8 GB) or, with --build-arg CUDA=0, without it (3.4 GB):
+# Build, with CUDA (7.8 GB) or, with --build-arg CUDA=0, without it (4.0 GB):
 #   docker build --build-arg GIT_COMMIT="$(git rev-parse HEAD)" -t kesikaran .
 # Run in the folder that holds your mlflow.db and mlruns/, with the words of `python -m kesikaran.train`
 # (leave out `--gpus all` on a machine without a GPU):
@@ -8,6 +8,12 @@
 # elsewhere, the host's `mlflow ui` would list the run and not find its artifacts. --user makes the runs yours.
 # It is the image's own code and conf/ that run, whatever the mounted folder holds; options of your own:
 # --config-dir=FOLDER. Data outside that folder: one more -v.
+# All other commands (`kesikaran` lists them) by another entry, such as a model on a page, http://127.0.0.1:8000, and a
+# folder judged by it:
+#   docker run --rm --init --user "$(id -u):$(id -g)" -v kesikaran-cache:/cache -v "$PWD:$PWD" -w "$PWD" \
+#       -p 127.0.0.1:8000:8000 --entrypoint kesikaran kesikaran serve RUN --host 0.0.0.0
+#   docker run --rm --init --user "$(id -u):$(id -g)" -v kesikaran-cache:/cache -v "$PWD:$PWD" -w "$PWD" \
+#       --entrypoint kesikaran kesikaran predict RUN photos/ --out predictions.csv
 ARG BASE_IMAGE=python:3.11-slim
 FROM ${BASE_IMAGE}
 

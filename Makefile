@@ -4,6 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
+# pip prints some lines for each of its packages; these are a few, and its errors are on stderr as ever.
+define SHOW_PROGRESS
+/^Collecting / && ++found % 60 == 0 { print "  found " found " of about " all " packages"; fflush() }
+/^ *(Downloading|Using cached) .*[kMG]B\)/ && ++there % 60 == 0 { print "  fetched " there; fflush() }
+/^Installing collected packages/ { print "  unpacking, which takes a minute or more ..."; fflush() }
+endef
+export SHOW_PROGRESS
+SHELL := /bin/bash
+
 .DEFAULT_GOAL := help
 .PHONY: help train test test-quick bench lint ui lock clean
 
@@ -15,7 +24,8 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; ok=(3,11)<=v<=(3,13); ok or sys.exit(f"Python 3.11-3.13 is needed and {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	@echo "Setting up $(VENV): about 3 GB and some minutes, once."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock | \
+	    awk -v all=$$(grep -c '^[A-Za-z0-9]' requirements.lock) "$$SHOW_PROGRESS"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

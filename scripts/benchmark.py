@@ -59,9 +59,11 @@ class Size:
     width: int = 1280
     epochs: int = 6
     memory_images: tuple[int, int] | None = None
+    predicted: tuple[int, int] = (500, 2000)  # made-up JPEGs that `predict` judges, few and many
 
 
-SIZES = {"demo": Size(rounds=2), "article": Size(rounds=3, images=22640, kills=50, memory_images=(10**4, 10**6))}
+SIZES = {"demo": Size(rounds=2), "article": Size(rounds=3, images=22640, kills=50, memory_images=(10**4, 10**6),
+                         predicted=(1000, 20000))}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -528,6 +530,85 @@ def passes(place: Place, size: Size) -> list[Measure]:
     return [*measures, Measure(added, more, f"pass of all {len(ids)}", cold["tensorflow"], 0.02, at_least=False)]
 
 
+def predict(place: Place, size: Size) -> list[Measure]:
+    """kesikaran predict against its physical limits, its peak memory, and the same call again"""
+    import tensorflow as tf
+
+    from kesikaran.data import preprocess
+
+    place.train("tracking.run_name=predicting")
+    _, _, net = inputs(place)
+    few, many = size.predicted
+    root = place.root / "predicted"
+    root.mkdir()
+    say(f"making {many} JPEGs")
+    made_up(root, many)
+    paths_of = sorted((root / "images").iterdir())
+    part = root / "part"
+    part.mkdir()
+    for path in paths_of[:few]:
+        os.link(path, part / path.name)
+    plain = place.experiment().backbone
+
+    def decoded(path: Any) -> Any:
+        return preprocess.resize(preprocess.decode(tf.io.read_file(path), plain), plain)
+
+    data = tf.data.Dataset.from_tensor_slices([str(path) for path in paths_of[:few]])
+    data = untuned(data.map(decoded, num_parallel_calls=os.cpu_count()).batch(BATCH).prefetch(2))
+    batch = next(iter(data))
+    net.layer(batch)
+
+    def limit() -> float:
+        """Images a second of decoding and of the forward pass together, each alone on all cores."""
+        began = time.perf_counter()
+        for _ in data:
+            pass
+        decoding = (time.perf_counter() - began) / few
+        began = time.perf_counter()
+        for _ in range(few // BATCH):
+            net.layer(batch)
+        return 1 / (decoding + (time.perf_counter() - began) / (few // BATCH * BATCH))
+
+    rates: list[float] = []
+    limits: list[float] = []
+    again: list[float] = []
+    whole: list[float] = []
+    peaks: dict[int, list[float]] = {few: [], many: []}
+    for number in range(size.rounds):
+        say(f"predict of {few} and {many} images, round {number + 1}")
+        before = limit()
+        with using(place.root / f"predict few {number}"):
+            small, peak = judged(place, part)
+            peaks[few].append(peak)
+        with using(place.root / f"predict many {number}"):
+            seconds, peak = judged(place, root / "images")
+            peaks[many].append(peak)
+            again.append(judged(place, root / "images")[0])
+        whole.append(seconds)
+        rates.append((many - few) / (seconds - small))  # without the start, which both have
+        limits.append((before + limit()) / 2)
+    why = "1/(decode-only + forward-only)"
+    return [
+        Measure(f"predict, {many} images", rates, why, limits, 0.9, unit="images/s"),
+        Measure(f"peak memory, {many} images", peaks[many], f"{few} images", peaks[few], 1.2, False, unit="MB"),
+        Measure("the same call again", again, "the first", whole, 0.3, at_least=False),
+    ]
+
+
+def judged(place: Place, images: Path) -> tuple[float, float]:
+    """(the seconds of `kesikaran predict`, its peak memory in MB)"""
+    out = place.root / "predictions.parquet"
+    command = [sys.executable, "-m", "kesikaran", "predict", "predicting", str(images), "--out", str(out), "--force"]
+    began = time.perf_counter()
+    with (place.root / "predict.log").open("w") as log:
+        process_id = os.posix_spawn(sys.executable, command, os.environ, file_actions=[
+            (os.POSIX_SPAWN_DUP2, log.fileno(), 1), (os.POSIX_SPAWN_DUP2, log.fileno(), 2)])  # fmt: skip
+        _, status, usage = os.wait4(process_id, 0)
+    if status:
+        raise RuntimeError(f"{' '.join(command)} ended badly:\n{(place.root / 'predict.log').read_text()}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1000
+
+
 def keys(names: list[str]) -> list[bytes]:
     from kesikaran.data.object_store import sha1_of
 
@@ -880,7 +961,7 @@ def chart(rows: list[dict[str, Any]]) -> Any:
 
 FIGURES: dict[str, Callable[[Place, Size], list[Measure]]] = {
     "sweep": sweep, "jobs": jobs, "price": price, "resume": resume, "passes": passes, "epoch": epoch, "run": run,
-    "finetune": finetune, "memory": memory, "kill": kill,
+    "finetune": finetune, "predict": predict, "memory": memory, "kill": kill,
 }  # fmt: skip
 
 

@@ -10,10 +10,12 @@ import os
 import re
 import runpy
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -89,6 +91,10 @@ LONGEST = [
     "evaluate",
     "extract",
     "compare",
+    "publish",
+    "page",
+    "predict_command",
+    "documents",
     "features_fill",
     "label_page",
     "model_template",
@@ -108,6 +114,16 @@ LONGEST = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {f"test_{name}": number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@contextmanager
+def child(*words: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that does not outlive the block: an assertion that fails there must not wait for it."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ def test_the_demo_learns_and_shuffled_labels_do_not(
     done = train("tracking.log_model=false")
     assert done.code == 0, done.err
     (real,) = runs()
-    assert real.data.metrics["test/n"] == 150
-    assert real.data.metrics["validation/n"] == 152
+    assert real.data.metrics["workings/test/n"] == 150
+    assert real.data.metrics["workings/validation/n"] == 152
     assert 0.88 < real.data.metrics["test/roc_auc"] < 0.95
     # The figures that were measured outside: the gauge must speak up here.
     assert "Neighbours by position share their label 79.7% of the time, 57.0% by chance" in done.out
@@ -50,7 +50,7 @@ def test_the_demo_learns_and_shuffled_labels_do_not(
         files = [f"data.labels={tmp_path / 'label.csv'}", f"split.file={tmp_path / 'label.csv'}"]
         assert train(*words, "split=from_file", *files, "tracking.log_model=false").code == 0
     controls = [run.data.metrics for run in runs() if run.data.params["data.name"] == "control"]
-    assert [metrics["test/n"] for metrics in controls] == [150] * SHUFFLES
+    assert [metrics["workings/test/n"] for metrics in controls] == [150] * SHUFFLES
     areas = [metrics["test/roc_auc"] for metrics in controls]
     print("test ROC AUC with shuffled training labels:", np.round(areas, 3))
     # Three standard errors of six. The standard deviation of 0.073 was measured over 16 shuffles of train alone, with
@@ -60,9 +60,9 @@ def test_the_demo_learns_and_shuffled_labels_do_not(
 
 
 def test_the_cross_validations_figures_are_the_same_wherever_they_stand() -> None:
-    """The README's table is measured; the file of the experiment repeats its pooled ROC AUCs."""
-    readme = (REPOSITORY / "README.md").read_text()
-    measured = re.findall(r"^\| `experiment=cv[^`]*` \| (0\.\d{3}) ", readme, re.MULTILINE)
+    """The table of docs/splits.md is measured; the file of the experiment repeats its pooled ROC AUCs."""
+    document = (REPOSITORY / "docs" / "splits.md").read_text()
+    measured = re.findall(r"^\| `experiment=cv[^`]*` \| (0\.\d{3}) ", document, re.MULTILINE)
     said = (REPOSITORY / "conf" / "experiment" / "cv.yaml").read_text().split("pooled ROC AUC", 1)[1].split("\n", 1)[0]
     assert len(measured) == 2
     assert re.findall(r"0\.\d{3}", said) == measured

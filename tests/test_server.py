@@ -220,6 +220,32 @@ print(np.asarray(found).shape)
     assert "3" in loaded.stdout
 
 
+def test_register_and_promote(server: Server) -> None:
+    """The registry of a server: versions, aliases and links as MLflow has them there, and a promotion."""
+    code = """
+from registrable import finished, predictions
+from kesikaran.tracking import registry
+old, new = (finished(name, predictions(range(wrong))) for name, wrong in (("old", 40), ("new", 10)))
+assert [registry.register(old, "cells") for _ in range(2)] == [1, 1]
+registry.set_alias("cells", "champion", 1)
+found = registry.resolve("models:/cells@champion")
+assert (found.record, found.version) == (old, 1) and found.place.startswith("mlflow-artifacts:/"), found
+print(new.run_id)
+"""
+    where = {**os.environ, "MLFLOW_TRACKING_URI": server.address, "PYTHONPATH": os.pathsep.join(sys.path)}
+    prepared = subprocess.run([sys.executable, "-c", code], env=where, capture_output=True, text=True)
+    assert prepared.returncode == 0, prepared.stderr
+    new = prepared.stdout.split()[-1]
+    out = done(start(server, "cli", "promote", new, "--over", "models:/cells@champion"))
+    assert f"models:/cells@champion is version 2 now, run {new} (new)." in out
+    assert server.sql("SELECT version FROM registered_model_aliases WHERE alias = 'champion'") == [(2,)]
+    assert server.sql("SELECT run_id FROM model_versions WHERE version = 2") == [(new,)]
+    links = server.sql("SELECT tag_value FROM logged_model_tags WHERE tag_key = 'mlflow.modelVersions'")
+    assert sorted(link.count("version") for (link,) in links) == [1, 1], links
+    out = done(start(server, "cli", "promote", new, "--over", "models:/cells@best"), code=1)
+    assert "registered model cells has no alias best; kesikaran publish RUN --register cells --alias best" in out
+
+
 def test_two_machines_share_a_sweep(server: Server, made: Made, tmp_path: Path) -> None:
     """Each has a name and a cache of its own. A job that both train in a race counts once."""
     words = [
@@ -257,13 +283,14 @@ def test_a_server_that_is_killed_for_20_seconds_in_the_middle_of_a_sweep(server:
     lines = []
     for line in sweep.stdout:
         lines.append(line)
-        if line.startswith("Run "):
+        if line.startswith("Features of "):
             break
     server.kill()
     time.sleep(20)
     server.start()
     out = "".join(lines) + done(sweep)
     assert "it is waited for, 366 s at most." in out
+    assert "View run" not in out, "a job prints one line"
     found = server.sql(
         "SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id) WHERE experiments.name = 'outage'"
     )
@@ -276,7 +303,7 @@ def test_a_server_that_does_not_come_back_is_one_line(server: Server, made: Made
     words = ["-m", *made.words, *SMALL, "seed=21,22,23", "tracking.log_model=false", "data.name=gone"]
     sweep = start(server, "train", *words, MLFLOW_HTTP_REQUEST_MAX_RETRIES="2")
     assert sweep.stdout is not None
-    next(line for line in sweep.stdout if line.startswith("Run "))
+    next(line for line in sweep.stdout if line.startswith("Features of "))
     server.kill()
     began = time.monotonic()
     try:

@@ -21,7 +21,8 @@ def swept(jobs: pd.DataFrame) -> list[str]:
 
 def summary(jobs: pd.DataFrame) -> pd.DataFrame:
     """A row for each job: the settings that differ, and the validation and test metrics with their limits."""
-    shown = {"validation": (SELECTION_LOSS.name, *IN_SWEEP_TABLE), "test": IN_SWEEP_TABLE}
+    tested = dict.fromkeys((*IN_SWEEP_TABLE, verdict(jobs)))
+    shown = {"validation": (SELECTION_LOSS.name, *IN_SWEEP_TABLE), "test": (*tested,)}
     names = [f"{side}/{name}{end}" for side, some in shown.items() for name in some for end in ("", "_low", "_high")]
     overrides = [f"overrides.{name}" for name in swept(jobs)]
     metrics = [f"metrics.{name}" for name in names if f"metrics.{name}" in jobs.columns]
@@ -30,15 +31,19 @@ def summary(jobs: pd.DataFrame) -> pd.DataFrame:
 
 
 def progress(jobs: pd.DataFrame, planned: int) -> str:
-    """How far a sweep has come, in words: `31 of 80 jobs finished, 1 killed, 48 not begun`."""
+    """How far a sweep has come, in words: `31 of 80 jobs finished, 1 stopped, 48 never began`."""
     counts = jobs["status"].value_counts()
     words = [f"{counts.get('FINISHED', 0):,} of {planned:,} jobs finished"]
-    words += [f"{count:,} {str(status).lower()}" for status, count in counts.items() if status != "FINISHED"]
+    said = {"KILLED": "stopped", "RUNNING": "at work elsewhere"}
+    for status, count in counts.items():
+        if status != "FINISHED":
+            words.append(f"{count:,} {said.get(str(status), str(status).lower())}")
     if planned > len(jobs):
-        words.append(f"{planned - len(jobs):,} not begun")
+        words.append(f"{planned - len(jobs):,} never began")
     if reused := int(jobs["reused"].sum()):
         words.append(f"{reused:,} of them reused from before")
-    return ", ".join(words)
+    goes_on = planned > len(jobs) or counts.get("KILLED", 0)
+    return ", ".join(words) + ("; the same command goes on" if goes_on else "")
 
 
 def splits(jobs: pd.DataFrame) -> int:

@@ -15,6 +15,10 @@ COMMANDS = {
     "train": ("kesikaran.cli.train", "one experiment, or with -m a sweep of them; --help shows every setting"),
     "evaluate": ("kesikaran.cli.evaluate", "decide and score a finished run anew, without training"),
     "compare": ("kesikaran.cli.compare", "two finished runs, or all jobs of a sweep, image by image"),
+    "predict": ("kesikaran.cli.predict", "judge images with the model of a finished run"),
+    "promote": ("kesikaran.cli.promote", "let a registered model be a run that is better, or not worse by a margin"),
+    "serve": ("kesikaran.cli.serve", "a model behind a page and an HTTP address on this machine"),
+    "publish": ("kesikaran.cli.publish", "a model as one folder, and as a version in MLflow's registry"),
     "features": ("kesikaran.cli.features", "what the feature cache holds, whether it is whole, what may go"),
     "store relocate": ("kesikaran.cli.store", "set right where a store's files are, after it was moved or copied"),
     "data ingest": ("kesikaran.cli.data.ingest", "copy your images into a data set, each named by its content"),
@@ -22,6 +26,7 @@ COMMANDS = {
     "data split": ("kesikaran.cli.data.split", "show the split of a label file and write it"),
     "data near-duplicates": ("kesikaran.cli.data.near_duplicates", "find copies of one image before any training"),
     "data label-doubts": ("kesikaran.cli.data.label_doubts", "show the labels that a cross-validation doubts most"),
+    "data relabel": ("kesikaran.cli.data.relabel", "correct the labels that were ticked there"),
 }
 
 

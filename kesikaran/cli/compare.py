@@ -133,8 +133,7 @@ def _pictures(
     except InputError as error:
         if words.images:
             raise
-        folder = Path(params.get("data.images", ""))
-        made = {kind: [Thumbnail(folder / name, None, "no folder") for name in ids] for kind, ids in names.items()}
+        made = {kind: [Thumbnail(name, None, "no folder") for name in ids] for kind, ids in names.items()}
         return made, f"\nThe page has no pictures: {error}\n"
     most = data_source.max_megapixels(params)
     made = {kind: thumbnails.make(ids, images, most, not words.no_blur) for kind, ids in names.items()}
@@ -150,6 +149,7 @@ def _print_pair(found: "Pair") -> None:
     import pandas as pd
 
     from kesikaran.analysis.wording import in_words, p_in_words
+    from kesikaran.reports import columns
 
     for label, run in (("A", found.a), ("B", found.b)):
         print(f"{label}: run {run.run_id} ({printable(run.name)})")
@@ -166,7 +166,7 @@ def _print_pair(found: "Pair") -> None:
         }
         for name, one in found.differences.items()
     }
-    print(pd.DataFrame(rows).T.to_string())
+    print(columns.fitted(pd.DataFrame(rows).T))
     print(
         f"\nRight in both {found.both_right:,}, in A only {found.only_a_right:,}, in B only {found.only_b_right:,}, "
         f"wrong in both {found.both_wrong:,}.\n\n{found.conclusion}"
@@ -175,11 +175,11 @@ def _print_pair(found: "Pair") -> None:
 
 
 def _print_sweep(found: "SweepComparison") -> None:
-    from kesikaran.reports import sweep_report
+    from kesikaran.reports import columns, sweep_report
 
     images = f"{found.n:,} {found.split} images, {found.ones:,} of label 1"
     print(f"Sweep {found.sweep_id}: {images}; {'the best by validation first' if found.names_best else 'by seed'}\n")
-    print(sweep_report.ranked(found).to_string(index=False))
+    print(columns.fitted(sweep_report.ranked(found).set_index("job").rename_axis(None)))
     print("\n".join(["", found.conclusion, *found.beside, "", *found.remarks]))
 
 

@@ -4,9 +4,14 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kesikaran.core import process, streams, terminal
 from kesikaran.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def words(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -55,3 +60,17 @@ def max_megapixels(words: argparse.Namespace) -> float:
     if not 0 < given <= MOST_MEGAPIXELS:
         raise InputError(f"--max-megapixels {given:g} is not allowed: above 0, at most {MOST_MEGAPIXELS:g}")
     return given
+
+
+def write_table(table: "pd.DataFrame", out: Path) -> None:
+    """Write a label file or a split to `out`, the value of the option `--out` or its default.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    from kesikaran.data import label_file
+
+    try:
+        label_file.write(table, out)
+    except InputError as error:
+        raise InputError(f"{error}; give another place with --out") from None

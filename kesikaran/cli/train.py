@@ -5,6 +5,7 @@ Nothing heavy is imported before a job starts, so that --help and TAB answer at 
 
 import gc
 import sys
+import time
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -16,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kesikaran.cli import door, from_run
-from kesikaran.config import compose, idle, schema
-from kesikaran.core import paths, process, terminal
+from kesikaran.config import compose, idle, schema, settings_help
+from kesikaran.core import errors, paths, process, terminal
 from kesikaran.core.errors import InputError, StoreGone
 from kesikaran.experiment.job import Job, Shared, SweepPlace, TooManyFailures, run_alone, run_job
 from kesikaran.experiment.outcome import Verdict
 from kesikaran.metrics import gate
-from kesikaran.sweeps import callback, others
+from kesikaran.sweeps import callback, job_lines, others
 from kesikaran.tracking import context
 
 
@@ -35,13 +36,16 @@ def main() -> None:
     with door.opened():
         ConfigStore.instance().store(name="schema", node=schema.Experiment)
         OmegaConf.register_new_resolver("kesikaran_cache", lambda: str(paths.cache_dir()), replace=True)
+        OmegaConf.register_new_resolver("kesikaran_settings", lambda _root_: settings_help.text(_root_), replace=True)
         status, shared = "KILLED", Shared()
 
         def task(cfg: DictConfig) -> float:
             return train(cfg, shared)
 
         def train_one(cfg: DictConfig, words: list[str], number: int) -> Verdict:
+            started = time.monotonic()
             verdict: Verdict = run_alone(begin(cfg, words, number, shared))
+            job_lines.print_done(number, words, verdict, time.monotonic() - started)
             return verdict
 
         try:
@@ -88,11 +92,14 @@ def train(cfg: DictConfig, shared: Shared) -> float:
     process.start()  # the worker of a launcher runs no `main`
     given = HydraConfig.get()
     number = given.job.num if given.mode is RunMode.MULTIRUN else None
+    words, started = list(given.overrides.task), time.monotonic()
     while True:
-        verdict: Verdict = run_alone(begin(cfg, list(given.overrides.task), number, shared))
+        verdict: Verdict = run_alone(begin(cfg, words, number, shared))
         if verdict.elsewhere is None or others.leaves_for_later(given.sweeper):
             break
         others.pause()
+    if number is not None:
+        job_lines.print_done(number, words, verdict, time.monotonic() - started)
     if not verdict.passed and not context.open_sweep_id():  # the gates of a sweep are judged at its end
         sys.exit(gate.FAILED_EXIT)
     return verdict.objective
@@ -105,6 +112,7 @@ def begin(cfg: DictConfig, words: list[str], number: int | None, shared: Shared)
         words: the overrides that `cfg` was composed with. number: of a job of a sweep, its place in it.
     """
     terminal.stop_if_asked()  # a worker that was told to stop takes no further job
+    process.quiet()  # libraries put the filters of warnings back while a job before runs: seen from the second job on
     try:
         _need_effect(words, is_single=number is None)
         compose.settle_source(cfg, words)
@@ -119,12 +127,19 @@ def begin(cfg: DictConfig, words: list[str], number: int | None, shared: Shared)
         raise SystemExit(f"error: {error}") from None  # no further job is tried
     except InputError as error:
         # Hydra would print a line of its own before the error, and only the first error of a sweep.
-        if not (isinstance(error, TooManyFailures) and shared.is_told):
-            print(f"error: {error}", file=sys.stderr)
-        shared.is_told = shared.is_told or isinstance(error, TooManyFailures)
+        if isinstance(error, TooManyFailures) or number is None:
+            if not shared.is_told:
+                print(f"error: {error}", file=sys.stderr)
+            shared.is_told = True
+        else:
+            job_lines.print_failed(number, words, str(error))
         if context.open_sweep_id():
             raise
         sys.exit(1)
+    except Exception as error:
+        if number is not None:
+            job_lines.print_failed(number, words, errors.first_line(error))
+        raise
 
 
 def _need_effect(words: list[str], is_single: bool) -> None:

@@ -26,7 +26,7 @@ _READ_BY_DECISION: dict[DecisionRule, set[str]] = {
     DecisionRule.tuned: {"metric", "max_false_positive_rate"},
     DecisionRule.cost: {"prevalence", "cost_false_positive", "cost_false_negative"},
 }
-_READ_BY_EVERY_DECISION = {"rule", "temperature"}
+_READ_BY_EVERY_DECISION = {"rule", "temperature", "error"}
 # The same of each augmentation.
 _READ_BY_AUGMENT: dict[AugmentName, set[str]] = {
     AugmentName.none: set(),

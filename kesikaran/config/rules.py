@@ -216,6 +216,7 @@ def _check_decision(decision: DecisionConfig, strategy: Strategy) -> None:
     for name, value in (
         ("prevalence", decision.prevalence),
         ("max_false_positive_rate", decision.max_false_positive_rate),
+        ("error", decision.error),
     ):
         _need(value is None or 0 < value < 1, f"decision.{name}", value, f"null, or {_A_SHARE}")
     for name in ("cost_false_positive", "cost_false_negative"):

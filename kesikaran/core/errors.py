@@ -22,6 +22,10 @@ class StoreGone(InputError):
     """The store of runs does not answer any more: no further job can be of use, and no run can be closed."""
 
 
+class NotInstalled(InputError):
+    """A package that the demo needs is not installed: nothing can be tried before it is."""
+
+
 # Each pattern looks for one kind of secret; group 1 stays, the rest becomes ***. All lengths have a bound, so that no
 # text takes long. In an http address the password ends at the last @ before the path. In a database's address
 # SQLAlchemy takes all up to the first @ for the password, a / too; a further @ before the path is most likely a
@@ -44,7 +48,8 @@ _SECRETS = [
 ]
 _OPTION = re.compile(r"([?&#]|%3F|%26|%23)((?:[\w.~[\]-]|%(?!3F|26|23|3D)[0-9a-f]{2}){1,100}?)(=|%3D)", re.IGNORECASE)
 _SECRET_OPTION = re.compile(
-    r"token|secret|passw|pwd|passphrase|credential|signature|auth|access|session|jwt|(?:^|[-_.])sig$|key(?:[-_.]?id)?$"
+    r"token|secret|passw|pwd|passphrase|credential|signature|auth|access|session|jwt|(?:^|[-_.])sig$"
+    r"|(?<!viewstateshare)key(?:[-_.]?id)?$"  # a viewStateShareKey names a view of MLflow's page, see tracking.views
     r"|^x-amz-|^x-goog-|^code$"
 )
 _HIDDEN_ALREADY = re.compile(r"\*\*\*(?![^\s'\",;)}\]&#<>])")

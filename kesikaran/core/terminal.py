@@ -95,13 +95,18 @@ class _Bar(tqdm):
 
 
 def progress(items: Iterable[Any] | None, what: str, unit: str, total: int | None = None) -> Any:
-    """A tqdm bar on stderr with `unit`s per second and the time left, shown after two seconds.
+    """A tqdm bar on stderr with `unit`s per second and the time left, shown after two seconds. On a terminal it goes
+    when it is done: what came of it is said in words.
 
     Each step of the bar raises the SystemExit of a signal that came before.
     """
     # Every 10 s where stderr is a log file: each refresh is a line there.
-    pause_seconds = 0.1 if sys.stderr.isatty() else 10
-    return _Bar(items, what, total, unit=unit, delay=2, mininterval=pause_seconds, dynamic_ncols=True)
+    is_log = not sys.stderr.isatty()
+    pause_seconds = 10 if is_log else 0.1
+    # miniters: tqdm would wait for as many steps as the quickest moment made, such as that of what was cached.
+    return _Bar(
+        items, what, total, leave=is_log, unit=unit, delay=2, mininterval=pause_seconds, miniters=1, dynamic_ncols=True
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from kesikaran.core import files, terminal
-from kesikaran.core.errors import InputError
+from kesikaran.core.errors import InputError, NotInstalled
 
 VERSION = "1.0.0.post1"
 _LAYOUT = "v2"  # to be raised when the files written here change: an old folder is then left alone
@@ -38,8 +38,8 @@ def prepare(folder_root: Path) -> tuple[Path, Path]:
     The wheel is needed the first time only.
 
     Raises:
-        InputError: the wheel is not installed or not the version above; the folder is not writable, or something else
-            is in its place.
+        InputError: the wheel is not installed (NotInstalled) or not the version above; the folder is not writable, or
+            something else is in its place.
     """
     target = folder_root / "elpv" / f"{VERSION}-{_LAYOUT}"
     files.remove_damaged(target, _whole, "The folder of the demo's photographs")
@@ -85,7 +85,7 @@ def _whole(folder: Path) -> bool:
 def _data_folder() -> Path:
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package elpv-dataset is not installed: {_INSTALL}")
+        raise NotInstalled(f"the package elpv-dataset is not installed: {_INSTALL}")
     return Path(spec.submodule_search_locations[0]) / "data"
 
 

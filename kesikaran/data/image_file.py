@@ -1,4 +1,4 @@
-"""One image file of unknown origin: read, judged, decoded, converted or refused. No TensorFlow.
+"""One image file of unknown origin: read, and judged or refused. No TensorFlow; `image_pixels` decodes it.
 
 All that reads images goes through this room. What it takes, TensorFlow decodes to the last row; `ingest` and `verify`
 put the bytes through TensorFlow's decoder as well.
@@ -21,13 +21,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-import numpy as np
 from PIL import Image
 
 from kesikaran.core import parallel
 from kesikaran.data import jpeg_structure, png_structure, sixteen_bits
 from kesikaran.data.jpeg_structure import JpegHeader
-from kesikaran.data.object_store import sha1_of
 from kesikaran.data.png_structure import PngHeader
 
 KINDS = ("JPEG", "PNG")
@@ -95,12 +93,12 @@ class Encoded:
 
 
 @contextmanager
-def opened(path: Path, max_megapixels: float, named: bool = True) -> Iterator[Encoded]:
+def opened(path: Path, max_megapixels: float, sha1: str | None) -> Iterator[Encoded]:
     """The image of a file, read and judged. While the block is open, the image counts among those that are in memory:
     the block waits until there is room for it.
 
     Args:
-        named: the file is an object of a store, named by the SHA-1 of its bytes.
+        sha1: 40 hex digits, which the bytes of the file have to have; None where any will do.
 
     Raises:
         BadImage: missing, unreadable, empty, no JPEG or PNG; `animated` for an animated GIF, WebP or PNG; another
@@ -108,17 +106,52 @@ def opened(path: Path, max_megapixels: float, named: bool = True) -> Iterator[En
             a JPEG; 16 bits that eight would lose.
     """
     Image.MAX_IMAGE_PIXELS = None  # of Pillow's limits the lower one is a warning; ours are checked before it decodes
+    with _content(path, max_megapixels) as content:
+        if sha1 and _sha1(content) != sha1.lower():
+            raise BadImage(Reason.other_content)
+        with judged(content, max_megapixels) as image:
+            yield image
+
+
+def sha1_of_file(path: Path, max_megapixels: float) -> str:
+    """The SHA-1 of the bytes of a file that begins like a JPEG or PNG, 40 hex digits.
+
+    Raises:
+        BadImage: as `opened`, for what can be told without looking further than at the first bytes.
+    """
+    with _content(path, max_megapixels) as content:
+        return _sha1(content)
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
+@contextmanager
+def _content(path: Path, max_megapixels: float) -> Iterator[bytes]:
+    """The bytes of a file, which count among those in memory while the block is open."""
     with _file(path) as file:
         size = os.fstat(file.fileno()).st_size
         most = int(min(max_megapixels, MOST_MEGAPIXELS) * 1e6 * _BYTES_A_PIXEL) + _METADATA_BYTES
         with _ENCODED_BYTES.taken(min(size, most)):
-            content = _read(file, size, most)
-            if named and hashlib.sha1(content, usedforsecurity=False).hexdigest() != sha1_of(path.name):
-                raise BadImage(Reason.other_content)
-            image = Encoded(content, _header(content, max_megapixels))
-            with _DECODED_PIXELS.taken(image.pixels):
-                _check_pixels(image.header)
-                yield image
+            yield _read(file, size, most)
+
+
+@contextmanager
+def judged(content: bytes, max_megapixels: float) -> Iterator[Encoded]:
+    """The image of these bytes, judged. The block waits until there is room to decode it.
+
+    Raises:
+        BadImage: as `opened`, but for what is of the file.
+    """
+    if not content:
+        raise BadImage(Reason.empty)
+    if not content.startswith(_SIGNATURES):
+        raise BadImage(Reason.animated if _is_animation(io.BytesIO(content)) else Reason.no_image)
+    image = Encoded(content, _header(content, max_megapixels))
+    with _DECODED_PIXELS.taken(image.pixels):
+        _check_pixels(image.header)
+        yield image
 
 
 def _file(path: Path) -> IO[bytes]:
@@ -200,81 +233,3 @@ def _check_pixels(header: JpegHeader | PngHeader) -> None:
         raise BadImage(Reason.damaged, "it cannot be decoded") from None
     if loss:
         raise BadImage(Reason.lost_in_8_bits, loss)
-
-
-def decode(image: Encoded, transparency: bool = False) -> Image.Image:
-    """The image with its pixels loaded, by Pillow: eight bits a sample, or 16 of grey.
-
-    Pillow gets the file without metadata, since damaged metadata can end in any exception or warning.
-
-    Args:
-        transparency: with colours that are declared transparent; without them, as in the input of a model, they are
-            colours as any other. An alpha channel is there in either case.
-
-    Raises:
-        BadImage: a JPEG that does not decode to its last pixel, or of which libjpeg complains.
-    """
-    _ = image.complaint
-    if isinstance(image.header, PngHeader):
-        content = png_structure.bare(image.header, transparency)
-    else:
-        content = jpeg_structure.bare(image.content)
-    try:
-        decoded = Image.open(io.BytesIO(content), formats=KINDS)
-        decoded.load()
-    except Exception:  # Pillow's decoders raise a dozen types for damaged bytes
-        raise BadImage(Reason.damaged, "it cannot be decoded") from None
-    return decoded
-
-
-def convert(image: Encoded) -> tuple[bytes, str] | None:
-    """(the bytes of an RGB PNG, the kind of conversion) for a CMYK or transparent image, None for any other.
-
-    CMYK becomes RGB by Pillow's conversion; an image with transparency (an alpha channel, or a colour declared
-    transparent) is composited on white. The PNG has eight bits a channel and no metadata. One version of Pillow gives
-    the same bytes each time.
-
-    Raises:
-        BadImage: as `decode`.
-    """
-    if isinstance(image.header, JpegHeader):
-        if image.header.components != 4:
-            return None
-        flat, kind = decode(image).convert("RGB"), "CMYK to RGB"
-    elif not image.header.transparent:
-        return None
-    else:
-        pixels, kind = decode(image, transparency=True), "transparency on white"
-        flat = _on_white(pixels, image.header.transparency)
-    flat.info.clear()  # else the CMYK colour profile would be saved in an RGB file
-    sink = io.BytesIO()
-    flat.save(sink, "PNG")
-    return sink.getvalue(), kind
-
-
-def _on_white(pixels: Image.Image, transparent: bytes) -> Image.Image:
-    if pixels.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip; one of its values is transparent
-        grey = np.asarray(eight_bits(pixels)).copy()
-        grey[np.asarray(pixels) == int.from_bytes(transparent)] = 255
-        return Image.fromarray(grey).convert("RGB")
-    white = Image.new("RGBA", pixels.size, "white")
-    return Image.alpha_composite(white, pixels.convert("RGBA")).convert("RGB")
-
-
-def eight_bits(image: Image.Image) -> Image.Image:
-    """A 16-bit grey image reduced to its upper eight bits: Pillow would clip it to white. Any other image as it is."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-
-
-def perceptual_hash(image: Image.Image) -> np.ndarray:
-    """bool [128]: whether the image gets brighter to the right, then downwards, at each place of an 8 x 8 grid.
-
-    This is the difference hash in both directions. Of the hashes tried (also by DCT and by mean, of 64 to 288 bits) it
-    finds the most cropped copies without taking look-alikes for copies.
-    """
-    import imagehash
-
-    image = eight_bits(image)
-    return np.concatenate([imagehash.dhash(image).hash.ravel(), imagehash.dhash_vertical(image).hash.ravel()])

@@ -1,8 +1,10 @@
 """Labelled image files into an object store and its label.csv.
 
 A JPEG or PNG is stored byte for byte, under the SHA-1 of its bytes and the extension of its content. A CMYK or
-transparent image is stored as an RGB PNG (see `image_file.convert`), under the SHA-1 of the new bytes. Orientation tags
-stay in the file and are not applied, as in training.
+transparent image is stored as an RGB PNG (see `image_pixels.convert`), under the SHA-1 of the new bytes. Orientation
+tags stay in the file; they are applied where it is read.
+
+Where each image came from is noted in sources.csv (`original_names`).
 
 New objects are gathered in a folder beside the store. When every source has been read, they are renamed into the store,
 and label.csv is written last. So the same call again completes what a killed call has left.
@@ -19,9 +21,10 @@ from pathlib import Path
 
 from kesikaran.core import files, parallel, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import label_file, libjpeg_lines, object_store
+from kesikaran.data import label_file, libjpeg_lines, object_store, original_names
 from kesikaran.data.ingest_file import Intake, ReadFile
 from kesikaran.data.ingest_sources import Source
+from kesikaran.data.original_names import Origin
 
 _AHEAD = 64  # files that are held in memory; of the others only names and reasons are kept
 
@@ -56,7 +59,8 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
     """Take every usable image of `sources` into `out/images` and its label into `out/label.csv`.
 
     Rows of label.csv that are there stay, and the same call again changes nothing. An image under two labels, among the
-    sources or against label.csv, is refused. The report is written to `out/ingest_report.json` as well.
+    sources or against label.csv, is refused. The report is written to `out/ingest_report.json` as well, and to
+    `out/sources.csv` which file each image of label.csv came from.
 
     Args:
         out: made where missing.
@@ -65,7 +69,7 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
 
     Raises:
         InputError: `out` is not writable or in use by another ingest; its label.csv is malformed or has further
-            columns; a source has no usable image. Nothing is taken then.
+            columns; its sources.csv is malformed; a source has no usable image. Nothing is taken then.
     """
     images = files.writable(out / "images", "output folder", "give another with --out")
     incoming = images / ".incoming"
@@ -73,13 +77,16 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
         try:
             _remove_leftovers(out, incoming)
             known = _known(out / "label.csv")
+            origins = _origins(out)
             stored = object_store.objects(images)
             stored |= object_store.find(stored, (name for name, _ in known.values()))
             incoming.mkdir()
-            read, refused = _read_all(sources, Intake(known, stored, incoming, link, max_megapixels))
+            read, refused, found = _read_all(sources, Intake(known, stored, incoming, link, max_megapixels))
             fresh, report = _settle(read, refused, known, out / "label.csv")
-            _place(incoming, {**fresh, **dict(known.values())}, stored, images, layout)
+            kept = {**fresh, **dict(known.values())}
+            _place(incoming, kept, stored, images, layout)
             files.write_whole(out / "ingest_report.json", json.dumps(asdict(report), indent=1) + "\n")
+            original_names.write(out, [*origins, *(origin for origin in found if origin.object_id in kept)])
             if fresh:
                 rows = sorted([*known.values(), *fresh.items()], key=lambda row: row[0].lower())
                 files.write_whole(
@@ -95,7 +102,7 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
 def _remove_leftovers(out: Path, incoming: Path) -> None:
     """Remove what a killed call has left. Only the holder of the lock writes these files."""
     shutil.rmtree(incoming, ignore_errors=True)
-    for name in ("label.csv", "ingest_report.json"):
+    for name in ("label.csv", "ingest_report.json", original_names.FILE):
         files.remove_temporaries(out / name)
 
 
@@ -110,14 +117,23 @@ def _known(label_csv: Path) -> dict[str, tuple[str, int]]:
     return {object_store.sha1_of(name): (name, int(label)) for name, label in table.itertuples(index=False)}
 
 
-def _read_all(sources: list[Source], intake: Intake) -> tuple[list[ReadFile], list[tuple[str, str]]]:
-    """(every usable file, (path, reason) of every other file).
+def _origins(out: Path) -> list[Origin]:
+    """The rows of sources.csv."""
+    try:
+        return original_names.read(out)
+    except InputError as error:
+        raise InputError(f"{error}; rename or remove it: its place is for where the images came from") from None
+
+
+def _read_all(sources: list[Source], intake: Intake) -> tuple[list[ReadFile], list[tuple[str, str]], list[Origin]]:
+    """(every usable file, (path, reason) of every other file, where the images of the usable files came from).
 
     Raises:
         InputError: a source without any usable image.
     """
     read: list[ReadFile] = []
     refused: list[tuple[str, str]] = []
+    origins: list[Origin] = []
     total = sum(len(source.files) for source in sources)
     with terminal.quiet_start():
         from kesikaran.data import preprocess  # it loads TensorFlow, which decodes each image
@@ -131,13 +147,16 @@ def _read_all(sources: list[Source], intake: Intake) -> tuple[list[ReadFile], li
                 for file, result in results:
                     if isinstance(result, ReadFile):
                         read.append(result)
+                        converted = f"{result.converted}, saved as PNG" if result.converted else ""
+                        shown = original_names.text(source.shown(result.path))
+                        origins.append(Origin(result.object_id, shown, converted))
                     else:
                         bad.append((str(file[0]), result))
                     bar.update()
             if len(read) == before:
                 raise InputError(f"{source.name} has no usable image (the first: {': '.join(bad[0])})")
             refused += bad
-    return read, refused
+    return read, refused, origins
 
 
 def _settle(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kesikaran.core import files
-from kesikaran.data import image_file
+from kesikaran.data import image_file, image_pixels
 from kesikaran.data.image_file import BadImage, Encoded, Reason
 
 
@@ -40,7 +40,7 @@ class Intake:
     def take(self, file: tuple[Path, int]) -> ReadFile | str:
         """Read and check a file, and write it to `incoming` where the store lacks it. A str: why it is refused."""
         try:
-            with image_file.opened(file[0], self.max_megapixels, named=False) as image:
+            with image_file.opened(file[0], self.max_megapixels, None) as image:
                 return self._take(*file, image)
         except BadImage as reason:
             return str(reason)
@@ -53,7 +53,7 @@ class Intake:
         if object_id and self._has(object_id, encoded):  # an earlier call has decoded it
             return ReadFile(path, label, object_id, None)
         remark = image.complaint
-        conversion = image_file.convert(image)
+        conversion = image_pixels.convert(image)
         if conversion:
             encoded, extension, remark = conversion[0], ".png", ""
         if not preprocess.decodes(encoded):

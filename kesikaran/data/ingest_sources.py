@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kesikaran.core.errors import InputError
 from kesikaran.data import csv_file
@@ -10,11 +10,21 @@ from kesikaran.data import csv_file
 
 @dataclass
 class Source:
-    """files: (path, label 0 or 1). refused: (path, reason) of links and folders that are not read."""
+    """files: (path, label 0 or 1). refused: (path, reason) of links and folders that are not read. folder: the one that
+    was given, or the list's. shown_folder: what it is called in the paths that people see."""
 
     name: str
     files: list[tuple[Path, int]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    folder: Path = Path()
+    shown_folder: str = ""
+
+    def shown(self, path: Path) -> PurePath:
+        """The path of one of its files from its folder on; the absolute path of a file that lies elsewhere."""
+        try:
+            return PurePath(self.shown_folder, path.absolute().relative_to(self.folder.absolute()))
+        except ValueError:
+            return path.absolute()
 
 
 def read(words: list[str], out: Path) -> list[Source]:
@@ -62,8 +72,8 @@ def _check_apart(path: str, others: dict[Path, tuple[str, int]], out: Path) -> N
 
 
 def _walk(folder: Path, label: int) -> Source:
-    source = Source(str(folder))
     root = folder.resolve()
+    source = Source(str(folder), folder=folder, shown_folder=root.name)
 
     def unreadable(error: OSError) -> None:
         source.refused.append((str(error.filename), f"unreadable: {error.strerror}"))
@@ -86,7 +96,7 @@ def _read_list(path: Path) -> Source:
     if not os.path.isfile(path):
         raise InputError(f"{path} is neither FOLDER=0 or FOLDER=1 nor a CSV file with the columns path,label")
     given = csv_file.read(path, f"list {path}", ("path", "label"))
-    source = Source(str(path))
+    source = Source(str(path), folder=path.parent)
     files, labels = given.rows["path"], given.rows["label"].str.strip()
     for line, file, label in zip(given.lines, files, labels, strict=True):
         if not file:

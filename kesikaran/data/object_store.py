@@ -86,7 +86,7 @@ def alone(data: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise InputError(f"another ingest or verify is at work in {data}") from None
+        raise InputError(f"another ingest, verify or relabel is at work in {data}") from None
     except OSError as error:
         raise InputError(f"{data} cannot be written: {error.strerror or error}") from None
     try:

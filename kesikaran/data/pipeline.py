@@ -13,7 +13,7 @@ import tensorflow as tf
 from kesikaran.config.schema import BackboneConfig
 from kesikaran.core import share, terminal
 from kesikaran.core.errors import InputError, first_line
-from kesikaran.data import image_file, libjpeg_lines, preprocess
+from kesikaran.data import image_file, image_pixels, libjpeg_lines, preprocess
 from kesikaran.data.image_file import BadImage
 from kesikaran.data.object_store import sha1_of
 
@@ -73,12 +73,12 @@ class ImageRows:
             yield from self._from_files(rows, batch_size)
             return
 
-        def gather(some: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return some, tf.gather(kept, some)
-
-        data = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
-        for some, images in data.map(gather).prefetch(_AHEAD):
-            yield some.numpy(), images
+        # Without tf.data: for each pass it would copy what its functions hold, and that is all images.
+        for start in range(0, len(rows), batch_size):
+            some = rows[start : start + batch_size]
+            with tf.device("CPU"):
+                images = tf.gather(kept, some)
+            yield some, images
 
     def _from_files(self, rows: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, tf.Tensor]]:
         size, config = self._config.image_size, self._config
@@ -106,8 +106,8 @@ class ImageRows:
     def _read(self, row: int) -> bytes:
         """The bytes of an image. What is raised here gets lost on its way through TensorFlow, so it is noted."""
         try:
-            with image_file.opened(self._paths[row], self._max_megapixels) as image:
-                return image.content
+            with image_file.opened(self._paths[row], self._max_megapixels, sha1_of(self._object_ids[row])) as image:
+                return image_pixels.as_seen(image) if self._config.as_seen else image.content
         except BadImage as reason:
             self._refused.append(f"image {self._object_ids[row]} cannot be used: {reason}")
             raise

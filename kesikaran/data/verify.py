@@ -128,7 +128,7 @@ def _check(path: Path, max_megapixels: float) -> tuple[str, str]:
     if not object_store.is_object_id(path.name):
         return "its name is no SHA-1", ""
     try:
-        with image_file.opened(path, max_megapixels) as image:
+        with image_file.opened(path, max_megapixels, object_store.sha1_of(path.name)) as image:
             remark = image.complaint
             if not preprocess.decodes(image.content):
                 raise BadImage(Reason.damaged, "it cannot be decoded")

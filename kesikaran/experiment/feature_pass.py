@@ -1,7 +1,7 @@
 """The pass of the backbone alone, over a part of the images: it leaves their features in the cache and opens no run."""
 
 from kesikaran.config.schema import Experiment
-from kesikaran.data import augment, data_source, label_file
+from kesikaran.data import augment, data_source, label_file, original_names
 from kesikaran.data.object_store import sha1_of
 from kesikaran.experiment.refusals import tell_complaints, tell_refusals
 from kesikaran.features import extract
@@ -29,9 +29,10 @@ def fill(e: Experiment, shard: int, shards: int) -> None:
         f"Shard {shard} of {shards}: features of {good} images, {done.computed} of them computed now, the others "
         "cached."
     )
-    tell_complaints(done.remarks)
+    tell_complaints(done.remarks, folder)
     if done.refused:
-        tell_refusals(done.refused, len(part), e.data.on_bad_image, "a training lists all of them")
+        known_as = original_names.of(folder, done.refused)
+        tell_refusals(done.refused, len(part), e.data.on_bad_image, "a training lists all of them", known_as)
     if done.lacking:
         print(
             f"Of all {len(whole)} images {done.lacking} have no features yet: the other shards compute or refuse them."

@@ -20,7 +20,8 @@ from kesikaran.features.extract import FeatureCache
 from kesikaran.models import network
 from kesikaran.models.network import Network
 from kesikaran.publish.tuned_model import FinetunedClassifier
-from kesikaran.tracking.runs import Run
+from kesikaran.reports import notes
+from kesikaran.tracking.open_run import Run
 from kesikaran.training import checkpoint, device, finetune, head_trainer
 from kesikaran.training.task import FitResult, TrainingJob, TuningTask
 
@@ -45,17 +46,21 @@ def train(
     # Before the probe is trained, and that of other jobs with it.
     network.need_trainable(probe.net, e.finetune, device.strategy())
     fitted = yield probe.job
+    frozen.tell_stop("The probe", e.fit.patience, e.fit.epochs, fitted.epoch + 1, fitted.epochs)
 
     task = _task(e, asked, run, probe, fitted)
     task.images.keep()
     tuned = finetune.tune(task)
     best = tuned.probe_epochs + tuned.epoch - 1 if tuned.epoch else fitted.epoch
     run.metrics({"best_epoch": best, "epochs": tuned.probe_epochs + tuned.epochs})
+    frozen.tell_stop(
+        "Fine-tuning", e.finetune.patience or e.finetune.epochs, e.finetune.epochs, tuned.epoch, tuned.epochs
+    )
     views, remarks = _views(e, task, probe)
     with terminal.progress(None, "judge", "image", len(probe.table)) as bar:
         logits = finetune.predict(task, np.arange(len(probe.table)), views, bar)
     network.forget()
-    classifier = FinetunedClassifier(task.network, e.backbone, views)
+    classifier = FinetunedClassifier(task.network, e.backbone, views, e.data)
     return Trained(probe.table, logits, classifier, probe.features.matrix, [*tuned.remarks, *remarks])
 
 
@@ -93,6 +98,7 @@ def _task(e: Experiment, asked: Asked, run: Run, probe: Probe, fitted: FitResult
         on_epoch=run.epoch,
         probe_epochs=fitted.epochs,
         checkpoint=checkpoint.of(asked.fingerprint(e)),
+        say=notes.of_run,
         augment=None if e.augment.name is AugmentName.none else partial(_augmented, e),
     )
 

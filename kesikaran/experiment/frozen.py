@@ -16,9 +16,9 @@ from kesikaran.metrics import decisions
 from kesikaran.models import backbone
 from kesikaran.models.head import first_weights
 from kesikaran.publish.model_template import FrozenClassifier
-from kesikaran.reports import run_report
+from kesikaran.reports import notes, run_report
 from kesikaran.tracking.claims import FINGERPRINT_TAG
-from kesikaran.tracking.runs import Run
+from kesikaran.tracking.open_run import Run
 from kesikaran.training import device, halves, head_trainer, imbalance
 from kesikaran.training.task import FeatureRows, FitResult, HeadTask, TrainingJob
 
@@ -37,11 +37,25 @@ def train(
     probe = prepare(e, asked, run, cache, device_name)
     fitted = yield probe.job
     run.metrics({"best_epoch": fitted.epoch, "epochs": fitted.epochs})
+    tell_stop("The head", e.fit.patience, e.fit.epochs, fitted.epoch + 1, fitted.epochs)
 
     features = probe.features.means if len(probe.views) > 1 else probe.features.matrix
     logits = head_trainer.predict(fitted.weights, features)
-    classifier = FrozenClassifier(probe.net, e.backbone, e.head.hidden_units, fitted.weights, probe.views)
+    classifier = FrozenClassifier(probe.net, e.backbone, e.head.hidden_units, fitted.weights, probe.views, e.data)
     return Trained(probe.table, logits, classifier, probe.features.matrix)
+
+
+def tell_stop(what: str, patience: int | None, most: int, best: int, made: int) -> None:
+    """Say which epoch was kept, and whether the training ended early.
+
+    Args:
+        patience, most: as `FitConfig` has patience and epochs. best: the number of the best epoch, from 1; 0 where none
+            was kept. made: how many were run.
+    """
+    if patience is None or not best:
+        return
+    end = "stopped early" if made < most else "made all its epochs"
+    notes.of_run(f"{what} {end}: best epoch {best} of {made}, by validation.")
 
 
 @dataclass(frozen=True)
@@ -78,12 +92,13 @@ def prepare(e: Experiment, asked: Asked, run: Run, cache: FeatureCache, device_n
     names = list(images.table["object_id"])
     found = cache.extract(names, images.files(), net, e.backbone, e.data.max_megapixels, views)
     each = f" in {len(views)} views" if len(views) > 1 else ""
-    print(
-        f"Features of {len(found.object_ids)} images{each}, {found.computed} of them computed now, the others cached."
+    notes.of_data(
+        f"Features of {len(found.object_ids)} images{each}, {found.computed} of them computed now, the others cached.",
+        f"features {found.key}",
     )
     run_report.log_engine_deviation(run, e.backbone, found.deviation)
-    tell_complaints(found.remarks)
-    settle_refusals(run, found.refused, len(images.table), e.data.on_bad_image)
+    tell_complaints(found.remarks, images.folder)
+    settle_refusals(run, found.refused, len(images.table), e.data.on_bad_image, images.folder)
 
     asks = str(e.data), str(e.split), found.key, tuple(found.refused)
     ready = asked.once("split", asks, lambda: _split(e.split, images, found, given))

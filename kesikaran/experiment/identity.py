@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kesikaran.config import compose
 from kesikaran.config.schema import DataConfig, Experiment
+from kesikaran.reports import notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +127,7 @@ def _read_images(config: DataConfig) -> Images:
     labels_path, folder = data_source.locate(config)
     labels = label_file.read_labels(labels_path)
     if labels.repeated:
-        print(f"{labels.repeated} repeated rows of {labels_path} are counted once.")
+        notes.of_data(f"{labels.repeated} repeated rows of {labels_path} are counted once.")
     table = labels.table.head(config.limit or len(labels.table))
     files = object_store.objects(folder)
     there = object_store.find(files, table["object_id"])

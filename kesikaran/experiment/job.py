@@ -11,14 +11,14 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kesikaran.config import compose, rules
-from kesikaran.config.metric_names import OBJECTIVE
+from kesikaran.config import compose, rules, run_name
+from kesikaran.config.metric_names import METRICS, OBJECTIVE
 from kesikaran.config.schema import Experiment, Trains
 from kesikaran.core import files, terminal
-from kesikaran.core.errors import InputError, printable
+from kesikaran.core.errors import InputError, NotInstalled, printable
 from kesikaran.experiment.identity import Asked
 from kesikaran.experiment.outcome import Verdict
-from kesikaran.reports import drawing
+from kesikaran.reports import drawing, notes
 
 if TYPE_CHECKING:
     from kesikaran.features.extract import FeatureCache
@@ -68,9 +68,12 @@ def run_job(
     from kesikaran.tracking import context, runs
     from kesikaran.tracking.claims import Claimed
 
-    name = e.tracking.run_name or " ".join(f"{key}={value}" for key, value in place.varied.items()) or None
+    varied = [f"{key}={value}" for key, value in place.varied.items()]
+    name = e.tracking.run_name or (run_name.short(varied) if varied else run_name.of(e))
     sweep_id = context.open_sweep_id()
     fingerprint, problem = _identify(e, shared.asked)
+    if isinstance(problem, NotInstalled):
+        raise problem  # nothing was tried that a run could be a record of
     if sweep_id and e.sweep.max_failures:
         _need_few_failures(e.sweep.max_failures)
     resumes = sweep_id is not None and e.sweep.resume and fingerprint is not None
@@ -90,7 +93,7 @@ def run_job(
             if problem:
                 raise problem
             run.text(config_yaml, "config.yaml")
-            print(f"Run {run.run_id} in experiment {printable(e.data.name)}")
+            notes.of_run(f"Run {run.run_id} in experiment {printable(e.data.name)}")
             if sweep_id:
                 drawing.start()
             with terminal.quiet_start():
@@ -138,14 +141,18 @@ def _need_few_failures(most: int) -> None:
 
 def _of_twin(e: Experiment, twin: "Record", sweep_id: str, place: SweepPlace) -> "Verdict":
     """The verdict of a run that is the job already."""
+    from kesikaran.analysis.wording import in_words
+    from kesikaran.metrics.intervals import Interval
     from kesikaran.tracking import sweeps
 
     if twin.status != "FINISHED":
         return Verdict(math.nan, passed=True, elsewhere=twin)
     sweeps.reuse(sweep_id, twin, place.varied, place.number or 0)
-    print(f"Finished before, not trained again: {printable(twin.name)} (run {twin.run_id})")
     objective = twin.metrics.get(f"validation/{OBJECTIVE[e.fit.monitor].name}", math.nan)
-    return Verdict(objective, passed=True)
+    name = e.evaluation.verdict
+    judged = Interval(*(twin.metrics.get(f"validation/{name}{end}", math.nan) for end in ("", "_low", "_high")))
+    words = f"{METRICS[name].words} {in_words(judged)}  finished before (run {twin.run_id[:8]})"
+    return Verdict(objective, passed=True, words=words)
 
 
 def fit(jobs: "Sequence[TrainingJob]") -> "Sequence[FitResult | BaseException]":

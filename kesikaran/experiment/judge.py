@@ -4,28 +4,31 @@ Every path of an experiment ends here, whatever gave the logits, and so does the
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from kesikaran.analysis import selection
+from kesikaran.analysis.wording import in_words
 from kesikaran.config import compose
-from kesikaran.config.metric_names import OBJECTIVE, SELECTION_LOSS
-from kesikaran.config.schema import Experiment
+from kesikaran.config.metric_names import METRICS, OBJECTIVE, SELECTION_LOSS
+from kesikaran.config.schema import DecisionRule, Experiment, Report
 from kesikaran.data import label_file, split
 from kesikaran.experiment.outcome import Verdict
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
-from kesikaran.reports import leakage_report, run_report
-from kesikaran.tracking.runs import Run
+from kesikaran.reports import leakage_report, notes, page_note, run_report, run_terminal
+from kesikaran.reports.run_terminal import Remarks
+from kesikaran.tracking.open_run import Run
 from kesikaran.training import imbalance
 
 
 class Classifier(Protocol):
     """What can be saved as the model of a run."""
 
-    def log(self, run: Run, decision: Decision) -> None: ...
+    def log(self, run: Run, decision: Decision, rule: DecisionRule) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,14 @@ def judge(e: Experiment, run: Run, trained: Trained) -> Verdict:
     if groups is not None:
         predictions["group"] = groups.astype(str)
     scored = _scored(e, run, predictions)
-    scored.remarks.extend(trained.remarks)
-    leak = leakage_report.log_leakage(run, trained.table, trained.features, trained.logits, e.split)
-    scored.remarks.extend([*leak, *leakage_report.log_near_duplicates(run, trained.table)])
+    scored.remarks.warnings.extend(trained.remarks)
+    gauge, siblings = leakage_report.log_leakage(run, trained.table, trained.features, trained.logits, e.split)
+    scored.remarks.details.append(gauge)
+    images = Path(e.data.images).expanduser() if e.data.images else None  # the embedded set has no names of files
+    scored.remarks.of_data |= siblings | leakage_report.log_near_duplicates(run, trained.table, images)
     if e.tracking.log_model:
-        print("Saving the model ...")
-        trained.classifier.log(run, decision)
+        notes.of_run("Saving the model ...")
+        trained.classifier.log(run, decision, e.decision.rule)
     return _closed(e, run, predictions, scored)
 
 
@@ -73,8 +78,8 @@ def judge_again(e: Experiment, run: Run, rows: pd.DataFrame) -> Verdict:
     """
     _, predictions = _decided(e, run, rows)
     scored = _scored(e, run, predictions)
-    scored.remarks.extend(run_report.change(rows, predictions, e.evaluation))
-    scored.remarks.append("No model is logged; python -m kesikaran.train with the same decision gives one.")
+    scored.remarks.warnings.extend(run_report.change(rows, predictions, e.evaluation))
+    scored.remarks.warnings.append("No model is logged; python -m kesikaran.train with the same decision gives one.")
     return _closed(e, run, predictions, scored)
 
 
@@ -89,11 +94,11 @@ def _decided(e: Experiment, run: Run, rows: pd.DataFrame) -> tuple[Decision, pd.
 
 @dataclass(frozen=True)
 class _Scored:
-    """results: split -> its metrics. objective: of the verdict. remarks: sentences for the end of the run."""
+    """results: split -> its metrics. objective: of the verdict. remarks: for the end of the run."""
 
     results: dict[str, run_report.SplitMetrics]
     objective: float
-    remarks: list[str]
+    remarks: Remarks
 
 
 def _scored(e: Experiment, run: Run, predictions: pd.DataFrame) -> _Scored:
@@ -104,11 +109,18 @@ def _scored(e: Experiment, run: Run, predictions: pd.DataFrame) -> _Scored:
     loss = run_report.log_selection(run, predictions, shift, e.evaluation)
     selected = {**results["validation"].metrics, SELECTION_LOSS.name: loss}
     objective = selected[OBJECTIVE[e.fit.monitor].name].value
-    return _Scored(results, objective, run_report.log_prevalences(run, predictions, e.evaluation))
+    prevalences = run_report.log_prevalences(run, predictions, e.evaluation)
+    plain, detail = run_report.log_certainty(run, predictions, e.decision.error, e.evaluation.confidence)
+    is_full = e.evaluation.report is Report.full
+    return _Scored(results, objective, Remarks([] if is_full else plain, [*prevalences, *detail]))
 
 
 def _closed(e: Experiment, run: Run, predictions: pd.DataFrame, scored: _Scored) -> Verdict:
     chosen = selection.chosen_on_validation(compose.flatten(e))
-    remarks = [*scored.remarks, *run_report.looks(predictions)]
-    run_report.print_summary(scored.results, e.evaluation, remarks, run, chosen)
-    return Verdict(scored.objective, run_report.judge_gate(run, e.gate, scored.results))
+    remarks = scored.remarks
+    remarks.warnings.extend(run_report.looks(predictions))
+    page_note.log_run(run, e, scored.results, [*remarks.details, *remarks.of_data.values(), *remarks.warnings], chosen)
+    run_terminal.print_report(scored.results, e.evaluation, remarks, run, chosen)
+    judged = in_words(scored.results["validation"].metrics[e.evaluation.verdict])
+    passed = run_report.judge_gate(run, e.gate, scored.results)
+    return Verdict(scored.objective, passed, words=f"{METRICS[e.evaluation.verdict].words} {judged}")

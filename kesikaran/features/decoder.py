@@ -1,13 +1,16 @@
-"""Image files to the tensors that a backbone takes, several in one call of TensorFlow."""
+"""Encoded images to the tensors that a backbone takes, several in one call of TensorFlow."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from kesikaran.config.schema import BackboneConfig
-from kesikaran.data import image_file, libjpeg_lines
+from kesikaran.data import image_file, image_pixels, libjpeg_lines
 from kesikaran.data.image_file import BadImage, Encoded, Reason
+from kesikaran.data.object_store import sha1_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -17,35 +20,96 @@ _SMALL = 10**6  # bytes and pixels; a larger image is decoded alone, since a gro
 
 
 def decoder(
-    paths: dict[str, Path], config: BackboneConfig, max_megapixels: float, remarks: dict[str, str] | None = None
+    paths: dict[str, Path],
+    config: BackboneConfig,
+    max_megapixels: float,
+    remarks: dict[str, str] | None = None,
 ) -> "Callable[[list[str]], list[tf.Tensor | str]]":
-    """A function that reads images by their names (`paths`: name -> file). It is quickest for `TOGETHER` names a call.
+    """A function that reads images by their object ids (`paths`: object id -> file). It is quickest for `TOGETHER` of
+    them a call.
 
-    For each name it returns the image as float32 [size, size, 3], or the reason why it is refused. Called inside
+    For each it returns the image as float32 [size, size, 3], or the reason why it is refused. Called inside
     `libjpeg_lines.kept_back`, it asks libjpeg for its complaints only where libjpeg in TensorFlow has complained.
 
     Args:
-        remarks: gets the names of whole images of which libjpeg complains, with its words.
+        remarks: gets the object ids of whole images of which libjpeg complains, with its words.
     """
-    import tensorflow as tf
+    images = Decoder.of(config)
 
-    from kesikaran.data import preprocess
+    def decode(names: list[str]) -> "list[tf.Tensor | str]":
+        opened: dict[str, AbstractContextManager[Encoded]]
+        opened = {name: image_file.opened(paths[name], max_megapixels, sha1_of(name)) for name in names}
+        return list(images.decode(opened, {} if remarks is None else remarks).values())
 
-    remarks = {} if remarks is None else remarks
+    return decode
 
-    def prepare(encoded: tf.Tensor) -> list[tf.Tensor]:
-        with tf.device("CPU"):  # a GPU would round differently, and the features' key does not tell the device
-            return [preprocess.resize(preprocess.decode(image, config), config) for image in tf.unstack(encoded)]
 
-    alone, together = (
-        tf.function(prepare, input_signature=[tf.TensorSpec([count], tf.string)], autograph=False)
-        for count in (1, TOGETHER)
-    )
+class Decoder:
+    """The decoding of images for a backbone."""
 
-    def decode_alone(name: str, image: Encoded) -> tf.Tensor | str:
+    _kept: ClassVar[dict[str, Self]] = {}
+
+    @classmethod
+    def of(cls, config: BackboneConfig) -> Self:
+        """The decoder of a configuration. A process makes it once, since its graphs take seconds, and keeps the four
+        latest."""
+        key = repr(config)
+        if key not in cls._kept:
+            for oldest in list(cls._kept)[:-3]:
+                cls._kept.pop(oldest, None)
+            cls._kept[key] = cls(dataclasses.replace(config))  # the graphs read it later
+        return cls._kept[key]
+
+    def __init__(self, config: BackboneConfig):
+        import tensorflow as tf
+
+        from kesikaran.data import preprocess
+
+        # Traced once: eight times in a graph, the conditions on an image's metadata would take five seconds.
+        @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+        def one(encoded: tf.Tensor) -> tf.Tensor:
+            with tf.device("CPU"):  # a GPU would round differently, and the features' key does not tell the device
+                return preprocess.resize(preprocess.decode(encoded, config), config)
+
+        def prepare(encoded: tf.Tensor) -> list[tf.Tensor]:
+            return [one(image) for image in tf.unstack(encoded)]
+
+        self._as_seen = config.as_seen
+        self._alone, self._together = (
+            tf.function(prepare, input_signature=[tf.TensorSpec([count], tf.string)], autograph=False)
+            for count in (1, TOGETHER)
+        )
+
+    def decode(
+        self, opened: dict[str, AbstractContextManager[Encoded]], remarks: dict[str, str]
+    ) -> "dict[str, tf.Tensor | str]":
+        """Name -> the image as float32 [size, size, 3] or the reason why it is refused, in the order of `opened`.
+
+        Args:
+            opened: name -> what `image_file.opened` or `image_file.judged` gives. remarks: as of `decoder`.
+        """
+        done: dict[str, tf.Tensor | str] = dict.fromkeys(opened, "")
+        small: dict[str, Encoded] = {}
+        for name, opening in opened.items():
+            try:
+                with opening as image:
+                    if max(len(image.content), image.pixels) <= _SMALL:
+                        small[name] = image
+                    else:
+                        done[name] = self._decode_alone(name, image, remarks)
+            except BadImage as reason:
+                done[name] = str(reason)
+        together = self._decode_together(list(small.values())) if len(small) == TOGETHER else None
+        if together is not None:
+            return done | dict(zip(small, together, strict=True))
+        return done | {name: self._decode_alone(name, image, remarks) for name, image in small.items()}
+
+    def _decode_alone(self, name: str, image: Encoded, remarks: dict[str, str]) -> "tf.Tensor | str":
+        import tensorflow as tf
+
         before = libjpeg_lines.heard()
         try:
-            (pixels,) = alone([image.content])
+            (pixels,) = self._alone([self._content(image)])
             if before is None or libjpeg_lines.heard() != before:
                 remark = image.complaint
                 if remark:
@@ -56,34 +120,19 @@ def decoder(
         except BadImage as reason:
             return str(reason)
 
-    def decode_together(images: list[Encoded]) -> "list[tf.Tensor] | None":
+    def _decode_together(self, images: list[Encoded]) -> "list[tf.Tensor] | None":
         """None where one of the images cannot be decoded, or libjpeg complains of one: each is then decoded alone."""
+        import tensorflow as tf
+
         before = libjpeg_lines.heard()
-        with contextlib.suppress(tf.errors.InvalidArgumentError):
-            pixels = together([image.content for image in images])
+        with contextlib.suppress(tf.errors.InvalidArgumentError, BadImage):
+            pixels = self._together([self._content(image) for image in images])
             if before is not None and libjpeg_lines.heard() == before:
                 return list(pixels)
         return None
 
-    def decode(names: list[str]) -> list[tf.Tensor | str]:
-        done: dict[str, tf.Tensor | str] = {}
-        small: dict[str, Encoded] = {}
-        for name in names:
-            try:
-                with image_file.opened(paths[name], max_megapixels) as image:
-                    if max(len(image.content), image.pixels) <= _SMALL:
-                        small[name] = image
-                    else:
-                        done[name] = decode_alone(name, image)
-            except BadImage as reason:
-                done[name] = str(reason)
-        pixels = decode_together(list(small.values())) if len(small) == TOGETHER else None
-        if pixels is not None:
-            return pixels
-        done |= {name: decode_alone(name, image) for name, image in small.items()}
-        return [done[name] for name in names]
-
-    return decode
+    def _content(self, image: Encoded) -> bytes:
+        return image_pixels.as_seen(image) if self._as_seen else image.content
 
 
 def _undecoded(image: Encoded) -> BadImage:

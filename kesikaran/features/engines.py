@@ -1,13 +1,28 @@
 """The engines that run a backbone's forward pass from its SavedModel: TensorFlow, or OpenVINO on a CPU."""
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from kesikaran.config.schema import BackboneConfig, Engine
 from kesikaran.core.errors import InputError
-from kesikaran.models.backbone import Backbone
+
+
+class FeatureVector(Protocol):
+    """What gives the features of images: a `models.backbone.Backbone`, or an exported model. Attributes as of that."""
+
+    @property
+    def handle(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def layer(self) -> Any: ...
 
 
 def name(config: BackboneConfig) -> str | None:
@@ -21,7 +36,7 @@ def name(config: BackboneConfig) -> str | None:
     return f"openvino {_openvino().__version__.split('-')[0]}, {config.precision.name}"
 
 
-def forward(backbone: Backbone, config: BackboneConfig, batch_size: int) -> Callable[[Any], np.ndarray]:
+def forward(backbone: FeatureVector, config: BackboneConfig, batch_size: int) -> Callable[[Any], np.ndarray]:
     """A function: images, a tensor of float32 [batch_size, size, size, 3] -> features float32 [batch_size, width].
 
     Raises:

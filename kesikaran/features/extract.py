@@ -28,7 +28,7 @@ from kesikaran.features.matrix import empty_matrix
 from kesikaran.features.shards import Shards
 
 if TYPE_CHECKING:
-    from kesikaran.models.backbone import Backbone
+    from kesikaran.features.engines import FeatureVector
 
 NOTE = "backbone.json"
 _IDENTITY = "identity"  # as data.augment has it, which loads TensorFlow
@@ -81,7 +81,7 @@ class Features:
         return found
 
 
-def describe(backbone: "Backbone", config: BackboneConfig, view: str = _IDENTITY) -> dict[str, object]:
+def describe(backbone: "FeatureVector", config: BackboneConfig, view: str = _IDENTITY) -> dict[str, object]:
     """What features depend on: the backbone's digest, the preprocessing, an engine other than TensorFlow, and a view
     other than the image as it is."""
     from kesikaran.data import preprocess
@@ -95,7 +95,7 @@ def describe(backbone: "Backbone", config: BackboneConfig, view: str = _IDENTITY
     return what
 
 
-def cache_key(backbone: "Backbone", config: BackboneConfig, view: str = _IDENTITY) -> str:
+def cache_key(backbone: "FeatureVector", config: BackboneConfig, view: str = _IDENTITY) -> str:
     """32 hex digits over `describe`."""
     return hashlib.sha256(json.dumps(describe(backbone, config, view), sort_keys=True).encode()).hexdigest()[:32]
 
@@ -110,7 +110,7 @@ class FeatureCache:
         self,
         object_ids: list[str],
         files: dict[str, Path],
-        backbone: "Backbone",
+        backbone: "FeatureVector",
         config: BackboneConfig,
         max_megapixels: float,
         views: tuple[str, ...] = (_IDENTITY,),
@@ -129,14 +129,14 @@ class FeatureCache:
         Raises:
             InputError: the cache is not writable.
         """
-        with _opened(backbone, config, views) as stores:
+        with opened(backbone, config, views) as stores:
             return self._extract(object_ids, files, backbone, config, max_megapixels, stores)
 
     def _extract(
         self,
         object_ids: list[str],
         files: dict[str, Path],
-        backbone: "Backbone",
+        backbone: "FeatureVector",
         config: BackboneConfig,
         max_megapixels: float,
         stores: dict[str, Path],
@@ -180,7 +180,7 @@ def fill(
     part: list[str],
     whole: list[str],
     folder: Path,
-    backbone: "Backbone",
+    backbone: "FeatureVector",
     config: BackboneConfig,
     max_megapixels: float,
     views: tuple[str, ...] = (_IDENTITY,),
@@ -191,7 +191,7 @@ def fill(
     Raises:
         InputError: the cache is not writable.
     """
-    with _opened(backbone, config, views) as stores:
+    with opened(backbone, config, views) as stores:
         there, missing = _find(part, object_store.objects(folder))
         known = {view: Shards(store) for view, store in stores.items()}
         todo = {name: path for name, path in there.items() if forward_pass.lacks(known, name)}
@@ -203,8 +203,12 @@ def fill(
 
 
 @contextlib.contextmanager
-def _opened(backbone: "Backbone", config: BackboneConfig, views: tuple[str, ...]) -> Iterator[dict[str, Path]]:
-    """View -> the folder of its key, in use while the block lasts."""
+def opened(backbone: "FeatureVector", config: BackboneConfig, views: tuple[str, ...]) -> Iterator[dict[str, Path]]:
+    """View -> the folder of its key, in use while the block lasts.
+
+    Raises:
+        InputError: the cache is not writable.
+    """
     with contextlib.ExitStack() as held:
         stores = {}
         for view in views:
@@ -244,7 +248,7 @@ def _store(key: str) -> Path:
 def _deviation(
     matrix: np.ndarray,
     files: list[Path],
-    backbone: "Backbone",
+    backbone: "FeatureVector",
     config: BackboneConfig,
     max_megapixels: float,
     store: Path,

@@ -17,7 +17,7 @@ from kesikaran.features.decoder import TOGETHER, decoder
 from kesikaran.features.shards import Shards
 
 if TYPE_CHECKING:
-    from kesikaran.models.backbone import Backbone
+    from kesikaran.features.engines import FeatureVector
 
 _MERGE_EVERY = 128  # batches; until then each batch is a shard of its own
 
@@ -35,14 +35,15 @@ def lacks(known: dict[str, Shards], name: str) -> bool:
 
 def compute(
     todo: dict[str, Path],
-    backbone: "Backbone",
+    backbone: "FeatureVector",
     config: BackboneConfig,
     max_megapixels: float,
     known: dict[str, Shards],
     remarks: dict[str, str],
+    bar: Any = None,
 ) -> tuple[int, dict[str, str]]:
     """Compute the features of the images `todo` (object id -> file) and append them to the shards of each view.
-    `remarks`: see `decoder`.
+    `remarks`: see `decoder`. bar: is told of each image; None: one of its own.
 
     Images are decoded once for all views, on all cores while the backbone runs. Every batch is on disk before the next
     one starts. Several processes may do this at once: each takes the batches in a random order of its own and leaves
@@ -66,10 +67,10 @@ def compute(
     with (
         libjpeg_lines.kept_back(),
         contextlib.closing(parallel.ordered(decode, _drawn(todo, batch_size, known), ahead)) as groups,
-        terminal.progress(None, "features", "image", len(todo)) as bar,
+        contextlib.nullcontext(bar) if bar else terminal.progress(None, "features", "image", len(todo)) as told,
     ):
         for name, image in (pair for names, several in groups for pair in zip(names, several, strict=True)):
-            bar.update()
+            told.update()
             if isinstance(image, str):
                 refused[name] = image
             else:

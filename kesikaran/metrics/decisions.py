@@ -13,6 +13,8 @@ from scipy.special import expit, logit
 
 from kesikaran.config.schema import DecisionConfig, DecisionRule, TunedMetric
 from kesikaran.core.errors import InputError
+from kesikaran.metrics import conformal
+from kesikaran.metrics.conformal import Band
 
 TEMPERATURES = (0.05, 20.0)  # the bounds of the search: labels that the logits separate perfectly have no best one
 _CORRECTS_THE_PRIOR = (DecisionRule.prior_shift, DecisionRule.cost)
@@ -20,11 +22,13 @@ _CORRECTS_THE_PRIOR = (DecisionRule.prior_shift, DecisionRule.cost)
 
 @dataclass(frozen=True)
 class Decision:
-    """log-odds = logit / temperature + shift, in nats; the predicted label is 1 where log-odds >= threshold."""
+    """log-odds = logit / temperature + shift, in nats; the predicted label is 1 where log-odds >= threshold. band: the
+    log-odds of images that the classifier is not sure of; None: it is sure of all."""
 
     temperature: float
     shift: float
     threshold: float
+    band: Band | None = None
 
 
 def decide(
@@ -38,6 +42,8 @@ def decide(
     - tuned: shift 0, threshold = `tuned_threshold`.
     - cost: the shift of prior_shift, threshold = ln(cost of a false positive / cost of a false negative). Above it
       label 1 has the lower expected cost (Elkan 2001, equation 2).
+
+    The band in which the classifier is not sure is `conformal.band` of validation's log-odds at `decision.error`.
 
     The temperature is always fitted under the share of label 1 in validation, whatever `decision.prevalence` is.
 
@@ -59,10 +65,11 @@ def decide(
         shift = prior_shift(train_labels, config.prevalence or share)
     if rule is DecisionRule.cost:
         threshold = math.log(config.cost_false_positive / config.cost_false_negative)
+    log_odds = np.asarray(validation_logits, np.float64) / temperature + shift
     if rule is DecisionRule.tuned:
-        log_odds = np.asarray(validation_logits, np.float64) / temperature
         threshold = tuned_threshold(validation_labels, log_odds, config.metric, config.max_false_positive_rate)
-    return Decision(temperature, shift, threshold)
+    band = None if config.error is None else conformal.band(validation_labels, log_odds, config.error, threshold)
+    return Decision(temperature, shift, threshold, band)
 
 
 def need_labels(config: DecisionConfig, validation_labels: np.ndarray) -> None:
@@ -146,11 +153,12 @@ def tuned_threshold(
 
 
 def apply(decision: Decision, rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows`, which have a column logit, with the columns log_odds (float64), probability (of label 1) and predicted
-    (0 or 1) by the decision."""
+    """`rows`, which have a column logit, with the columns log_odds (float64), probability (of label 1), predicted
+    (0 or 1) and sure (bool) by the decision."""
     log_odds = rows["logit"].to_numpy(np.float64) / decision.temperature + decision.shift
     predicted = (log_odds >= decision.threshold).astype(int)
-    return rows.assign(log_odds=log_odds, probability=expit(log_odds), predicted=predicted)
+    sure = conformal.is_sure(decision.band, log_odds)
+    return rows.assign(log_odds=log_odds, probability=expit(log_odds), predicted=predicted, sure=sure)
 
 
 def fold(decision: Decision, weights: list[np.ndarray]) -> list[np.ndarray]:

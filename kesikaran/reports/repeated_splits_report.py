@@ -5,7 +5,7 @@ import pandas as pd
 from kesikaran.analysis import repeated_splits, sweep_summary
 from kesikaran.analysis.wording import p_in_words, significance_level
 from kesikaran.config.metric_names import METRICS
-from kesikaran.tracking.runs import Run
+from kesikaran.tracking.open_run import Run
 
 
 def log_repeated_splits(run: Run, jobs: pd.DataFrame) -> None:

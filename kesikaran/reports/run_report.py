@@ -1,4 +1,4 @@
-"""The report of a run: metrics, matrices, curves and predictions go to MLflow, one table to the terminal."""
+"""The report of a run: metrics, matrices, curves and predictions go to MLflow. `run_terminal` prints it."""
 
 import dataclasses
 import math
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from kesikaran.analysis import selection
-from kesikaran.analysis.selection import MARK
 from kesikaran.analysis.wording import in_words
 from kesikaran.config.metric_names import OF_DECISIONS, SELECTION_LOSS
 from kesikaran.config.schema import (
@@ -21,15 +20,15 @@ from kesikaran.config.schema import (
 )
 from kesikaran.core.errors import InputError
 from kesikaran.data import split, split_rules
-from kesikaran.metrics import binary, decisions, influence, intervals, paired, prevalence
+from kesikaran.metrics import binary, conformal, decisions, influence, intervals, paired, prevalence
 from kesikaran.metrics.decisions import Decision
 from kesikaran.metrics.gate import judge
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
-from kesikaran.reports import drawing, figures
-from kesikaran.tracking import context, queries, run_store
+from kesikaran.reports import columns, drawing, figures, notes
+from kesikaran.tracking import context, queries
+from kesikaran.tracking.open_run import Run
 from kesikaran.tracking.queries import SHIFT_TAG
-from kesikaran.tracking.runs import Run
 
 # field of `AtPrevalence` -> its column in prevalences.csv, its column in the printed table, the format there
 _AT_PREVALENCE = {
@@ -47,10 +46,11 @@ def log_engine_deviation(run: Run, config: BackboneConfig, deviation: float | No
     run.metrics({"features/largest_deviation": deviation})
     # Measured on 700 images of ELPV: bfloat16 changed eleven predicted labels, and probabilities by up to 0.13.
     differs = config.precision is Precision.bfloat16
-    print(
+    notes.of_data(
         f"{config.engine.name} in {config.precision.name}: its features differ from TensorFlow's by up to "
         f"{deviation:.2g} on the first images. The exported model computes with TensorFlow"
-        + (" in float32: some of its labels can differ from those logged here." if differs else ".")
+        + (" in float32: some of its labels can differ from those logged here." if differs else "."),
+        f"deviation {config.engine.name} {config.precision.name}",
     )
 
 
@@ -73,9 +73,12 @@ def log_decision(
     run: Run, config: DecisionConfig, decided: Decision, train_labels: np.ndarray, validation_labels: np.ndarray
 ) -> None:
     """Log the decision, and print it where it is not plain."""
-    run.metrics({f"decision/{name}": value for name, value in dataclasses.asdict(decided).items()})
+    values = {"temperature": decided.temperature, "shift": decided.shift, "threshold": decided.threshold}
+    if decided.band:
+        values |= {"unsure_from": decided.band.low, "unsure_to": decided.band.high}
+    run.metrics({f"decision/{name}": value for name, value in values.items() if math.isfinite(value)})
     if sentence := decisions.sentence(config, decided, train_labels, validation_labels):
-        print(sentence)
+        notes.of_run(sentence)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,34 @@ def _ends(interval: Interval) -> dict[str, float]:
     return {"": interval.value, "_low": interval.low, "_high": interval.high}
 
 
+def log_certainty(run: Run, table: pd.DataFrame, error: float | None, confidence: float) -> tuple[list[str], list[str]]:
+    """Log of which share of validation and test the classifier is not sure, and how much of each label it calls the
+    other with certainty. Returns (a sentence on test, one with more numbers), or none of both.
+
+    Args:
+        table: the predictions, with the column sure. error: `decision.error`.
+    """
+    if error is None:
+        return [], []
+    parts: list[str] = []
+    for side in ("validation", "test"):
+        found = conformal.kept(table[table["split"] == side])
+        logged = {f"{side}/unsure": found.unsure}
+        parts = []
+        for label, count in found.counts.items():
+            if count:
+                share = intervals.wilson(found.wrong[label] / count, count, math.inf, confidence)
+                logged |= {f"{side}/surely_wrong_of_{label}{end}": value for end, value in _ends(share).items()}
+                parts.append(f"{in_words(share)} of label {label}")
+        run.metrics(logged)
+    plain = f"Of {found.unsure:.0%} of the test images it is not sure: kesikaran predict says so and does not guess."
+    detail = (
+        f"Not sure of {found.unsure:.0%} of the test images. Called the other label with certainty: "
+        f"{' and '.join(parts)}; promised is at most {error:g} (decision.error)."
+    )
+    return [plain], [detail]
+
+
 def log_selection(run: Run, table: pd.DataFrame, shift: float, config: EvaluationConfig) -> Interval:
     """Log the loss by which epochs and jobs are selected, and as a tag the shift of its logits.
 
@@ -188,8 +219,11 @@ def log_prevalences(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> 
         }
         for share, at_share in found.items()
     }
-    printed = pd.DataFrame(shown).T.rename_axis("share of label 1").to_string()
-    lines = [f"Where it is used, by the test split:\n\n{printed}\n"]
+    printed = columns.fitted(pd.DataFrame(shown).T.rename_axis("share of label 1"))
+    lines = [
+        "Where label 1 is as rare as in the first column, by the test split. An alert: an image that is called 1; "
+        f"missed: an image of label 1 that is called 0.\n\n{printed}\n"
+    ]
     units, is_zero = influence.sampling_units(predictions), predictions.labels == 0
     zeros = len(np.unique(units.unit[is_zero]))  # images of one group may all be right together
     if zeros:
@@ -197,7 +231,7 @@ def log_prevalences(run: Run, table: pd.DataFrame, config: EvaluationConfig) -> 
         what = "groups of test images with" if units.grouped else "test images of"
         lines.append(
             f"With {zeros:,} {what} label 0 no false-positive rate below {rate:.1%} can be certified "
-            f"({config.confidence:.0%}), whatever the classifier."
+            f"({config.confidence:.0%}), whatever the classifier: the rate could be so high although none was called 1."
         )
     return lines
 
@@ -221,42 +255,11 @@ def change(before: pd.DataFrame, after: pd.DataFrame, config: EvaluationConfig) 
 
 
 def log_confusion_matrix(run: Run, counts: binary.Confusion, name: str) -> None:
-    run.picture(drawing.picture(figures.confusion_matrix, counts, name).png, f"confusion_matrix_{name}.png")
+    run.picture(drawing.picture(figures.confusion_matrix, counts, name, run.name).png, f"confusion_matrix_{name}.png")
     run.json(
         {"labels": [0, 1], "rows": "true", "columns": "predicted", "matrix": counts.matrix()},
         f"confusion_matrix_{name}.json",
     )
-
-
-def print_summary(
-    results: dict[str, SplitMetrics], config: EvaluationConfig, remarks: list[str], run: Run, chosen: list[str]
-) -> None:
-    """Print the table of metrics, the remarks, and where to look at the run.
-
-    Args:
-        chosen: what was chosen on validation, whose numbers are then marked.
-    """
-    columns = {
-        f"{name}{MARK if name == 'validation' and chosen else ''}": {"n": f"{result.counts.total:,}"}
-        | {metric: in_words(i) for metric, i in result.metrics.items()}
-        for name, result in results.items()
-    }
-    print("\n" + pd.DataFrame(columns).to_string())
-    fixed = [name for name, result in results.items() if result.counts_fixed]
-    counts = f" The split fixed the counts of labels in {' and '.join(fixed)}." if fixed else ""
-    print(
-        f"\nIn brackets: {config.confidence:.0%} intervals, of the images. The model has seen those of train.{counts}"
-    )
-    print("".join(f"{sentence}\n" for sentence in selection.mark_sentence(chosen)), end="")
-    for name, result in results.items():
-        if undefined := [metric for metric, interval in result.metrics.items() if math.isnan(interval.value)]:
-            zeros, ones = result.counts.tn + result.counts.fp, result.counts.fn + result.counts.tp
-            print(
-                f"Undefined in {name}, with {zeros} images of label 0, {ones} of label 1 and "
-                f"{result.counts.fp + result.counts.tp} predicted 1: {', '.join(undefined)}"
-            )
-    print("\n".join(["", *remarks]))
-    print(f"\nRun {run.run_id}\nLook at it:  {run_store.look_at(run.run_id, run.experiment_id)}")
 
 
 def judge_gate(run: Run, config: GateConfig, results: dict[str, SplitMetrics]) -> bool:
@@ -267,5 +270,5 @@ def judge_gate(run: Run, config: GateConfig, results: dict[str, SplitMetrics]) -
     verdict = judge(config.metric, config.min, metrics)
     tags = verdict.tags()
     run.tags(tags)
-    print(f"\nGate {tags['gate']}: {verdict.sentence}")
+    notes.of_run(f"\nGate {tags['gate']}: {verdict.sentence}")
     return verdict.passed

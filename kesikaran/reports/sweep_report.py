@@ -13,13 +13,21 @@ from kesikaran.analysis.ranking import SweepComparison
 from kesikaran.analysis.selection import MARK
 from kesikaran.analysis.sweep_summary import Best
 from kesikaran.analysis.wording import in_words, p_in_words, significance_level
-from kesikaran.config.metric_names import IN_SWEEP_TABLE, OBJECTIVE
+from kesikaran.config.metric_names import METRICS, SELECTION_LOSS
 from kesikaran.core import errors
 from kesikaran.core.errors import printable
 from kesikaran.metrics.intervals import Interval
-from kesikaran.reports import cross_validation_report, repeated_splits_report, sweep_figures, uncertainty_report
+from kesikaran.reports import (
+    columns,
+    cross_validation_report,
+    page_note,
+    repeated_splits_report,
+    sweep_figures,
+    sweep_pages,
+    uncertainty_report,
+)
 from kesikaran.tracking import artifacts, queries, run_store
-from kesikaran.tracking.runs import Run
+from kesikaran.tracking.open_run import Run
 
 _RUN_ID_LENGTH = 8  # the first characters of a run id, which are enough for kesikaran.compare
 Read = Callable[[str], pd.DataFrame]
@@ -47,15 +55,18 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
     run.text(table.to_csv(index=False), "sweep.csv")
     of_seeds = seed_study.of_seeds(jobs)
     chose = best.metric.name if best and not of_seeds and len(jobs) > 1 else None
-    print(_shown(table, chose).to_string(index=False, na_rep="-", max_colwidth=30))
+    print(columns.fitted(_shown(table, chose, sweep_summary.verdict(jobs))))
     if chose:
-        print(f"\n{MARK} Chosen on validation: the best job, by these numbers. That of the best flatters.")
+        print(
+            f"\n{MARK} Chosen on validation: the best job, by these numbers. That of the best flatters. All: sweep.csv."
+        )
     read, finished = cache(_validation_and_test), jobs[jobs["status"] == "FINISHED"]
     parts: dict[str, Callable[[], object]] = {}
+    sentences: list[str] = []
     if best:
-        parts["comparison"] = lambda: _log_comparison(run, jobs, table, best, read)
+        parts["comparison"] = lambda: _log_comparison(run, jobs, table, best, read, sentences)
     if chose and best:
-        parts["optimism"] = lambda: print_optimism(jobs, best, read)
+        parts["optimism"] = lambda: print_optimism(jobs, best, read, sentences)
     parts["remarks"] = lambda: _print_remarks(jobs)
     if of_seeds:
         parts["seed spread"] = lambda: log_seed_spread(run, finished)
@@ -67,8 +78,17 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
         )
     if whole and not unfinished and sweep_summary.over_folds(jobs):
         parts["cross-validation"] = lambda: cross_validation_report.log_cross_validation(run, jobs)
+    page = run_store.page_of_run(run.run_id, run.experiment_id)
+    if len(finished):
+        named = None if of_seeds else best
+        parts |= {
+            "confusion matrices": lambda: sweep_pages.log_matrices(run, jobs, named),
+            "head of its page": lambda: sweep_pages.log_head(run, jobs, named, is_whole=not unfinished),
+            "note": lambda: page_note.log_sweep(run, jobs, named, sweep_summary.progress(jobs, planned), sentences),
+        }
+        page = sweep_pages.share_view(run, jobs, best)
     made = [_made(run, name, part) for name, part in parts.items()]
-    print(f"\nLook at it:  {run_store.look_at(run.run_id, run.experiment_id)}")
+    print(f"\nLook at it:  {run_store.look_at_page(page)}")
     return all(made)
 
 
@@ -92,15 +112,19 @@ def _validation_and_test(run_id: str) -> pd.DataFrame:
     return rows[rows["split"] != "train"]
 
 
-def _log_comparison(run: Run, jobs: pd.DataFrame, table: pd.DataFrame, best: Best, read: Read) -> None:
-    """The verdict on the test images, its column in `sweep.csv`, and the figures."""
+def _log_comparison(
+    run: Run, jobs: pd.DataFrame, table: pd.DataFrame, best: Best, read: Read, sentences: list[str]
+) -> None:
+    """The verdict on the test images, its column in `sweep.csv`, and the figures. sentences: gets those printed."""
     found = ranking.compare(run.run_id, jobs, read, "test")
     if found.names_best:
         p_values = {one.run_id: one.p_adjusted for one in found.candidates}
         run.text(table.assign(p_value_vs_best=table["run_id"].map(p_values)).to_csv(index=False), "sweep.csv")
     if found.names_best and len(found.candidates) > 1:
-        print(f"\n{ranked(found).to_string(index=False, max_colwidth=40)}")
-    print("".join(f"\n{sentence}\n" for sentence in (found.conclusion, *found.beside)), end="")
+        print(f"\n{columns.fitted(against_best(found))}\n\n{against_best_in_words(found)}")
+    said = [found.conclusion, *found.beside]
+    sentences += said
+    print("".join(f"\n{sentence}\n" for sentence in said), end="")
     log_figures(run, jobs, best, found)
 
 
@@ -123,9 +147,26 @@ def ranked(found: SweepComparison) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def print_optimism(jobs: pd.DataFrame, best: Best, read: Read) -> None:
+def against_best(found: SweepComparison) -> pd.DataFrame:
+    """`ranked`, without the numbers that the table of the jobs has, and as narrow as may be."""
+    table = ranked(found).set_index("job").rename_axis(None)
+    table["p"] = table["p, corrected"] + table[""].map(lambda mark: f" {mark}".ljust(2))
+    return table[["less the best's", "p"]]
+
+
+def against_best_in_words(found: SweepComparison) -> str:
+    """What the columns of `against_best` are."""
+    words = METRICS[found.primary_metric].words
+    return (
+        f"less the best's: {found.split} {words} less that of the job that is best by validation. p: how often chance "
+        "alone would make a difference so large (corrected by Holm). ~: cannot be told from the best."
+    )
+
+
+def print_optimism(jobs: pd.DataFrame, best: Best, read: Read, sentences: list[str]) -> None:
     """By how much being the best flatters the validation metric of the best job."""
     if sentence := ranking.optimism(jobs, best, read):
+        sentences.append(sentence)
         print(f"\n{sentence}")
 
 
@@ -145,28 +186,30 @@ def _print_remarks(jobs: pd.DataFrame) -> None:
     print("".join(f"\n{remark}\n" for remark in remarks), end="")
 
 
-def _shown(table: pd.DataFrame, chose: str | None) -> pd.DataFrame:
-    """The summary for the terminal, with two header lines and intervals beside the test metrics.
+def _shown(table: pd.DataFrame, chose: str | None, metric: str) -> pd.DataFrame:
+    """The summary for the terminal, a row for each job: `sweep.csv` has every metric.
 
-    chose: the validation metric that has named the best job, which is marked.
+    Args:
+        chose: the validation metric that has named the best job, which is marked; where none has, the ROC AUC is shown.
+        metric: of the verdict, with its interval on test.
     """
-    columns: dict[tuple[str, str], object] = {("", "run"): table["run_id"].str[:_RUN_ID_LENGTH]}
+    shown: dict[str, object] = {}
     if (table["status"] != "FINISHED").any():
-        columns["", "status"] = table["status"]
+        shown["status"] = table["status"].str.lower().replace("killed", "stopped")
     if table["reused"].any():
-        columns["", "reused"] = table["reused"].map({True: "reused", False: ""})
+        shown["reused"] = table["reused"].map({True: "reused", False: ""})
     for name in table.columns[2:].drop("reused"):
-        head, _, tail = name.rpartition(".")
         if "/" not in name:
-            columns[head, tail] = table[name]
-    for name in dict.fromkeys((*(metric.name for metric in OBJECTIVE.values()), *([chose] if chose else []))):
-        if f"validation/{name}" in table:
-            values = table[f"validation/{name}"].map("{:.4f}".format, na_action="ignore")
-            columns["validation", f"{name}{MARK if name == chose else ''}"] = values
-    for name in IN_SWEEP_TABLE:
-        if f"test/{name}" in table:
-            columns["test", name] = _with_limits(table, f"test/{name}")
-    return pd.DataFrame(columns)
+            shown[name.rpartition(".")[2]] = table[name]
+    by = chose or "roc_auc"
+    if f"validation/{by}" in table:
+        words = {one.name: one.words for one in (*METRICS.values(), SELECTION_LOSS)}[by]
+        head = "log loss" if by == SELECTION_LOSS.name else words
+        values = table[f"validation/{by}"].map("{:.4f}".format, na_action="ignore")
+        shown[f"validation {head}{MARK if chose else ''}"] = values
+    if f"test/{metric}" in table:
+        shown[f"test {METRICS[metric].words}"] = _with_limits(table, f"test/{metric}")
+    return pd.DataFrame(shown).set_axis(table["run_id"].str[:_RUN_ID_LENGTH], axis=0).rename_axis("run")
 
 
 def _with_limits(table: pd.DataFrame, name: str) -> list[str]:
@@ -218,5 +261,5 @@ def log_seed_spread(run: Run, jobs: pd.DataFrame) -> None:
         }
     ).rename_axis(None)
     images = int(jobs["metrics.test/n"].iloc[0])
-    print(f"\n{len(jobs)} seeds of one setting, on {images:,} test images\n\n{shown.to_string()}\n")
+    print(f"\n{len(jobs)} seeds of one setting, on {images:,} test images\n\n{columns.fitted(shown)}\n")
     print("\n".join(seed_study.seed_sentences(spread, len(jobs))))

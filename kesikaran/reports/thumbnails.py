@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kesikaran.core import parallel, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import image_file, object_store
+from kesikaran.data import image_file, image_pixels, object_store, original_names
 
 _AHEAD = 64
 _THUMBNAIL_PX = 224
@@ -19,10 +19,10 @@ _BLUR = 16  # a blurred thumbnail holds every 16th pixel of its longer side
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """path: the path of the original, or the expected path of a missing one. jpeg: the picture, or None, and then `why`
-    is the reason."""
+    """name: by which people know the image (`original_names`). jpeg: the picture, or None, and then `why` is the
+    reason."""
 
-    path: Path
+    name: str
     jpeg: bytes | None
     why: str = ""
 
@@ -50,13 +50,15 @@ def make(names: Iterable[str], images: Path, max_megapixels: float, blur: bool) 
             raise InputError(f"the run's table names {name[:80]!r}, which is no SHA-1 file name")
     there = object_store.find(object_store.objects(images), names)
     files = [there.get(name, images / name) for name in names]
+    known_as = original_names.of(images, names)
     with (
         terminal.progress(None, "thumbnails", "image", len(files)) as bar,
         closing(parallel.ordered(lambda path: _thumbnail(path, max_megapixels, blur), files, _AHEAD)) as results,
     ):
         made = []
-        for path, result in results:
-            made.append(Thumbnail(path, None, result) if isinstance(result, str) else Thumbnail(path, result))
+        for name, (_, result) in zip(names, results, strict=True):
+            jpeg, why = (None, result) if isinstance(result, str) else (result, "")
+            made.append(Thumbnail(known_as[name], jpeg, why))
             bar.update()
     return made
 
@@ -67,11 +69,10 @@ def missing(made: Iterable[Thumbnail]) -> dict[str, int]:
 
 
 def _thumbnail(path: Path, max_megapixels: float, blur: bool) -> bytes | str:
-    """A JPEG of at most 224 px a side without metadata, or the reason why there is none. As in the input of the model,
-    transparency is dropped and an orientation tag is not applied."""
+    """A JPEG of at most 224 px a side without metadata, or the reason why there is none."""
     try:
-        with image_file.opened(path, max_megapixels) as file:
-            image = image_file.eight_bits(image_file.decode(file)).convert("RGB")
+        with image_file.opened(path, max_megapixels, object_store.sha1_of(path.name)) as file:
+            image = image_pixels.picture(file)
             image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
     except image_file.BadImage as reason:
         return str(reason)

@@ -9,9 +9,9 @@ from kesikaran.analysis.wording import in_words
 from kesikaran.config.metric_names import METRICS
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
-from kesikaran.reports import sweep_figures
+from kesikaran.reports import columns, sweep_figures
 from kesikaran.tracking import artifacts
-from kesikaran.tracking.runs import Run
+from kesikaran.tracking.open_run import Run
 
 
 def log_uncertainty(run: Run, jobs: pd.DataFrame, verdict: str, confidence: float) -> None:
@@ -50,7 +50,7 @@ def log_uncertainty(run: Run, jobs: pd.DataFrame, verdict: str, confidence: floa
         f"the\npopulation: by {images:,} test images, {whole // 2} cuts of the training set in halves, {seeds} seeds.\n"
         "In percent: the shares of the variance.\n"
     )
-    print(shown.rename_axis(None).to_string(na_rep="-"))
+    print(columns.fitted(shown.rename_axis(None)))
     print(f"\nTo quote:  {quoted(table, verdict, confidence)}")
 
 

@@ -21,6 +21,7 @@ class SweepCallback(Callback):
         from kesikaran.config import compose
         from kesikaran.core import files, paths, terminal
         from kesikaran.core.errors import InputError
+        from kesikaran.sweeps import job_lines
         from kesikaran.tracking import sweeps
 
         parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
@@ -36,10 +37,10 @@ class SweepCallback(Callback):
             compose.need_name(config.data.name)
             fingerprint = _fingerprint(config, words) if config.sweep.resume else None
             with terminal.sheltered():  # a parent run that is open and not entered would never be closed
-                sweep_id = sweeps.open_sweep(
-                    config.data.name, "sweep: " + " ".join(words), fingerprint, _planned(config)
-                )
+                planned = _planned(config)
+                sweep_id = sweeps.open_sweep(config.data.name, "sweep: " + " ".join(words), fingerprint, planned)
                 context.enter_sweep(sweep_id, names)
+            job_lines.print_heading(planned, config.evaluation.verdict, config.evaluation.confidence)
         except InputError as error:
             # Hydra turns an exception of a callback into a warning, and the jobs would have no parent.
             sys.exit(f"error: {error}")
@@ -59,7 +60,7 @@ def _planned(config: DictConfig) -> int | None:
 def _fingerprint(config: DictConfig, varied: list[str]) -> str:
     """The identity of a sweep: what it varies, and what a job of it would be that varies nothing."""
     from kesikaran.config import compose
-    from kesikaran.core.errors import InputError
+    from kesikaran.core.errors import InputError, NotInstalled
     from kesikaran.experiment.identity import Asked, code
 
     given = config.copy()
@@ -67,6 +68,8 @@ def _fingerprint(config: DictConfig, varied: list[str]) -> str:
         del given["hydra"]
     try:
         base = Asked().fingerprint(compose.parse(given))
+    except NotInstalled:
+        raise
     except InputError:  # of settings that are yet to vary, or of data that each job will refuse
         base = f"{code()} {compose.to_yaml(given)}"
     words = [word for word in varied if not word.startswith("sweep.")]
@@ -92,8 +95,10 @@ def close(status: str) -> int:
     context.leave_sweep()
     drawing.stop()
     from kesikaran.core import paths
+    from kesikaran.reports import notes
     from kesikaran.tracking import sweeps
 
+    notes.forget(command)
     # Hydra's copy of the configuration, with whatever secret an address holds. MLflow has it without.
     (paths.cache_dir() / "hydra" / "multirun.yaml").unlink(missing_ok=True)
 

@@ -3,19 +3,20 @@
 Hydra's own launcher composes each job from its files and copies its configuration several times: 0.15 s a job.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
 from kesikaran.experiment.job import Job, finish, fit, run_alone
-from kesikaran.sweeps import others
-from kesikaran.tracking import context
+from kesikaran.sweeps import job_lines, others
 
 if TYPE_CHECKING:
     from kesikaran.experiment.outcome import Verdict
-    from kesikaran.training.task import TrainingJob
+    from kesikaran.training.task import FitResult, TrainingJob
 
 
 Begin = Callable[[list[str], int], Job]  # makes a job from its overrides and its number
@@ -30,10 +31,11 @@ def in_turn(jobs: Sequence[Numbered], begin: Begin, sweeper: Any) -> list[JobRet
     """
     returned = []
     for words, number in jobs:
-        print(f"\nJob {number}: {' '.join(f'{key}={value}' for key, value in context.job_overrides(words).items())}")
-        result = JobReturn(overrides=words)
+        result, started = JobReturn(overrides=words), time.monotonic()
         try:
-            _end(result, _ended(words, number, begin, sweeper))
+            verdict = _ended(words, number, begin, sweeper)
+            job_lines.print_done(number, words, verdict, time.monotonic() - started)
+            _end(result, verdict)
         except Exception as error:
             _end(result, error)
         returned.append(result)
@@ -57,6 +59,30 @@ def together(jobs: Sequence[Numbered], begin: Begin) -> list[JobReturn]:
         return batch.train()
 
 
+@dataclass
+class _Started:
+    """A job that waits for its training. seconds: that it took so far."""
+
+    words: list[str]
+    number: int
+    result: JobReturn
+    job: Job
+    training: "TrainingJob"
+    seconds: float
+
+    def finish(self, outcome: "FitResult | BaseException") -> None:
+        """Let the job end, and print its line."""
+        started = time.monotonic()
+        try:
+            verdict = finish(self.job, outcome)
+        except Exception as error:
+            _end(self.result, error)
+        else:
+            seconds = self.seconds + time.monotonic() - started
+            job_lines.print_done(self.number, self.words, verdict, seconds)
+            _end(self.result, verdict)
+
+
 class _JobBatch:
     """The jobs of one sweep. When its block ends, no run of a job stays open, whatever happened."""
 
@@ -64,7 +90,7 @@ class _JobBatch:
         self._begin = begin
         self._jobs: list[Job] = []
         self._results: list[JobReturn] = []
-        self._trainings: list[tuple[JobReturn, Job, TrainingJob]] = []
+        self._started: list[_Started] = []
 
     def __enter__(self) -> "_JobBatch":
         return self
@@ -77,11 +103,15 @@ class _JobBatch:
     def start(self, words: list[str], number: int) -> None:
         """Run one job as far as its training, or to its end where it has none."""
         self._results.append(JobReturn(overrides=words))
+        began = time.monotonic()
         try:
             job = self._begin(words, number)
             self._jobs.append(job)
-            self._trainings.append((self._results[-1], job, next(job)))
+            training = next(job)
+            seconds = time.monotonic() - began
+            self._started.append(_Started(words, number, self._results[-1], job, training, seconds))
         except StopIteration as end:
+            job_lines.print_done(number, words, end.value, time.monotonic() - began)
             _end(self._results[-1], end.value)
         except Exception as error:
             _end(self._results[-1], error)
@@ -89,16 +119,16 @@ class _JobBatch:
     def train(self) -> list[JobReturn]:
         """Train the started jobs, group by group, and let each job end. The objective of a job,
         or what it raises, is its result."""
-        groups: dict[Any, list[tuple[JobReturn, Job, TrainingJob]]] = {}
-        for one in self._trainings:
-            groups.setdefault(one[2].group(), []).append(one)
-        for number, group in enumerate(groups.values(), start=1):
-            print(f"\nTraining {len(group)} of {len(self._results)} jobs together, group {number} of {len(groups)} ...")
-            for (result, job, _), outcome in zip(group, fit([training for *_, training in group]), strict=True):
-                try:
-                    _end(result, finish(job, outcome))
-                except Exception as error:
-                    _end(result, error)
+        groups: dict[Any, list[_Started]] = {}
+        for one in self._started:
+            groups.setdefault(one.training.group(), []).append(one)
+        for group in groups.values():
+            began = time.monotonic()
+            outcomes = fit([one.training for one in group])
+            share = (time.monotonic() - began) / len(group)
+            for one, outcome in zip(group, outcomes, strict=True):
+                one.seconds += share
+                one.finish(outcome)
         return self._results
 
 

@@ -17,6 +17,7 @@ from kesikaran.tracking import prediction_table, queries, run_store, store_file
 PREDICTIONS = "predictions.parquet"
 OOF_PREDICTIONS = "oof_predictions.parquet"  # of a cross-validation's parent run
 DOUBTS = "label_doubts.csv"
+PREVALENCES = "prevalences.csv"
 _TEXT_BYTES = 100_000  # forty times what a configuration has
 _DOUBTS_BYTES = 2**28
 
@@ -52,6 +53,13 @@ def text(run_id: str, file: str) -> str:
         if path:
             return path.read_text(encoding="utf-8")
     raise InputError(f"run {run_id} has no {file}; train again")
+
+
+def prevalences(run_id: str) -> pd.DataFrame | None:
+    """A run's table of what becomes of its metrics at other shares of label 1, numbers only; None where it has none."""
+    reading = run_store.reading(f"{PREVALENCES} of run {run_id}")
+    with reading as client, _fetched(client, run_id, PREVALENCES, _TEXT_BYTES) as path:
+        return pd.read_csv(path, dtype=float) if path else None
 
 
 def label_doubts(run_id: str | None) -> tuple[str, pd.DataFrame]:

@@ -5,6 +5,8 @@ compare-and-set. In a store that is a file, a lock beside the file holds between
 run is opened, the store is read back, and the earliest opened run stays: two jobs at the same moment both see both.
 """
 
+import time
+
 import mlflow
 
 from kesikaran.tracking import liveness, queries
@@ -14,6 +16,8 @@ from kesikaran.tracking.queries import Record
 FINGERPRINT_TAG = "run_fingerprint"
 _HELD_TAG = "claim"  # of a run that was there alone when it was read back: it stays, whatever the clocks say
 _HELD = "held"
+# A run that was opened at the same moment holds or gives way within them, as a rule within half a second.
+_DECIDED_SECONDS = 10.0
 
 
 class Claimed(Exception):
@@ -47,14 +51,26 @@ def interrupted(client: mlflow.MlflowClient, fingerprint: str, sweep_id: str | N
 def contest(client: mlflow.MlflowClient, run_id: str, fingerprint: str) -> Record | None:
     """The twin that a run which has just been opened must give way to; None where the run stays.
 
+    An earlier run may have to give way itself, to one that holds. So the run waits until the earlier one has decided:
+    else it would name a run that trains nothing. Nobody waits in a circle, since nobody waits for a later run.
+
     Raises what MLflow raises.
     """
-    other = twin(client, fingerprint, besides=run_id)
-    if other is not None and (other.status == "FINISHED" or _claim(other) < _claim(queries.get(client, run_id))):
-        return other
+    own = _claim(queries.get(client, run_id))
+    until = time.monotonic() + _DECIDED_SECONDS
+    while (other := twin(client, fingerprint, besides=run_id)) is not None:
+        if other.status != "FINISHED" and own < _claim(other):
+            break
+        if other.status == "FINISHED" or _holds(other) or time.monotonic() > until:
+            return other
+        time.sleep(0.1)
     client.set_tag(run_id, _HELD_TAG, _HELD)
     return None
 
 
+def _holds(run: Record) -> bool:
+    return run.tags.get(_HELD_TAG) == _HELD
+
+
 def _claim(run: Record) -> tuple[bool, int, str]:
-    return run.tags.get(_HELD_TAG) != _HELD, run.start_time_ms, run.run_id
+    return not _holds(run), run.start_time_ms, run.run_id

@@ -26,6 +26,7 @@ _KINDS = {
     "log_odds": "number",
     "probability": "number",
     "predicted": "0 or 1",
+    "sure": "bool",
     "counts_fixed": "bool",
     "group": "text",
     "weight": "number",
@@ -53,7 +54,7 @@ def read(path: Path, pooled: bool = False) -> pd.DataFrame:
 
     Returns:
         The columns object_id, split or fold, label, logit and probability, and those of log_odds, predicted,
-        counts_fixed, group, weight and setting that the file has.
+        sure, counts_fixed, group, weight and setting that the file has.
 
     Raises:
         ValueError: the reason, in words, why the file is no such table.

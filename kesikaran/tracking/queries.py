@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeGuard
 
 import mlflow
@@ -12,7 +13,7 @@ from mlflow import entities
 from mlflow.utils.search_utils import SearchUtils
 
 from kesikaran.core.errors import InputError, printable
-from kesikaran.tracking import run_store
+from kesikaran.tracking import metric_places, run_store
 from kesikaran.tracking.context import NUMBER_TAG, OVERRIDES_TAG, SWEEP_TAG
 
 PLANNED_TAG = "planned_jobs"  # of a sweep's parent
@@ -61,9 +62,13 @@ def find(word: str) -> Record:
         raise InputError(
             f"there is no run {printable(word)} in {run_store.shown_address()}; give the id or the name of one"
         )
-    listed = ", ".join(f"{run.run_id} ({run.status})" for run in found[:_LISTED])
+    listed = ", ".join(f"{run.run_id} ({run.status}, {_began(run)})" for run in found[:_LISTED])
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     raise InputError(f"{len(found)} runs are called {printable(word)}; give an id, the latest first: {listed}{more}")
+
+
+def _began(run: Record) -> str:
+    return f"{datetime.fromtimestamp(run.start_time_ms / 1000):%Y-%m-%d %H:%M}"
 
 
 def finished(word: str) -> Record:
@@ -128,7 +133,9 @@ def sweep_jobs(sweep_id: str) -> pd.DataFrame:
     for _, job, overrides, reused in sorted(chosen.values(), key=lambda one: (one[0], one[1].start_time_ms)):
         row: dict[str, Any] = {"run_id": job.run_id, "status": job.status, "reused": reused}
         row |= {name: job.tags.get(name) for name in ("split_fingerprint", "data_digest", "gate")}
-        row |= {"name": job.name, SHIFT_TAG: _shift(job)}
+        # A run that another command has made is called by what differed there.
+        own = " ".join(f"{key}={value}" for key, value in overrides.items()) if reused else ""
+        row |= {"name": own or job.name, SHIFT_TAG: _shift(job)}
         row |= {f"overrides.{key}": value for key, value in overrides.items()}
         row |= {f"params.{name}": value for name, value in job.params.items()}
         rows.append(row | {f"metrics.{name}": value for name, value in job.metrics.items()})
@@ -242,5 +249,12 @@ def _record(run: entities.Run, experiment: str) -> Record:
     data = run.data
     info = run.info
     return Record(
-        info.run_id, info.run_name, info.status, experiment, info.start_time, data.params, data.tags, data.metrics
+        info.run_id,
+        info.run_name,
+        info.status,
+        experiment,
+        info.start_time,
+        data.params,
+        data.tags,
+        metric_places.read(data.metrics),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mlflow.entities import Metric
 
+NOTE_TAG = "mlflow.note.content"
 _LONGEST = 4000  # characters of a value; MLflow cuts longer ones at its own limits
 _WAIT_SECONDS = 60.0  # for another process that is writing
 _COLUMNS = {
@@ -56,10 +57,10 @@ def write(
     tags: Mapping[str, str],
 ) -> bool:
     """Write what a run logs in one transaction. False where that is MLflow's to do, and nothing was written: the run is
-    deleted, a param was logged before, a value is long, a tag is MLflow's own, the tables are not those that this
-    knows, or SQLite refuses."""
+    deleted, a param was logged before, a value is long, a tag is MLflow's own and not the note, the tables are not
+    those that this knows, or SQLite refuses."""
     if any(len(value) > _LONGEST for value in (*params.values(), *tags.values())) or any(
-        key.startswith("mlflow.") for key in tags
+        key.startswith("mlflow.") and key != NOTE_TAG for key in tags
     ):
         return False
     rows = [(run_id, m.key, m.step, m.timestamp, *_stored(m.value)) for m in metrics]
@@ -79,7 +80,8 @@ def write(
                 store.executemany(_SET_PARAM, [(run_id, *one) for one in params.items()])
                 store.executemany(_SET_TAG, [(run_id, *one) for one in tags.items()])
                 store.executemany(_ADD, rows)
-                store.executemany(_RENEW, latest.values())
+                # MLflow's pages list metrics in the order of their rows, and plot the first.
+                store.executemany(_RENEW, [row for _, row in sorted(latest.items())])
                 store.executemany(_ADD_TO_MODEL, of_models)
     except sqlite3.Error:
         return False

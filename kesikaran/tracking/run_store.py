@@ -21,7 +21,8 @@ from kesikaran.core.errors import InputError
 from kesikaran.tracking import context, liveness, store_address, store_client, store_file
 
 _LOCK = ".store.lock"
-_FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError)
+_TRAINING = "workflowType=machine_learning"  # MLflow's "Model training" view
+FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError)  # of a store and of its registry
 # What MLflow raises where a row of the store holds what MLflow never writes, such as a status that it does not know.
 _OF_WRONG_ROWS = (ValueError, TypeError, LookupError, AttributeError)
 
@@ -71,7 +72,7 @@ def _make(database: Path) -> None:
     try:
         mlflow.MlflowClient(store_file.address(half)).search_experiments()
         half.rename(database)
-    except _FAILURES as error:
+    except FAILURES as error:
         raise _refusal(f"the store {database} cannot be made: {_why(error)}") from None
 
 
@@ -91,7 +92,7 @@ def _experiment_id(uri: str, name: str, database: Path | None) -> str:
                     raise
     except InputError:
         raise
-    except _FAILURES as error:
+    except FAILURES as error:
         raise _refusal(f"the store {uri} cannot be opened: {_why(error)}") from None
     if database is not None and (old := store_file.left_behind(database, found.artifact_location or "")):
         raise store_file.moved(database, old)
@@ -184,7 +185,21 @@ def shown_address() -> str:
 
 def look_at(run_id: str, experiment_id: str) -> str:
     """The command that shows the store, and the page of the run. A password stands in neither."""
-    page = f"#/experiments/{experiment_id}/runs/{run_id}"
+    return look_at_page(page_of_run(run_id, experiment_id))
+
+
+def page_of_run(run_id: str, experiment_id: str) -> str:
+    """The end of the address of a run's page. MLflow opens on pages for language models; these are the others."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?{_TRAINING}"
+
+
+def page_of_view(experiment_id: str, key: str) -> str:
+    """The end of the address of a view of an experiment, see `tracking.views`."""
+    return f"#/experiments/{experiment_id}/runs?{_TRAINING}&viewStateShareKey={key}"
+
+
+def look_at_page(page: str) -> str:
+    """`look_at` of another page of the store."""
     given = errors.without_password(_uri_given or "")
     if given.startswith("http"):
         return f"{given}/{page}"
@@ -215,7 +230,7 @@ def reading(what: str) -> Iterator[mlflow.MlflowClient]:
             yield store_client.client()
     except InputError:
         raise
-    except (*_FAILURES, *_OF_WRONG_ROWS) as error:
+    except (*FAILURES, *_OF_WRONG_ROWS) as error:
         raise _refusal(f"{what} cannot be read from {uri}: {_why(error)}") from None
 
 
@@ -230,8 +245,14 @@ def place_of_files(client: mlflow.MlflowClient, run_id: str) -> str:
     _, database = _address()
     location = store_file.artifacts_of(database, run_id) if database else None
     location = location or client.get_run(run_id).info.artifact_uri or ""
+    need_not_moved(location)
+    return location
+
+
+def need_not_moved(location: str) -> None:
+    """Raises InputError where an artifact location lies beside another store's file, as `place_of_files` does."""
+    _, database = _address()
     old = store_file.left_behind(database, location) if database else None
     path = store_file.path_of(location)
     if database and old and path and ((database.parent / path.relative_to(old)).exists() or not path.exists()):
         raise store_file.moved(database, old)
-    return location

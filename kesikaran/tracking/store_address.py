@@ -28,17 +28,26 @@ _PACKAGES = {
 
 
 @cache
-def need_answer(uri: str) -> None:
+def need_answer(uri: str, what: str = "store", variable: str = "MLFLOW_TRACKING_URI") -> None:
     """Check once that the server or the database at this address answers, whatever the answer is.
+
+    Args:
+        what: is there. variable: gives the address.
 
     Raises:
         InputError: it does not, or the library that speaks to it is not installed.
     """
     kind = uri.split(":")[0].split("+")[0].lower()
     if kind in ("http", "https"):
-        _within(uri, lambda: _ask(uri))
+        why = _within(lambda: _ask(uri))
     elif kind in DATABASE_ENGINES and kind != "sqlite":
-        _within(uri, lambda: _connect(uri))
+        why = _within(lambda: _connect(uri))
+    else:
+        why = ""
+    if why:
+        raise InputError(
+            errors.without_password(f"the {what} {uri} cannot be reached: {why}; start it, or change {variable}")
+        )
 
 
 def _ask(uri: str) -> None:
@@ -57,7 +66,8 @@ def _connect(uri: str) -> None:
         engine.dispose()
 
 
-def _within(uri: str, call: Callable[[], None]) -> None:
+def _within(call: Callable[[], None]) -> str:
+    """Why the call failed or did not end in time; empty where it did neither."""
     raised: list[Exception] = []
 
     def ask() -> None:
@@ -69,15 +79,9 @@ def _within(uri: str, call: Callable[[], None]) -> None:
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_WAITED_SECONDS)
-    why = f"no answer within {_WAITED_SECONDS:g} s" if asking.is_alive() else ""
     if raised:
-        why = missing(raised[0]) or cause(raised[0])
-    if why:
-        raise InputError(
-            errors.without_password(
-                f"the store {uri} cannot be reached: {why}; start it, or change MLFLOW_TRACKING_URI"
-            )
-        )
+        return missing(raised[0]) or cause(raised[0])
+    return f"no answer within {_WAITED_SECONDS:g} s" if asking.is_alive() else ""
 
 
 def missing(error: BaseException) -> str | None:

@@ -12,8 +12,8 @@ from mlflow.tracking.context.registry import resolve_tags
 from kesikaran.core import terminal
 from kesikaran.core.errors import without_password, without_passwords
 from kesikaran.tracking import context, liveness, queries, run_store, store_client
+from kesikaran.tracking.open_run import Run
 from kesikaran.tracking.queries import PLANNED_TAG, REUSED_TAG, Record
-from kesikaran.tracking.runs import Run
 
 FINGERPRINT_TAG = "sweep_fingerprint"
 
@@ -104,7 +104,7 @@ def closing_sweep(sweep_id: str, status: str, command: str | None = None) -> Ite
             if status == "FINISHED" and (lacking or (jobs["status"] != "FINISHED").any()):
                 status = "FAILED"
             info = client.get_run(sweep_id).info
-            run = Run(sweep_id, info.experiment_id, info.artifact_uri)
+            run = Run(sweep_id, info.experiment_id, info.artifact_uri, info.run_name)
             try:
                 yield run, jobs
             finally:

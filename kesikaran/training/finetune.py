@@ -45,7 +45,7 @@ def tune(task: TuningTask) -> Tuned:
     stop.update(0, np.zeros(0), bool(np.isfinite(task.probe_logits).all()), first)
     task.network.start(task.start)
     tuner = _Tuner(task)
-    print(tuner.sentence())
+    task.say(tuner.sentence())
     for epoch, metrics in enumerate(tuner.resume(), 1):
         stop.update(epoch, np.zeros(0), True, metrics)
     # As in `head_trainer.fit`: the bar raises for a signal that came.
@@ -149,7 +149,7 @@ class _Tuner:
             self._set(self._optimizer.variables, state.optimizer)
             self._best, self._history, self.probe_epochs = state.best, state.history, state.probe_epochs
             epochs = self._task.config.epochs
-            print(f"Going on after epoch {self.done} of {epochs}, where a run was stopped.")
+            self._task.say(f"Going on after epoch {self.done} of {epochs}, where a run was stopped.")
         return self._history
 
     def _state(self) -> State:

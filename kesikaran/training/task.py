@@ -104,7 +104,7 @@ class TuningTask:
         come more than once.
     prior_shift: as of `HeadTask`. on_epoch: as of `HeadTask`. probe_epochs: how many epochs the probe took; the next
         number is that of the first epoch here.
-    augment: is applied to each training batch.
+    augment: is applied to each training batch. say: prints a sentence.
     """
 
     network: "Network"
@@ -124,6 +124,7 @@ class TuningTask:
     probe_epochs: int
     checkpoint: "Checkpoint"
     augment: "Augment | None" = None
+    say: Callable[[str], None] = print
 
 
 @dataclass(frozen=True)

@@ -300,13 +300,14 @@ def test_bad_images_are_refused_by_name_and_reason(
         assert done.code == 0, done.err
         assert f"Refused {len(reasons)} of {240 + len(reasons)} images:" in done.out
     for run in runs():
-        assert (run.data.metrics["data/images"], run.data.metrics["data/refused"]) == (240, len(reasons))
+        counted = [run.data.metrics[f"workings/data/{name}"] for name in ("images", "refused")]
+        assert counted == [240, len(reasons)]
         listed = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/refused_images.json")
         assert set(listed) == set(reasons)
         for name, reason in reasons.items():
             assert reason in listed[name]
             assert f"  {name}: {listed[name]}" in done.out
-        counted = sum(run.data.metrics[f"{split}/n"] for split in ("train", "validation", "test"))
+        counted = sum(run.data.metrics[f"workings/{split}/n"] for split in ("train", "validation", "test"))
         assert counted == 240
 
 
@@ -318,7 +319,7 @@ def test_a_bad_image_can_end_the_run(
     refused(done, f"{len(reasons)} of {240 + len(reasons)} images were refused (the first: ")
     (run,) = runs()
     assert run.info.status == "FAILED"
-    assert run.data.metrics["data/refused"] == len(reasons)
+    assert run.data.metrics["workings/data/refused"] == len(reasons)
 
 
 def test_no_usable_image_at_all(train: Callable[..., Done], made: Made, tmp_path: Path) -> None:

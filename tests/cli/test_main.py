@@ -32,6 +32,7 @@ ROOMS = {
     "data.verify": "data verify",
     "data.near_duplicates": "data near-duplicates",
     "reports.label_page": "data label-doubts",
+    "data.relabel": "data relabel",
 }
 
 
@@ -168,7 +169,7 @@ def test_a_room_that_is_no_command_says_what_to_type(room: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, "", says)
 
 
-@pytest.mark.parametrize("name", ["ingest", "split", "verify", "near_duplicates", "label_doubts"])
+@pytest.mark.parametrize("name", ["ingest", "split", "verify", "near_duplicates", "label_doubts", "relabel"])
 def test_the_script_of_a_checkout_is_the_command(name: str, script: Callable[..., Done], main: Any, run: Any) -> None:
     mine, other = script(name, "--help"), run(main, "kesikaran", "data", name.replace("_", "-"), "--help")
     assert (mine.code, mine.err) == (0, "")
@@ -259,6 +260,7 @@ def test_every_process_heeds_a_stop(
         "features": ["ls"],
         "data ingest": ["--out", tmp_path, "x=1"],
         "data label-doubts": [],
+        "data relabel": [tmp_path, tmp_path / "corrections.csv"],
     }
     started: list[str] = []
 

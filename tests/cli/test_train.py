@@ -137,13 +137,13 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
     assert len(set(inputs.values())) == 3
 
     # Metrics: epochs with their steps, then the final ones, of exactly the split's images
-    for name in ("train/loss", "validation/loss", "validation/auc", "learning_rate"):
+    for name in ("train/loss", "validation/loss", "validation/auc", "workings/learning_rate"):
         assert [m.step for m in client.get_metric_history(run.info.run_id, name)] == [0, 1, 2, 3, 4], name
     final = run.data.metrics
-    assert (final["data/images"], final["data/refused"]) == (240, 0)
+    assert (final["workings/data/images"], final["workings/data/refused"]) == (240, 0)
     for name in split_rules.SPLITS:
-        assert final[f"{name}/n"] == (table["split"] == name).sum() > 0
-        assert sum(final[f"{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")) == final[f"{name}/n"]
+        assert final[f"workings/{name}/n"] == (table["split"] == name).sum() > 0
+        assert sum(final[f"workings/{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")) == final[f"workings/{name}/n"]
         for metric in [
             "accuracy",
             "balanced_accuracy",
@@ -159,7 +159,9 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
 
     # What was validated on is the validation split
     (epoch,) = (
-        m for m in client.get_metric_history(run.info.run_id, "validation/loss") if m.step == final["best_epoch"]
+        m
+        for m in client.get_metric_history(run.info.run_id, "validation/loss")
+        if m.step == final["workings/best_epoch"]
     )
     assert epoch.value == pytest.approx(final["validation/log_loss"], rel=1e-3)
 
@@ -171,7 +173,7 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
     assert set(os.listdir(artifacts(client, run))) == others | matrices
     for name in split_rules.SPLITS:
         matrix = json.loads((artifacts(client, run) / f"confusion_matrix_{name}.json").read_text())["matrix"]
-        assert [*matrix[0], *matrix[1]] == [final[f"{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")]
+        assert [*matrix[0], *matrix[1]] == [final[f"workings/{name}/{cell}"] for cell in ("tn", "fp", "fn", "tp")]
     predictions = pd.read_parquet(artifacts(client, run) / "predictions.parquet")
     assert list(predictions.columns) == [
         "object_id",
@@ -181,6 +183,7 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
         "log_odds",
         "probability",
         "predicted",
+        "sure",
         "counts_fixed",
     ]
     columns = ["object_id", "label", "split"]
@@ -190,9 +193,9 @@ def test_what_a_run_leaves(finished: Any, made: Made, client: Any) -> None:
     look = (
         f"Look at it:  mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}   (then http://127.0.0.1:5000/"
     )
-    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning)"
     assert done.out.splitlines()[-1] == look + page
-    assert re.search(r"^ +train +validation\* +test$", done.out, re.MULTILINE)
+    assert re.search(r"^ +test +validation\*$", done.out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +232,7 @@ def test_another_engine_is_said_and_measured(
     done = train(*made.words, "backbone.engine=openvino", f"backbone.precision={precision}")
     assert done.code == 0, done.err
     (run,) = runs()
-    deviation = run.data.metrics["features/largest_deviation"]
+    deviation = run.data.metrics["workings/features/largest_deviation"]
     assert 0 < deviation < 1e-3 if precision == "float32" else 0 <= deviation < 0.1
     assert f"openvino in {precision}: its features differ from TensorFlow's by up to {deviation:.2g} on" in done.out
     assert ("some of its labels can differ" in done.out) == (precision == "bfloat16")
@@ -282,7 +285,7 @@ def test_the_model_takes_pixels_and_serves_through_mlflow(finished: Any, made: M
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     served = mlflow.pyfunc.load_model(str(saved_model(client, run)))
     answer = served.predict(np.array([path.read_bytes() for path in paths], object))
-    assert answer == pytest.approx(some["probability"].to_numpy(), abs=1e-5)
+    assert answer["probability"].to_numpy() == pytest.approx(some["probability"].to_numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +303,7 @@ def test_the_model_takes_pixels_and_serves_through_mlflow(finished: Any, made: M
         ["decision=cost", "decision.cost_false_negative=5"],
         ["decision=tuned", "decision.metric=f1", "imbalance=class_weight"],
         ["backbone.resize_method=bicubic", "backbone.antialias=false"],
-        ["augment=flips", "imbalance=undersample", "head=hidden"],
+        ["augment=flips", "imbalance=undersample", "head=hidden", "optimizer.lr=0.01"],
         ["split=sha1_fold", "split.folds=4", "split.fold=2"],
         ["split=blocks", "split.folds=4", "split.block_size=8"],
         ["split=stratified_random", "split.test_size=60"],
@@ -370,13 +373,13 @@ def test_what_compares_all_pairs_is_left_out_of_a_large_set(
 
     monkeypatch.setattr(near_duplicates, "MOST_IMAGES", 100)
     monkeypatch.setattr(leakage, "_PAIRS", 1000)
-    words = [*made.words, "tracking.log_model=false"]
+    words = [*made.words, "tracking.log_model=false", "evaluation.report=full"]
     done = train(*words)
     assert done.code == 0, done.err
     assert "Near-duplicates were not looked for: 240 images are too many for that (100 at most)" in done.out
     metrics = runs()[-1].data.metrics
-    assert f"image (4 of {metrics['test/n']:.0f}, drawn at random) has cosine" in done.out
-    assert not [name for name in metrics if name.startswith("leak/near_duplicates")]
+    assert f"image (4 of {metrics['workings/test/n']:.0f}, drawn at random) has cosine" in done.out
+    assert not [name for name in metrics if name.startswith("workings/leak/near_duplicates")]
     done = train(*words, "split.group=near_duplicate")
     assert done.code == 1
     assert done.err.startswith("error: split.group=near_duplicate: a run looks for near-duplicates among at most 100")
@@ -385,7 +388,7 @@ def test_what_compares_all_pairs_is_left_out_of_a_large_set(
     table.assign(near_duplicate=table["objectId"]).to_csv(tmp_path / "label.csv", index=False)
     done = train(*words, "split.group=near_duplicate", f"data.labels={tmp_path / 'label.csv'}")
     assert done.code == 0, done.err
-    assert runs()[-1].data.metrics["leak/near_duplicates_across_splits"] == 0
+    assert runs()[-1].data.metrics["workings/leak/near_duplicates_across_splits"] == 0
 
 
 def test_garbage_is_collected_once_the_imports_are_done(
@@ -432,7 +435,7 @@ def test_the_labels_that_are_given_are_the_data(
     parent, *jobs = runs()
     assert len({run.info.experiment_id for run in (parent, *jobs)}) == 1
     assert client.get_experiment(parent.info.experiment_id).name == "label_csv"
-    assert [job.data.metrics["data/images"] for job in jobs] == [240, 239]
+    assert [job.data.metrics["workings/data/images"] for job in jobs] == [240, 239]
     assert {job.data.params["data.source"] for job in jobs} == {"label_csv"}
 
 
@@ -446,7 +449,7 @@ def test_an_image_is_the_same_under_another_spelling_of_its_name(
         done = train(*made.words, f"data.labels={labels}", "tracking.log_model=false", "fit.epochs=2")
         assert done.code == 0, done.err
     first, second = runs()
-    assert second.data.metrics["data/images"] == 240
+    assert second.data.metrics["workings/data/images"] == 240
     assert first.data.metrics["test/log_loss"] == second.data.metrics["test/log_loss"]
 
 
@@ -457,3 +460,35 @@ def test_a_similarity_that_does_nothing_is_refused(train: Callable[..., Done], m
     done = train(*words)
     assert done.code == 1
     assert done.err.startswith("error: split.near_duplicate_similarity=0.8 does nothing here: a run looks for near-dup")
+
+
+@pytest.mark.parametrize("words", [[], ["-m", "seed=0,1"]], ids=["one run", "a sweep"])
+def test_a_missing_package_of_the_demo_is_said_before_a_run_is_opened(
+    words: list[str],
+    train: Callable[..., Done],
+    runs: Callable[[], list[Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KESIKARAN_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "elpv_dataset", None)
+    done = train(*words)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == 'error: the package elpv-dataset is not installed: pip install "kesikaran[demo]"\n'
+    assert runs() == []
+
+
+@pytest.mark.parametrize(("patience", "line"), [
+    (1, r"^The head stopped early: best epoch \d+ of \d+, by validation\.$"),
+    (50, r"^The head made all its epochs: best epoch \d of 5, by validation\.$"),
+    (None, None),
+])  # fmt: skip
+def test_the_epoch_that_is_kept_is_said(
+    patience: int | None, line: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kesikaran.experiment import frozen
+
+    best, epochs = (2, 3) if patience == 1 else (5, 5)
+    frozen.tell_stop("The head", patience, 5, best, epochs)
+    out = capsys.readouterr().out
+    assert re.match(line, out) if line else out == ""

@@ -31,6 +31,7 @@ DO_NOT_COUNT = [
     "backbone.trusted",
     "backbone.batch_size",
     "tracking.run_name",
+    "evaluation.report",
     "sweep.resume",
     "sweep.max_failures",
 ]

@@ -72,6 +72,7 @@ def test_a_password_in_an_address_is_not_shown(text: str, shown: str) -> None:
         "write to name: a@b",
         "https://host/m?design=b&tf-hub-format=compressed#/experiments/1",
         "optimizer.lr=0.1 token=3",
+        "(then http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=5e3277)",
     ],
 )
 def test_an_address_without_a_password_stays(text: str) -> None:

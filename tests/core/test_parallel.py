@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import child
 
 from kesikaran.core import parallel
 
@@ -63,7 +64,7 @@ from contextlib import closing
 from kesikaran.cli import door
 from kesikaran.core import parallel
 def read(path):  # behind the boundary that refuses a pipe: as a network folder that hangs
-    print("reading", flush=True)
+    os.write(1, b"reading\\n")  # whole, whatever the other threads write
     with open(path, "rb") as file:
         return file.read()
 with door.opened("Stopped."):
@@ -79,14 +80,11 @@ def test_a_worker_in_a_system_call_that_does_not_return_keeps_no_process_alive(
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
     words = [sys.executable, "-c", STUCK, str(tmp_path / "pipe")]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with child(*words, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == "reading\n"
         process.send_signal(signum)
-        try:
-            _, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (128 + signum, "Stopped.\n")
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -156,3 +157,14 @@ def test_a_step_of_a_bar_asks() -> None:
             signal.raise_signal(signal.SIGTERM)
         with pytest.raises(SystemExit):
             bar.update()
+
+
+def test_a_bar_goes_on_after_a_leap(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is cached is done at once, and what follows takes long."""
+    with terminal.progress(None, "predict", "image", 20_000) as bar:
+        bar.delay, bar.mininterval = 0, 0.01
+        for count in (7000, 1, 1):
+            time.sleep(0.02)
+            bar.update(count)
+        shown = capsys.readouterr().err
+    assert "7002/20000" in shown

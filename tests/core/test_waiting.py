@@ -1,11 +1,11 @@
 """Work that does not listen can be left."""
 
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
+from conftest import child
 
 from kesikaran.core import waiting
 
@@ -31,7 +31,7 @@ waiting.interruptibly(lambda: ctypes.CDLL(None).sleep(1000))
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_process_that_waits_for_a_deaf_call(signum: signal.Signals) -> None:
-    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, text=True) as process:
+    with child(sys.executable, "-c", DEAF) as process:
         assert process.stdout
         assert process.stdout.readline() == "deaf\n"
         time.sleep(0.2)

@@ -1,5 +1,6 @@
 """Images of strangers into an object store: byte for byte, once, under one label, whatever happens meanwhile."""
 
+import csv
 import errno
 import hashlib
 import io
@@ -128,6 +129,67 @@ def test_where_links_cannot_be_made_it_copies(given: Path, script: Script, monke
     assert [path.stat().st_nlink for path in (given / "data" / "images").iterdir()] == [1] * 12
 
 
+# ---- where each image came from
+
+
+def origins(out: Path) -> list[list[str]]:
+    with (out / "sources.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["object_id", "path", "converted"]
+    return rows
+
+
+def test_sources_csv_says_which_file_each_image_was_and_what_became_of_it(given: Path, script: Script) -> None:
+    shutil.copy(given / "0" / "0.png", given / "0" / "copy, again.jpg")
+    (given / "1" / "clear.png").write_bytes(saved(Image.new("RGBA", (8, 8), (9, 9, 9, 99)), "PNG"))
+    (given / "1" / "no.jpg").write_bytes(b"text")
+    assert script("ingest", "--out", given / "data", *folders(given)).code == 0
+    rows = origins(given / "data")
+    files = [p for label in "01" for p in (given / label).rglob("*") if p.is_file() and p.name != "no.jpg"]
+    assert sorted(path for _, path, _ in rows) == sorted(str(p.relative_to(given)) for p in files)
+    assert rows == sorted(rows)
+    for object_id, path, converted in rows:
+        content = (given / "data" / "images" / object_id).read_bytes()
+        if path == "1/clear.png":
+            assert converted == "transparency on white, saved as PNG"
+        else:
+            assert (converted, content) == ("", (given / path).read_bytes())
+    labelled = [line.split(",")[0] for line in (given / "data" / "label.csv").read_text().splitlines()[1:]]
+    assert {object_id for object_id, _, _ in rows} == set(labelled)
+
+
+def test_a_later_ingest_adds_its_sources_and_gives_old_data_theirs(given: Path, script: Script) -> None:
+    script("ingest", "--out", given / "data", *folders(given))
+    once = origins(given / "data")
+    (given / "data" / "sources.csv").unlink()  # as data of an earlier version have none
+    script("ingest", "--out", given / "data", f"{given / '1'}=1")
+    assert origins(given / "data") == [row for row in once if row[1].startswith("1/")]
+    shutil.copy(given / "0" / "0.png", given / "elsewhere.png")
+    (given / "list").mkdir()
+    (given / "list" / "list.csv").write_text(f"path,label\n{given / 'elsewhere.png'},0\n../0/1.png,0\n")
+    script("ingest", "--out", given / "data", f"{given / '0'}=0", given / "list" / "list.csv")
+    more = [row for row in origins(given / "data") if row not in once]
+    assert sorted(path for _, path, _ in more) == ["../0/1.png", str(given / "elsewhere.png")]
+    assert [row for row in origins(given / "data") if row in once] == once
+
+
+def test_an_image_that_is_not_taken_has_no_source(given: Path, script: Script) -> None:
+    shutil.copy(given / "0" / "0.png", given / "1" / "same.jpg")
+    script("ingest", "--out", given / "data", *folders(given))
+    assert {"0/0.png", "1/same.jpg"}.isdisjoint(path for _, path, _ in origins(given / "data"))
+
+
+def test_a_table_that_is_no_sources_csv_is_not_written_over(given: Path, script: Script) -> None:
+    (given / "data").mkdir()
+    (given / "data" / "sources.csv").write_text("recipe,grams\nflour,500\n")
+    before = tree(given / "data")
+    done = script("ingest", "--out", given / "data", *folders(given))
+    refused_line(
+        done, "sources.csv has no column object_id, path, converted; it has: recipe, grams; rename or remove it"
+    )
+    assert tree(given / "data") == before | {".ingest.lock": sha1(b"")}
+
+
 # ---- again, and more
 
 
@@ -208,10 +270,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_killed_anywhere_and_run_again_gives_the_same_bytes(given: Path, script: Script) -> None:
-    # Renames: 1-12 images come in, 13-24 they go into the store, 25 the report, 26 label.csv.
+    # Renames: 1-12 images come in, 13-24 they go into the store, 25 the report, 26 sources.csv, 27 label.csv.
     path = Path(__file__).parents[2] / "scripts" / "ingest.py"
     script("ingest", "--out", given / "whole", *folders(given))
-    moments = [("5", "before"), ("13", "before"), ("20", "after"), ("25", "before"), ("25", "after"), ("26", "before")]
+    moments = [("5", "before"), ("13", "before"), ("20", "after"), ("25", "before"), ("25", "after"), ("26", "after")]
     killed = {}
     for at, when in moments:
         out = given / f"{at} {when}"
@@ -408,6 +470,10 @@ def test_names_that_no_terminal_should_see(given: Path, script: Script) -> None:
     assert "\x1b" not in done.out
     ((path, _),) = report(given / "data")["refused_files"]
     assert os.fsencode(path) == name
+    with open(name, "wb") as file:
+        file.write(noise())
+    assert script("ingest", "--out", given / "data", *folders(given)).code == 0
+    assert r"1/\x1b[31m\xff\n.jpg" in [path for _, path, _ in origins(given / "data")]
 
 
 # ---- bad input
@@ -515,7 +581,9 @@ def test_a_full_disk(given: Path, script: Script, monkeypatch: pytest.MonkeyPatc
 def test_one_at_a_time(given: Path, script: Script) -> None:
     (given / "data").mkdir()
     with object_store.alone(given / "data"):
-        refused_line(script("ingest", "--out", given / "data", *folders(given)), "another ingest or verify is at work")
+        refused_line(
+            script("ingest", "--out", given / "data", *folders(given)), "another ingest, verify or relabel is at work"
+        )
     assert script("ingest", "--out", given / "data", *folders(given)).code == 0
 
 
@@ -541,4 +609,7 @@ def test_a_single_class_is_said_in_the_last_line(given: Path, script: Script) ->
     done = script("ingest", "--out", given / "data", f"{given / '0'}=0")
     assert done.out.splitlines()[-1] == "Next: images of label 1; training needs both."
     done = script("ingest", "--out", given / "data", f"{given / '1'}=1")
-    assert "label.csv: 6 images of label 0, 6 of label 1.\nNext: python -m kesikaran.train " in done.out
+    *_, labels, sources, last = done.out.splitlines()
+    assert labels == f"{given / 'data' / 'label.csv'}: 6 images of label 0, 6 of label 1."
+    assert sources == f"{given / 'data' / 'sources.csv'}: which file each image came from."
+    assert last.startswith("Next: python -m kesikaran.train ")

@@ -16,7 +16,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from kesikaran.config.schema import SplitConfig
-from kesikaran.data import image_file, label_file, near_duplicates, split_rules
+from kesikaran.data import image_pixels, label_file, near_duplicates, original_names, split_rules
+from kesikaran.data.original_names import Origin
 
 # ---- pairs and clusters
 
@@ -141,7 +142,7 @@ def test_hashes_tell_copies_from_look_alikes() -> None:
     originals = [picture(random) for _ in range(60)]
     copies = [COPIES[i % 3](image) for i, image in enumerate(originals[:30])]
     look_alikes = [Image.fromarray(np.roll(np.asarray(image), 50, axis=1)) for image in originals[30:]]
-    hashes = np.stack([image_file.perceptual_hash(image) for image in originals + copies + look_alikes])
+    hashes = np.stack([image_pixels.perceptual_hash(image) for image in originals + copies + look_alikes])
     assert hashes.shape == (120, 128)
     found = near_duplicates.by_hash(hashes, 32).tolist()
     assert found == [[i, 60 + i] for i in range(30)]
@@ -195,18 +196,21 @@ EXACT = "split.near_duplicate_similarity=0.9999"  # the toy backbone's 16 featur
 def test_a_run_reports_clusters_that_cross_and_keeps_them_whole_when_asked(
     sides: Callable[..., tuple[Done, Any, pd.Series, pd.DataFrame | None]], planted: tuple[Made, dict[str, str]]
 ) -> None:
-    _, copies = planted
+    made, copies = planted
+    original_names.write(made.images.parent, [Origin(copy, f"cats/{copy[:6]}.png", "") for copy in copies])
     done, run, split_of, listed = sides(EXACT)
     apart = {copy for copy, original in copies.items() if split_of[copy] != split_of[original]}
     mislabelled = set(list(copies)[:12])
     assert len(apart) > 5
-    assert run.data.metrics["leak/near_duplicates_across_splits"] == len(apart)
-    assert run.data.metrics["leak/near_duplicates_across_labels"] == 12
+    assert run.data.metrics["workings/leak/near_duplicates_across_splits"] == len(apart)
+    assert run.data.metrics["workings/leak/near_duplicates_across_labels"] == 12
     said = f"Clusters of near-duplicates: {len(apart)} lie on several sides of the split, 12 hold both labels"
     assert said in done.out
     assert "split.group=near_duplicate, of the sha1 rules, keeps each on one side" in done.out
     assert listed is not None
-    assert list(listed.columns) == ["cluster", "object_id", "split", "label"]
+    assert list(listed.columns) == ["cluster", "object_id", "split", "label", "file"]
+    files = dict(zip(listed["object_id"], listed["file"], strict=True))
+    assert all(files[copy] == f"cats/{copy[:6]}.png" and files[copies[copy]] == copies[copy] for copy in apart)
     crossing = apart | mislabelled
     assert apart & mislabelled
     assert listed["object_id"].is_unique
@@ -215,7 +219,7 @@ def test_a_run_reports_clusters_that_cross_and_keeps_them_whole_when_asked(
 
     done, run, split_of, listed = sides(EXACT, "split.group=near_duplicate")
     assert all(split_of[copy] == split_of[original] for copy, original in copies.items())
-    assert run.data.metrics["leak/near_duplicates_across_splits"] == 0
+    assert run.data.metrics["workings/leak/near_duplicates_across_splits"] == 0
     assert listed is not None
     assert len(listed) == 24, "both labels, on one side"
     assert "keeps each on one side" not in done.out
@@ -235,7 +239,7 @@ def test_the_label_files_own_column_goes_first(
     plain = split_rules.sha1_low_byte(label_file.read_labels(made.labels).table, SplitConfig())
     assert split_of.to_dict() == plain.set_index("object_id")["split"].to_dict()
     assert listed is None
-    assert run.data.metrics["leak/near_duplicates_across_splits"] == 0
+    assert run.data.metrics["workings/leak/near_duplicates_across_splits"] == 0
 
 
 # ---- kesikaran data near-duplicates
@@ -293,12 +297,38 @@ def test_the_script_writes_the_column_and_shows_what_crosses(
     assert "5 clusters hold both labels:" in done.out
     assert apart > 0
     assert f"{apart} clusters lie on several sides:" in done.out
-    assert done.out.count("\n") == 1 + 1 + 2 + 10 + 2 + 2 * apart + 2
+    assert done.out.count("\n") == 1 + 1 + 2 + 3 * 5 + 2 + 3 * apart + 1
+    copy = list(copies)[-1]  # under the other label
+    first, second = sorted([copy, copies[copy]])
+    label = given.set_index("objectId")["value"]
+    assert f"\n\n  label {label[first]}  {first}\n  label {label[second]}  {second}\n" in done.out
 
     grouped = script("split", out, "--group", "near_duplicate", "--out", sides)
     assert grouped.code == 0, grouped.err
     side = pd.read_csv(sides).set_index("objectId")["type"]
     assert all(side[copy] == side[copies[copy]] for copy in whole)
+
+
+def test_by_default_the_scripts_write_into_the_data_set_and_show_the_names_of_its_files(
+    script: Callable[..., Done], data: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, copies = data
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    damaged, *_, copy = copies
+    (folder / "images" / damaged).write_bytes(b"")
+    given = [Origin(damaged, "cats/damaged.jpg", ""), Origin(copy, "cats/copy.jpg", "")]
+    original_names.write(folder, [*given, Origin(copies[copy], "dogs/tabby.jpg", "")])
+    done = script("near_duplicates", folder)
+    assert done.code == 0, done.err
+    assert "cats/damaged.jpg: empty\n" in done.out
+    shown = [line.split("  ")[-1] for line in done.out.splitlines() if "/" in line]
+    assert {"cats/copy.jpg", "dogs/tabby.jpg"} < set(shown)
+    assert done.out.endswith(f"column near_duplicate written to {folder / 'near_duplicates.csv'}\n")
+    done = script("split", folder / "near_duplicates.csv", "--group", "near_duplicate")
+    assert done.out.endswith(f" written to {folder / 'split_label.csv'}\n")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert {"near_duplicates.csv", "split_label.csv"} < {path.name for path in folder.iterdir()}
 
 
 def test_a_stopped_script_writes_nothing(
@@ -326,7 +356,10 @@ def test_bad_input_of_the_scripts(script: Callable[..., Done], data: tuple[Path,
         ((folder / "images",), "has no folder images"),
         ((folder, "--split", labels), "has no column type"),
         ((folder, "--out", labels), f"is {labels} itself"),
-        ((folder, "--out", folder / "no" / "such"), "cannot be written"),
+        (
+            (folder, "--out", folder / "no" / "such"),
+            "cannot be written: No such file or directory; give another place with --out",
+        ),
     ]
     for words, says in wrong:
         done = script("near_duplicates", *words)

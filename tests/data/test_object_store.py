@@ -45,7 +45,7 @@ def test_an_image_is_found_by_its_sha1(name: str, files: list[str], found: str |
 
 
 def test_a_data_set_is_locked_by_one_at_a_time(tmp_path: Path) -> None:
-    locked = pytest.raises(InputError, match=f"another ingest or verify is at work in {tmp_path}")
+    locked = pytest.raises(InputError, match=f"another ingest, verify or relabel is at work in {tmp_path}")
     with object_store.alone(tmp_path), locked, object_store.alone(tmp_path):
         pass
     with object_store.alone(tmp_path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Made, refused
+from conftest import Made, peak_bytes, refused
 
 from kesikaran.config.schema import BackboneConfig
 
@@ -85,3 +85,14 @@ def test_a_key_names_an_image(paths: list[Path]) -> None:
     images = image_rows(paths)
     assert images.keys.dtype == np.int64
     assert images.keys[2] == np.frombuffer(bytes.fromhex(paths[2].name[:16]), ">i8")[0]
+
+
+def test_what_is_kept_is_not_copied_for_each_pass(paths: list[Path]) -> None:
+    """A copy of 2,624 images of 224 px took 1.6 GB and, where memory comes slowly, half a minute an epoch."""
+    import tensorflow as tf
+
+    images = image_rows(paths)
+    images._kept = tf.ones([20, 1024, 1024, 3])
+    before = peak_bytes(anew=True)
+    assert len(list(images.batches(np.arange(2), 1))) == 2
+    assert peak_bytes() - before < 20 * 1024 * 1024 * 3 * 4 / 2

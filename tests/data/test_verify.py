@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import Done, encoded, make_images, store, write_labels
 
-from kesikaran.data import object_store, preprocess, verify
+from kesikaran.data import object_store, original_names, preprocess, verify
+from kesikaran.data.original_names import Origin
 
 pytestmark = pytest.mark.tensorflow
 
@@ -141,6 +142,20 @@ def test_only_all_sees_a_change_that_leaves_size_and_time(data: Path, script: Sc
     assert script("verify", data).code == 1  # and it stays known
 
 
+def test_the_file_that_a_wrong_object_came_from_is_named(data: Path, script: Script) -> None:
+    lost, damaged, other, *_ = objects(data)
+    names = [(lost.name, "cats/lost.jpg"), (damaged.name, "cats/tabby.jpg"), (other.name, "cats/good.jpg")]
+    original_names.write(data, [Origin(*row, "") for row in names])
+    lost.unlink()
+    damaged.write_bytes(b"")
+    (data / "images" / "notes.txt").touch()
+    assert script("verify", data).out.splitlines()[:-1] == [
+        f"label.csv: {lost.name} (from cats/lost.jpg): no object",
+        f"{damaged} (from cats/tabby.jpg): empty",
+        f"{data / 'images' / 'notes.txt'}: its name is no SHA-1",
+    ]
+
+
 def test_a_stop_keeps_what_was_verified(data: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     monkeypatch.setattr(verify, "_AHEAD", 1)
@@ -219,7 +234,7 @@ def test_bad_input_is_one_line(data: Path, script: Script) -> None:
         assert words in line
 
     with object_store.alone(data):
-        says("another ingest or verify is at work")
+        says("another ingest, verify or relabel is at work")
     (data / "label.csv").write_text("objectId,value\ncat.jpg,1\n")
     says("is not a SHA-1 file name")
     (data / "label.csv").unlink()

@@ -1,5 +1,6 @@
 """The fine-tuned path, as a person runs it: from the probe to a model that gives the logged probabilities."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Done, Made, one_line, toy_backbone
+from PIL import Image, ImageOps
 
 from kesikaran.config.metric_names import OBJECTIVE
 from kesikaran.config.schema import Monitor
@@ -36,16 +38,19 @@ def test_a_fine_tuned_run_is_judged_and_its_model_gives_its_probabilities(
     history = {name: client.get_metric_history(run.info.run_id, name) for name in ("train/loss", "validation/loss")}
     for values in history.values():
         assert [value.step for value in values] == list(range(8)), "the probe's epochs, then those of fine-tuning"
-    assert run.data.metrics["epochs"] == 8
-    assert run.data.metrics["best_epoch"] >= 5, "fine-tuning brings nothing here: the test shows less than it should"
+    assert run.data.metrics["workings/epochs"] == 8
+    best = run.data.metrics["workings/best_epoch"]
+    assert best >= 5, "fine-tuning brings nothing here: the test shows less than it should"
     rows = predictions(run)
     encoded = [(made.images / name).read_bytes() for name in rows["object_id"]]
     served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
-    assert served.predict(np.array(encoded, object)) == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
+    answer = served.predict(np.array(encoded, object))
+    assert answer["probability"].to_numpy() == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
+    assert answer["label"].tolist() == rows["predicted"].tolist()
     folder = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model")
     given = tf.saved_model.load(f"{folder}/tf2model").signatures["serving_default"](tf.constant(encoded))
     assert list(given["label"].numpy()) == list(rows["predicted"])
-    assert abs(run.data.metrics["decision/threshold"]) > 0.05, "a threshold of 0 would prove nothing"
+    assert abs(run.data.metrics["workings/decision/threshold"]) > 0.05, "a threshold of 0 would prove nothing"
     assert (rows["predicted"] != (rows["probability"] >= 0.5)).any()
 
 
@@ -116,7 +121,7 @@ def test_jobs_whose_probes_are_trained_together_are_tuned_each_alone(
     assert together == [3]
     jobs = [run for run in runs() if "mlflow.parentRunId" in run.data.tags]
     assert len({run.data.tags["mlflow.parentRunId"] for run in jobs}) == 1
-    epochs = [(run.data.params["finetune.trains"], run.data.metrics["epochs"]) for run in jobs]
+    epochs = [(run.data.params["finetune.trains"], run.data.metrics["workings/epochs"]) for run in jobs]
     assert sorted(epochs) == [("all", 19), ("all", 19), ("none", 5)]
     first, second, third = (predictions(run)["logit"].to_numpy() for run in jobs)
     assert min(np.abs(first - second).max(), np.abs(second - third).max(), np.abs(first - third).max()) > 1e-4
@@ -140,18 +145,17 @@ def test_validation_chooses_whether_the_mean_of_the_views_is_judged(
     (run,) = runs()
     rows = predictions(run)
     encoded = [(made.images / name).read_bytes() for name in rows["object_id"]]
-    served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model").predict(np.array(encoded, object))
-    assert served == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
-    mirrored = [tf_mirrored(one) for one in encoded]
-    turned = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model").predict(np.array(mirrored, object))
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    served = model.predict(encoded)["probability"]
+    assert served.to_numpy() == pytest.approx(rows["probability"].to_numpy(), abs=1e-5)
+    turned = model.predict([mirrored(one) for one in encoded])["probability"]
     assert np.allclose(turned, served, atol=1e-5) == gains, "the mean of both views is that of the mirrored image"
 
 
-def tf_mirrored(encoded: bytes) -> bytes:
-    import tensorflow as tf
-
-    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return bytes(tf.io.encode_png(tf.reverse(pixels, [1])).numpy())
+def mirrored(encoded: bytes) -> bytes:
+    sink = io.BytesIO()
+    ImageOps.mirror(Image.open(io.BytesIO(encoded))).save(sink, "PNG")
+    return sink.getvalue()
 
 
 def test_a_probe_has_the_settings_of_a_run_or_of_the_best_job_of_a_sweep(

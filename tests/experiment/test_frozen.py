@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import Done, Made
 
+from kesikaran.tracking import metric_places
 from kesikaran.training.task import FeatureRows, FitResult, HeadTask
 
 pytestmark = pytest.mark.tensorflow
@@ -77,7 +78,7 @@ def test_what_is_scored_is_the_mean_of_the_views(fitted: Callable[..., Any], run
 def test_the_leak_gauge_is_that_of_the_images(fitted: Callable[..., Any], runs: Callable[[], list[Any]]) -> None:
     for words in ([], ["augment=dihedral"]):
         fitted(*words)
-    plain, viewed = (run.data.metrics for run in runs())
+    plain, viewed = (metric_places.read(run.data.metrics) for run in runs())
     leaks = [key for key in plain if key.startswith("leak/") and "roc_auc" not in key]
     assert "leak/nearest_cosine" in leaks
     assert [viewed[key] for key in leaks] == [plain[key] for key in leaks]

@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kesikaran.config.schema import DataConfig, DataSource, DecisionConfig, DecisionRule, Experiment, GateConfig, Rule
+from kesikaran.config.schema import (
+    DataConfig,
+    DataSource,
+    DecisionConfig,
+    DecisionRule,
+    EvaluationConfig,
+    Experiment,
+    GateConfig,
+    Report,
+    Rule,
+)
 
 pytestmark = pytest.mark.tensorflow
 
@@ -19,7 +29,7 @@ class Saved:
     def __init__(self) -> None:
         self.decisions: list[Any] = []
 
-    def log(self, run: Any, decision: Any) -> None:
+    def log(self, run: Any, decision: Any, rule: Any) -> None:
         self.decisions.append(decision)
 
 
@@ -73,7 +83,7 @@ def test_logits_alone_are_judged_and_leave_all_that_a_run_leaves(client: Any) ->
     test = (candidate.table["split"] == "test").to_numpy()
     right = (candidate.logits >= 0) == candidate.table["label"]
     assert logged["test/accuracy"] == pytest.approx(right[test].mean())
-    assert "leak/nearest_cosine" in logged
+    assert "workings/leak/nearest_cosine" in logged
     assert [decision.threshold for decision in candidate.classifier.decisions] == [0.0]
 
 
@@ -101,19 +111,20 @@ def test_training_and_evaluation_judge_the_same_logits_alike(client: Any) -> Non
         again = judge.judge_again(e, run, rows)
     assert again == verdict
     before, after = (client.get_run(one).data.metrics for one in (first, run.run_id))
-    assert {name: value for name, value in before.items() if not name.startswith("leak/")} == after
+    assert {name: value for name, value in before.items() if "leak/" not in name} == after
     pd.testing.assert_frame_equal(artifacts.predictions(run.run_id), rows)
 
 
 def test_a_run_says_where_its_split_fixed_the_counts_of_labels(client: Any, capsys: pytest.CaptureFixture[str]) -> None:
     from kesikaran.tracking import artifacts
 
-    _, balanced = judged(settings(), trained())
+    full = EvaluationConfig(report=Report.full)
+    _, balanced = judged(settings(evaluation=full), trained())
     assert "The split fixed the counts of labels in validation and test." in capsys.readouterr().out
     rows = artifacts.predictions(balanced)
     assert rows.groupby("split")["counts_fixed"].all().to_dict() == {"test": True, "train": False, "validation": True}
     assert client.get_run(balanced).data.tags["fixed_label_counts"] == "validation,test"
-    folds = settings()
+    folds = settings(evaluation=full)
     folds.split.rule = Rule.sha1_fold
     _, drawn = judged(folds, trained())
     assert "counts of labels" not in capsys.readouterr().out
@@ -122,7 +133,7 @@ def test_a_run_says_where_its_split_fixed_the_counts_of_labels(client: Any, caps
 
 
 def test_groups_certify_less_than_their_images(client: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    e, candidate = settings(), trained()
+    e, candidate = settings(evaluation=EvaluationConfig(report=Report.full)), trained()
     judged(e, candidate)
     alone = int(((candidate.table["split"] == "test") & (candidate.table["label"] == 0)).sum())
     assert f"With {alone} test images of label 0 no false-positive rate" in capsys.readouterr().out
@@ -183,9 +194,9 @@ def test_the_objective_is_of_the_logits_and_not_of_the_decision(client: Any) -> 
     data = client.get_run(found[0][1]).data
     assert data.metrics["validation/log_loss"] != pytest.approx(expected)
     assert (
-        data.metrics["validation/selection_log_loss_low"]
+        data.metrics["workings/validation/selection_log_loss_low"]
         < expected
-        < data.metrics["validation/selection_log_loss_high"]
+        < data.metrics["workings/validation/selection_log_loss_high"]
     )
     assert float(data.tags["selection_shift"]) == pytest.approx(shift)
     with runs.run("judged", None, {}) as run:

@@ -24,6 +24,7 @@ def decode(folder: Path, names: list[str]) -> list[Any]:
 def test_images_are_prepared_on_the_cpu(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever device runs the backbone: the same pixels."""
     from kesikaran.data import preprocess
+    from kesikaran.features.decoder import Decoder
 
     devices: set[str] = set()
     resize = preprocess.resize
@@ -34,9 +35,27 @@ def test_images_are_prepared_on_the_cpu(made: Made, monkeypatch: pytest.MonkeyPa
         return pixels
 
     monkeypatch.setattr(preprocess, "resize", noted)
+    monkeypatch.setattr(Decoder, "_kept", {})
     names = sorted(os.listdir(made.images))
     assert len(decode(made.images, names[:8]) + decode(made.images, names[8:9])) == 9
     assert devices == {"/device:CPU:*"}
+
+
+def test_a_process_makes_a_decoder_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And knows its configuration by what it holds."""
+    from kesikaran.features.decoder import Decoder
+
+    monkeypatch.setattr(Decoder, "_kept", {})
+    config = BackboneConfig(handle="", image_size=8)
+    first = Decoder.of(config)
+    assert Decoder.of(BackboneConfig(handle="", image_size=8)) is first
+    config.image_size = 9
+    second = Decoder.of(config)
+    assert second is not first
+    for size in (10, 11, 12):
+        Decoder.of(BackboneConfig(handle="", image_size=size))
+    assert len(Decoder._kept) == 4
+    assert Decoder.of(config) is second
 
 
 def test_a_damaged_image_takes_none_with_it(made: Made, tmp_path: Path) -> None:

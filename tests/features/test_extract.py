@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Done, Made, encoded, refused
+from conftest import Done, Made, child, encoded, refused
 
 from kesikaran.config.schema import Engine, JpegDecode, Precision, ResizeMethod
 from kesikaran.core import folder_lock
@@ -244,9 +244,9 @@ def test_what_another_process_has_written_meanwhile_is_not_computed(
     opened = image_file.opened
     reads = []
 
-    def counted(path: Path, max_megapixels: float) -> Any:
+    def counted(path: Path, max_megapixels: float, sha1: str) -> Any:
         reads.append(path)
-        return opened(path, max_megapixels)
+        return opened(path, max_megapixels, sha1)
 
     monkeypatch.setattr(image_file, "opened", counted)
     found = extract(made, net, config, names)
@@ -454,7 +454,7 @@ def test_gc_leaves_a_pass_under_way_alone(
 ) -> None:
     arguments = [str(made.images), str(made.backbone), "3"]
     stopping = PASS.replace("SIGKILL", "SIGSTOP")
-    with subprocess.Popen([sys.executable, "-c", stopping, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with child(sys.executable, "-c", stopping, *arguments) as process:
         os.waitpid(process.pid, os.WUNTRACED)
         (folder,) = (cache / "features").iterdir()
         assert command("gc", "--unused-days", "0").out.startswith(f"{folder.name}: in use by a run, kept\n")
@@ -612,15 +612,15 @@ def extract_views(made: Made, net: Any, config: Any, views: tuple[str, ...], nam
     return FeatureCache().extract(names, objects(made.images), net, config, 50, views)
 
 
-def test_the_key_of_an_image_as_it_is_is_what_it_was_before_there_were_views() -> None:
+def test_the_key_of_stored_pixels_is_what_it_was_before_there_were_views_and_orientations() -> None:
     from kesikaran.config.schema import BackboneConfig
     from kesikaran.features import extract
 
     net: Any = SimpleNamespace(digest="0" * 32)
-    config = BackboneConfig("x")
+    config = BackboneConfig("x", as_seen=False)
     keys = [extract.cache_key(net, config, view) for view in EIGHT]
     assert extract.cache_key(net, config) == keys[0] == "42497255570cbb0d3910c7e77c7facd2"
-    assert len(set(keys)) == 8
+    assert len({*keys, extract.cache_key(net, BackboneConfig("x"))}) == 9
 
 
 def test_each_view_is_a_block_and_their_mean_the_last(made: Made, net: Any, config: Any, cache: Path) -> None:
@@ -663,9 +663,9 @@ def test_an_image_is_decoded_once_for_all_views_and_computed_in_those_that_lack_
 
     opened, reads, sizes = image_file.opened, [], []
 
-    def counted(path: Path, max_megapixels: float) -> Any:
+    def counted(path: Path, max_megapixels: float, sha1: str) -> Any:
         reads.append(path)
-        return opened(path, max_megapixels)
+        return opened(path, max_megapixels, sha1)
 
     def layer(images: Any) -> Any:
         sizes.append(len(images))

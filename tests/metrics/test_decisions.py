@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from kesikaran.config.schema import DecisionConfig, DecisionRule, SplitConfig, TunedMetric
 from kesikaran.core.errors import InputError
 from kesikaran.metrics import binary, decisions, scores
+from kesikaran.metrics.conformal import Band
 from kesikaran.metrics.decisions import Decision
 from kesikaran.metrics.predictions import Predictions
 
@@ -27,7 +28,7 @@ def decide(rule: str, **settings: Any) -> Decision:
 
 
 def test_each_rule_by_hand() -> None:
-    assert decide("plain") == Decision(1.0, 0.0, 0.0)
+    assert decide("plain", error=None) == Decision(1.0, 0.0, 0.0)
     # Odds of 3 to 1 in training, of 1 to 1 in validation, of 1 to 4 at a prevalence of 0.2
     assert decide("prior_shift").shift == pytest.approx(-math.log(3))
     assert decide("prior_shift", prevalence=0.2).shift == pytest.approx(-math.log(4) - math.log(3))
@@ -35,7 +36,22 @@ def test_each_rule_by_hand() -> None:
     cost = decide("cost", cost_false_positive=5.0, cost_false_negative=2.0)
     assert (cost.shift, cost.threshold) == pytest.approx((-math.log(3), math.log(5 / 2)))
     # Correct are 3 + 2 from 0.5 or 1.0 up, 2 + 3 from 2.0 or 3.0 up; 0.75 is the midpoint nearest to 0
-    assert decide("tuned") == Decision(1.0, 0.0, 0.75)
+    assert decide("tuned", error=None) == Decision(1.0, 0.0, 0.75)
+
+
+def test_the_band_is_of_the_log_odds_of_validation_and_holds_the_threshold() -> None:
+    """A half lets go of the most unusual of three images: label 1 is possible from 2.0 up, label 0 up to 1.25."""
+    assert decide("plain", error=0.5).band == Band(0.0, 2.0, 0.5)
+    band = decide("prior_shift", error=0.5).band
+    assert band
+    assert (band.low, band.high) == pytest.approx((0.0, 2.0 - math.log(3)))
+
+
+def test_what_is_applied_tells_what_is_not_sure() -> None:
+    decision = Decision(2.0, 1.0, 0.5, Band(-1.0, 1.0, 0.05))
+    applied = decisions.apply(decision, pd.DataFrame({"logit": [-4.2, -4.0, 0.0, 0.2]}))
+    assert applied["sure"].tolist() == [True, False, False, True]
+    assert decisions.apply(Decision(2.0, 1.0, 0.5), pd.DataFrame({"logit": [0.0]}))["sure"].all()
 
 
 def test_cost_predicts_what_is_cheaper() -> None:
@@ -252,7 +268,7 @@ def test_the_test_split_chooses_nothing(
         assert done.code == 0, done.err
     first, second = runs()
     for name in ("temperature", "shift", "threshold"):
-        here, there = (run.data.metrics[f"decision/{name}"] for run in (first, second))
+        here, there = (run.data.metrics[f"workings/decision/{name}"] for run in (first, second))
         assert here == pytest.approx(there, abs=1e-3), name
     ours, theirs = (artifacts.predictions(run.info.run_id) for run in (first, second))
     assert np.mean(ours["predicted"] == theirs["predicted"]) > 0.99

@@ -84,7 +84,7 @@ def test_a_run_and_its_gate(
     assert run.info.status == "FINISHED", "it did what it should"
     assert run.data.tags["gate"] == word
     assert f"Gate {word}: {run.data.tags['gate_judged']}" in done.out.splitlines()
-    low = run.data.metrics["train/accuracy_low"]
+    low = run.data.metrics["workings/train/accuracy_low"]
     assert (low >= least) is (word == "passed")
 
 

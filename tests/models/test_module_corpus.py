@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import one_line, peak_bytes, toy_backbone
+from conftest import child, one_line, peak_bytes, toy_backbone
 
 from kesikaran.core.errors import InputError
 from kesikaran.models import backbone, download, feature_vector, module_files, module_graph
@@ -315,7 +314,7 @@ def test_a_module_without_an_end_can_be_left(tmp_path: Path, cache: Path) -> Non
         return means + tf.while_loop(lambda x: x >= 0.0, lambda x: (x * 1.0,), (tf.abs(means[0, 0]),))[0]
 
     module = save(tmp_path / "endless", endless)
-    with subprocess.Popen([sys.executable, "-c", ENDLESS, module], stdout=subprocess.PIPE, text=True) as process:
+    with child(sys.executable, "-c", ENDLESS, str(module)) as process:
         assert process.stdout
         assert "has not computed the features of 1 images in 1 s" in process.stdout.readline()
         time.sleep(1)

@@ -1,5 +1,7 @@
 """The pages' templates: text of whatever kind stays text, and no value is forgotten."""
 
+import base64
+import hashlib
 import html.parser
 import re
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from kesikaran.reports.thumbnails import Thumbnail
 HOSTILE = """<script>x" onload="x' &amp; {{ 7*7 }}{% raise %}{# gone #}"""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PAGES = ["comparison", "sweep", "label_doubts"]
+WITH_SCRIPT = ["label_doubts"]
 
 
 class Page(html.parser.HTMLParser):
@@ -63,7 +66,7 @@ def made_comparison(text: str, pictures: bool) -> str:
     runs = [made_run(1, text, {text: text, "evaluation.calibration_bins": "4"}), made_run(2, text, {})]
     found = pairwise.compare(runs[0], runs[1], "test")
     changed = pairwise.changed(*runs)
-    picture = Thumbnail(Path("/") / text, b"jpeg" if pictures else None, "" if pictures else text)
+    picture = Thumbnail(f"/{text}", b"jpeg" if pictures else None, "" if pictures else text)
     shown = {name: [picture] * len(rows) for name, rows in changed.items()}
     return comparison_page.pair(found, run_predictions.aligned(runs, "test"), changed, shown)
 
@@ -79,7 +82,7 @@ def made_sweep(text: str) -> str:
 def made_doubts(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     rows = pd.DataFrame({"object_id": [text], "label": [1], "probability": [0.1], "loss": [2.3]})
     with monkeypatch.context() as patch:
-        patch.setattr(thumbnails, "make", lambda names, *_: [Thumbnail(Path(text), None, text) for _ in names])
+        patch.setattr(thumbnails, "make", lambda names, *_: [Thumbnail(text, None, text) for _ in names])
         label_page.write(rows, 1, folder, 1, folder / "page.html", text, False)
     return (folder / "page.html").read_text()
 
@@ -100,8 +103,20 @@ def test_hostile_text_stays_text(name: str, make: Callable[[str, str], str]) -> 
     plain, hostile = Page(make(name, "plain")), Page(make(name, HOSTILE))
     assert hostile.tags == plain.tags
     assert hostile.attributes == plain.attributes
-    assert hostile.policy == plain.policy == POLICY
+    assert hostile.policy == plain.policy
+    assert (plain.policy or "").partition("; script-src ")[0] == POLICY
+    assert ("script" in plain.tags) is (name in WITH_SCRIPT)
     assert hostile.times(HOSTILE) == plain.times("plain") > 3
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_policy_lets_the_pages_own_script_run_and_no_other(name: str, make: Callable[[str, str], str]) -> None:
+    page = make(name, HOSTILE)
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    sources = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    allowed = (Page(page).policy or "").partition("; script-src ")[2]
+    assert allowed == " ".join(f"'sha256-{source}'" for source in sources)
+    assert len(scripts) == (name in WITH_SCRIPT)
 
 
 def test_hostile_text_in_every_place(make: Callable[[str, str], str]) -> None:
@@ -110,18 +125,18 @@ def test_hostile_text_in_every_place(make: Callable[[str, str], str]) -> None:
     assert f"A: {HOSTILE} – B: {HOSTILE}" in two
     assert two.count(HOSTILE) >= 2 + 2 + 2, "names, fingerprints, a setting and its value"
     assert any("had others" in text and HOSTILE in text for text in two), "a remark"
-    assert two.count(f"/{HOSTILE}") == 15, "the path of each image"
+    assert two.count(f"/{HOSTILE}") == 15, "the name of each image"
     assert any("had others" in text and HOSTILE in text for text in sweep)
     assert f"Sweep {HOSTILE}" in sweep
     assert sweep.count(f"{HOSTILE}1") == 2, "a job's name in both tables"
-    assert doubts.count(HOSTILE) == 4, "title, heading, reason and image"
+    assert doubts.count(HOSTILE) == 6, "title, heading, reason, name and twice the id of the image"
 
 
-def test_a_hostile_path_of_a_picture() -> None:
+def test_a_hostile_name_of_a_picture() -> None:
     found = Page(made_comparison(HOSTILE, True))
     assert found.tags.isdisjoint({"script"})
     assert "onload" not in found.attributes
-    assert Path(f"/{HOSTILE}").as_uri() in found.strings
+    assert f"/{HOSTILE}" in found.strings
     assert "data:image/jpeg;base64,anBlZw==" in found.strings
 
 

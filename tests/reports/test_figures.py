@@ -64,20 +64,21 @@ def precision_recall(axes: Axes) -> None:
 
 SPLITS = {"train": BOTH, "test": Predictions.from_logits(np.array([0, 1, 1, 0]), np.array([0.3, -1.0, 2.0, -2.0]))}
 PICTURES = [
-    pytest.param(3.0, "confusion_matrix", matrix, [(Confusion(3, 1, 0, 1234), "test")], id="confusion matrix"),
-    pytest.param(3.2, "roc_curves", roc, [(SPLITS,)], id="ROC"),
-    pytest.param(3.2, "precision_recall_curves", precision_recall, [(SPLITS,)], id="precision and recall"),
+    pytest.param((3.0, 3.2), "confusion_matrix", matrix, [(Confusion(3, 1, 0, 1234), "test", "seed=1")], id="matrix"),
+    pytest.param((3.2, 3.2), "roc_curves", roc, [(SPLITS,)], id="ROC"),
+    pytest.param((3.2, 3.2), "precision_recall_curves", precision_recall, [(SPLITS,)], id="precision and recall"),
 ]
 
 
-@pytest.mark.parametrize(("inches", "name", "dress", "given"), PICTURES)
+@pytest.mark.parametrize(("size", "name", "dress", "given"), PICTURES)
 def test_a_picture_is_what_matplotlib_draws_whatever_was_drawn_before(
-    inches: float, name: str, dress: Any, given: list[Any]
+    size: tuple[float, float], name: str, dress: Any, given: list[Any]
 ) -> None:
     """Its frame is drawn once and its own parts are drawn over it: pixel by pixel the same."""
-    other = {"confusion_matrix": (Confusion(900, 9, 9, 1), "validation")}.get(name, ({"validation": BOTH},))
-    figure = Figure(figsize=(inches, inches), dpi=100)
-    axes = figure.add_axes((0.18, 0.155, 0.765, 0.765))
+    other = {"confusion_matrix": (Confusion(900, 9, 9, 1), "validation", "another")}.get(name, ({"validation": BOTH},))
+    figure = Figure(figsize=size, dpi=100)
+    square = (0.18, 0.145, 0.7, 0.656) if name == "confusion_matrix" else (0.18, 0.155, 0.765, 0.765)
+    axes = figure.add_axes(square)
     getattr(figures, f"draw_{name}")(axes, *given[0])
     dress(axes)
     sink = io.BytesIO()

@@ -16,7 +16,7 @@ from conftest import Done, Made
 import kesikaran
 from kesikaran.metrics.intervals import intervals
 from kesikaran.metrics.predictions import Predictions
-from kesikaran.tracking import artifacts
+from kesikaran.tracking import artifacts, metric_places
 
 pytestmark = pytest.mark.tensorflow
 
@@ -32,6 +32,7 @@ from kesikaran.config.schema import EvaluationConfig, GateConfig
 from kesikaran.core.errors import InputError
 from kesikaran.metrics import paired, scores
 from kesikaran.metrics.predictions import Predictions
+from kesikaran.tracking import metric_places
 from kesikaran.reports import comparison_page, run_report
 
 names = [f"{i:040x}.png" for i in range(40)]
@@ -78,10 +79,10 @@ def written_split(made: Made, path: Path, tested: list[int]) -> str:
 
 
 def test_every_metric_has_its_interval_in_mlflow_and_in_the_table(train: Train, made: Made, runs: Runs) -> None:
-    done = train(*made.words, "tracking.log_model=false", "evaluation.confidence=0.9")
+    done = train(*made.words, "tracking.log_model=false", "evaluation.confidence=0.9", "evaluation.report=full")
     assert done.code == 0
     (run,) = runs()
-    logged = run.data.metrics
+    logged = metric_places.read(run.data.metrics)
     table = artifacts.predictions(run.info.run_id)
     for side in ("train", "validation", "test"):
         predictions = Predictions.from_table(table[table["split"] == side])
@@ -97,9 +98,9 @@ def test_a_test_split_of_one_class_has_no_number_for_what_it_cannot_say(
     train: Train, made: Made, runs: Runs, tmp_path: Path
 ) -> None:
     given = written_split(made, tmp_path / "split.csv", [1] * 12)
-    done = train(*made.words, "split=from_file", given, "tracking.log_model=false")
+    done = train(*made.words, "split=from_file", given, "tracking.log_model=false", "evaluation.report=full")
     assert done.code == 0, done.err
-    logged = runs()[0].data.metrics
+    logged = metric_places.read(runs()[0].data.metrics)
     ours = {"specificity", "balanced_accuracy", "roc_auc"}
     assert {name for name in ours if f"test/{name}" in logged or f"test/{name}_low" in logged} == set()
     assert logged["test/n"] == logged["test/fn"] + logged["test/tp"] == 12
@@ -112,7 +113,7 @@ def test_a_test_split_of_one_image(train: Train, made: Made, runs: Runs, tmp_pat
     given = written_split(made, tmp_path / "split.csv", [0])
     done = train(*made.words, "split=from_file", given, "tracking.log_model=false")
     assert done.code == 0, done.err
-    logged = runs()[0].data.metrics
+    logged = metric_places.read(runs()[0].data.metrics)
     assert logged["test/accuracy"] in (0, 1)
     assert logged["test/accuracy_high"] - logged["test/accuracy_low"] > 0.75
 
@@ -136,7 +137,7 @@ def test_a_validation_split_of_one_class_can_stop_by_loss_and_not_by_auc(
 
 
 def test_prevalences_are_told_and_listed(train: Train, made: Made, runs: Runs, client: Any, tmp_path: Path) -> None:
-    done = train(*made.words, "evaluation.prevalences=[0.5,0.01]", "tracking.log_model=false")
+    done = train(*made.words, "evaluation.prevalences=[0.5,0.01]", "tracking.log_model=false", "evaluation.report=full")
     assert done.code == 0
     (run,) = runs()
     path = client.download_artifacts(run.info.run_id, "prevalences.csv", str(tmp_path))
@@ -149,7 +150,7 @@ def test_prevalences_are_told_and_listed(train: Train, made: Made, runs: Runs, c
         assert row["missed_per_10000"] == pytest.approx(1e4 * row["prevalence"] * (1 - recall))
         assert row["precision"] == pytest.approx(row["prevalence"] * recall / alerts)
         assert row["precision_low"] <= row["precision"] <= row["precision_high"]
-    zeros = int(run.data.metrics["test/tn"] + run.data.metrics["test/fp"])
+    zeros = int(run.data.metrics["workings/test/tn"] + run.data.metrics["workings/test/fp"])
     assert f"With {zeros} test images of label 0 no false-positive rate below {1 - 0.05 ** (1 / zeros):.1%}" in done.out
 
 

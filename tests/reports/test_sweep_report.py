@@ -2,6 +2,7 @@
 
 import html
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_a_sweep_compares_image_by_image_and_draws(
     assert ", the best of 8 by validation prior-corrected log loss (" in verdict
     assert f", run {table['run_id'][best][:8]})" in verdict
     assert "being the best of 8 flatters it by about" in done.out
-    assert "selection_log_loss*" in done.out
+    assert "validation log loss*" in done.out
     assert "These jobs differ in their treatment of the imbalance" in done.out
     from kesikaran import compare
 
@@ -52,10 +53,36 @@ def test_a_sweep_compares_image_by_image_and_draws(
     assert again.code == 0, again.err
     assert verdict in again.out.splitlines(), "the closing and the comparison say the same"
     assert verdict in html.unescape((tmp_path / "page.html").read_text())
-    for name in ("sweep.png", "parallel_coordinates.png"):
+    pictures = ["confusion_matrices_test.png", "confusion_matrices_validation.png"]
+    for name in ("sweep.png", "parallel_coordinates.png", *pictures):
         mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/{name}")
-    longest = max(len(line) for line in done.out.split("\nSweep ")[1].splitlines()[2:12])
-    assert longest <= 140, "the table fits a terminal"
+    by_name = {child.info.run_name: child for child in children}
+    first = min(children, key=lambda child: child.data.metrics["validation/selection_log_loss"])
+    for name in ("test/accuracy", "validation/selection_log_loss"):
+        assert parent.data.metrics[name] == first.data.metrics[name], "the sweep shows its best job's numbers"
+    common, one = parent.data.params, first.data.params
+    assert {name for name in one if name not in common} == {"optimizer.lr", "head.dropout", "imbalance.strategy"}
+    assert all(one[name] == value for name, value in common.items())
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("**8 of 8 jobs finished**")
+    assert verdict.replace("_", "\\_").replace("*", "\\*") in note
+    assert next(line.split("`")[1] for line in note.splitlines() if line.startswith("| `")) == first.info.run_name
+    assert note.count("| `") == 8 == len(by_name)
+    assert f"kesikaran compare sweep:{parent.info.run_id}" in note
+    assert "kesikaran publish" not in note, "no model is logged"
+    (page,) = re.findall(r"/#/experiments/(\S+)\)", done.out.split("Look at it:")[-1])
+    key = f"viewStateShareKey={parent.info.run_id}"
+    assert page == f"{parent.info.experiment_id}/runs?workflowType=machine_learning&{key}"
+    view = mlflow.get_experiment(parent.info.experiment_id).tags[f"mlflow.sharedViewState.{parent.info.run_id}"]
+    state = json.loads(view)
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`validation/selection_log_loss`", True)
+    assert {"metrics.`test/accuracy`", "params.`optimizer.lr`"} < set(state["selectedColumns"])
+    found = mlflow.search_runs([parent.info.experiment_id], state["searchFilter"])
+    assert set(found["run_id"]) == {parent.info.run_id, *(child.info.run_id for child in children)}
+    blocks = done.out.split("\nSweep ")[1].split("\n\n")
+    tables = [block for block in blocks if re.match(" .*(validation log loss|less the best's)", block)]
+    assert len(tables) == 2
+    assert max(len(line) for table in tables for line in table.splitlines()) <= 80, "the tables fit a terminal"
 
 
 def test_jobs_on_different_splits_are_not_compared_in_silence(train: Callable[..., Done], made: Made) -> None:
@@ -99,7 +126,7 @@ def test_one_command_pools_all_folds(train: Callable[..., Done], made: Made, run
     mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/confusion_matrix_oof.png")
     pooled = pd.read_parquet(mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/oof_predictions.parquet"))
     assert len(pooled) == pooled["object_id"].nunique() == 240 == parent.data.metrics["oof/n"]
-    tested = [child.data.metrics["test/n"] for child in children]
+    tested = [child.data.metrics["workings/test/n"] for child in children]
     assert pooled["fold"].value_counts().sort_index().tolist() == tested
     text = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/label_doubts.csv")
     doubts = pd.read_csv(io.StringIO(text))

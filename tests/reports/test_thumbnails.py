@@ -1,19 +1,17 @@
 """The reason for a missing picture stands in its place, and reasons are counted."""
 
-from pathlib import Path
-
 from kesikaran.reports.thumbnails import Thumbnail, missing
 
-PATH = Path("a.jpg")
+NAME = "cats/a.jpg"
 
 
 def test_reasons_are_counted_by_kind_and_the_commonest_comes_first() -> None:
     whys = ["missing", "too large in pixels: 9 x 9, allowed 1", "too large in pixels: 8 x 8, allowed 1", "empty"]
-    made = [Thumbnail(PATH, b"jpeg"), *(Thumbnail(PATH, None, why) for why in whys)]
+    made = [Thumbnail(NAME, b"jpeg"), *(Thumbnail(NAME, None, why) for why in whys)]
     assert list(missing(made).items()) == [("too large in pixels", 2), ("missing", 1), ("empty", 1)]
     assert missing(made[:1]) == {}
 
 
 def test_a_picture_holds_its_bytes() -> None:
-    assert Thumbnail(PATH, b"jpeg").data_uri == "data:image/jpeg;base64,anBlZw=="
-    assert Thumbnail(PATH, None, "missing").data_uri is None
+    assert Thumbnail(NAME, b"jpeg").data_uri == "data:image/jpeg;base64,anBlZw=="
+    assert Thumbnail(NAME, None, "missing").data_uri is None

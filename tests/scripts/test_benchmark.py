@@ -82,7 +82,7 @@ def test_a_tiny_sweep_trains_what_the_program_trains(
     assert train("-m", "head.dropout=0.0,0.4", "tracking.log_model=false", *words).code == 0
     logged = [run.data.metrics for run in runs() if "mlflow.parentRunId" in run.data.tags]
     for trainings, its in zip((alone, together), results, strict=True):
-        assert [result.epochs for result in its] == [metrics["epochs"] for metrics in logged]
+        assert [result.epochs for result in its] == [metrics["workings/epochs"] for metrics in logged]
         for training, result, metrics in zip(trainings, its, logged, strict=True):
             validation = training.every.take(training.validation)
             logits = head_trainer.predict(result.weights, validation.features)

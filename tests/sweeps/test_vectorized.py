@@ -42,7 +42,7 @@ def test_each_job_is_what_it_would_be_alone(
     assert together == [16]
     batched = children(runs())
     assert len(batched) == 16
-    stopped = {run.data.metrics["epochs"] for run in batched.values()}
+    stopped = {run.data.metrics["workings/epochs"] for run in batched.values()}
     assert len(stopped) > 1, "all stopped at one epoch: early stopping of their own is not tested"
     for job in list(batched)[::5]:
         before = {run.info.run_id for run in runs()}
@@ -53,7 +53,7 @@ def test_each_job_is_what_it_would_be_alone(
         ours = batched[job]
         assert ours.data.params == alone.data.params
         assert ours.data.tags["run_fingerprint"] == alone.data.tags["run_fingerprint"]
-        for metric in ("epochs", "best_epoch"):
+        for metric in ("workings/epochs", "workings/best_epoch"):
             assert ours.data.metrics[metric] == alone.data.metrics[metric]
         np.testing.assert_allclose(predictions(ours)["logit"], predictions(alone)["logit"], atol=2e-3)
         for metric in ("train/loss", "validation/loss", "test/log_loss"):
@@ -78,9 +78,9 @@ def test_jobs_that_decide_differently_are_one_group(
     assert done.code == 0, done.err
     assert together == [3]
     decided = {job: run.data.metrics for job, run in children(runs()).items()}
-    assert decided["decision=plain"]["decision/shift"] == 0
-    assert decided["decision=prior_shift"]["decision/shift"] < 0
-    assert decided["decision=tuned"]["decision/threshold"] != 0
+    assert decided["decision=plain"]["workings/decision/shift"] == 0
+    assert decided["decision=prior_shift"]["workings/decision/shift"] < 0
+    assert decided["decision=tuned"]["workings/decision/threshold"] != 0
     assert len({metrics["test/roc_auc"] for metrics in decided.values()}) == 1
 
 

@@ -20,6 +20,7 @@ from kesikaran.core import files, terminal
 from kesikaran.core.errors import InputError
 from kesikaran.tracking import artifact_writer, runs, store_client
 from kesikaran.tracking.artifact_writer import ArtifactWriter
+from kesikaran.tracking.open_run import Run
 
 pytestmark = pytest.mark.tensorflow
 
@@ -105,7 +106,7 @@ def at_work() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if "_send_all" in thread.name]
 
 
-def status(run: runs.Run) -> str:
+def status(run: Run) -> str:
     found: str = mlflow.MlflowClient().get_run(run.run_id).info.status
     return found
 

@@ -131,9 +131,45 @@ def test_the_earlier_of_two_that_see_each_other_stays(client: Any, fingerprint: 
     experiment_id = run_store.open_experiment("claims")
     tags = {**liveness.tags(), "run_fingerprint": fingerprint}
     first, second = (client.create_run(experiment_id, start_time=at, tags=tags).info.run_id for at in (1000, 2000))
+    assert claims.contest(client, first, fingerprint) is None
     found = claims.contest(client, second, fingerprint)
     assert found is not None
     assert found.run_id == first
-    assert claims.contest(client, first, fingerprint) is None
+    for run_id in (first, second):
+        client.set_terminated(run_id, "KILLED")
+
+
+def test_the_run_that_is_named_is_the_one_that_stays(
+    client: Any, fingerprint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment_id = run_store.open_experiment("claims")
+    tags = {**liveness.tags(), "run_fingerprint": fingerprint}
+    first, second = (client.create_run(experiment_id, start_time=at, tags=tags).info.run_id for at in (1000, 2000))
+    holds: list[str] = []
+
+    def first_gives_way(seconds: float) -> None:
+        later = client.create_run(experiment_id, start_time=3000, tags={**tags, "claim": "held"})
+        holds.append(later.info.run_id)
+        client.delete_run(first)
+
+    monkeypatch.setattr(claims.time, "sleep", first_gives_way)
+    found = claims.contest(client, second, fingerprint)
+    assert found is not None
+    assert [found.run_id] == holds
+    for run_id in (second, *holds):
+        client.set_terminated(run_id, "KILLED")
+
+
+def test_one_that_never_decides_is_not_waited_for_for_ever(
+    client: Any, fingerprint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the run of a version that knew no claims."""
+    monkeypatch.setattr(claims, "_DECIDED_SECONDS", 0.3)
+    experiment_id = run_store.open_experiment("claims")
+    tags = {**liveness.tags(), "run_fingerprint": fingerprint}
+    first, second = (client.create_run(experiment_id, start_time=at, tags=tags).info.run_id for at in (1000, 2000))
+    found = claims.contest(client, second, fingerprint)
+    assert found is not None
+    assert found.run_id == first
     for run_id in (first, second):
         client.set_terminated(run_id, "KILLED")

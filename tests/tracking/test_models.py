@@ -20,6 +20,9 @@ def template(tmp_path: Path) -> Path:
     (tmp_path / "template" / models.SAVED_MODEL).mkdir(parents=True)
     (tmp_path / "template" / models.SAVED_MODEL / "old").touch()
     (tmp_path / "template" / "further").write_text("kept")
+    (tmp_path / "template" / models.CODE).mkdir()
+    (tmp_path / "template" / models.CODE / "loader.py").write_text("kept too")
+    (tmp_path / "template" / models.CODE / "loader.py").chmod(0o444)
     Model(flavors={"of a test": {"a": 1}}).save(str(tmp_path / "template" / "MLmodel"))
     return tmp_path / "template"
 
@@ -40,7 +43,9 @@ def test_a_model_is_its_runs_with_the_metrics_of_the_whole_run(template: Path, c
     assert model.params == {"a": "1"}
     assert {metric.key: metric.value for metric in model.metrics or []} == {"test/accuracy": 0.75}
     folder = Path(model.artifact_location.removeprefix("file://"))
-    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} >= {"MLmodel", "further"}
+    written_files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written_files >= {"MLmodel", "further", "code/loader.py"}
+    assert (folder / "code" / "loader.py").stat().st_mode & 0o200, "it is the run's own"
     assert [path.name for path in (folder / models.SAVED_MODEL).iterdir()] == ["new"]
     assert [path.name for path in folder.parent.iterdir()] == ["artifacts"]
     written = Model.load(folder)
@@ -63,7 +68,7 @@ def test_a_store_that_is_not_on_a_local_disk_gets_the_same_files(
     model = mlflow.get_logged_model(output.model_id)
     folder = Path(model.artifact_location.removeprefix("file://"))
     assert model.status == "READY"
-    assert {path.name for path in folder.iterdir()} == {"MLmodel", "further", models.SAVED_MODEL}
+    assert {path.name for path in folder.iterdir()} == {"MLmodel", "further", models.CODE, models.SAVED_MODEL}
 
 
 @pytest.mark.parametrize("stopped", [OSError(28, "No space left on device"), SystemExit(143)], ids=["full", "SIGTERM"])

@@ -41,7 +41,7 @@ def test_a_run_is_found_by_id_by_its_beginning_and_by_name(name: str) -> None:
 
 def test_what_is_not_one_run_is_refused() -> None:
     ids = [made("twice"), failed("twice")]
-    refused(f"2 runs are called twice; give an id, the latest first: {ids[1]} (FAILED), {ids[0]} (FINISHED)",
+    refused(f"2 runs are called twice; give an id, the latest first: {ids[1]} (FAILED, 20",
             queries.find, "twice")  # fmt: skip
     for _ in range(10):
         made("often")

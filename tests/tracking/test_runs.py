@@ -2,9 +2,11 @@
 
 import json
 import math
+import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -12,7 +14,8 @@ import pandas as pd
 import pytest
 
 from kesikaran.core.errors import InputError
-from kesikaran.tracking import context, models, run_rows, run_store, runs, sweeps
+from kesikaran.tracking import context, models, open_run, run_rows, run_store, runs, sweeps
+from kesikaran.tracking.open_run import Run
 
 pytestmark = pytest.mark.tensorflow
 
@@ -35,7 +38,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_no_run_stays_running_and_no_epoch_is_lost(
     raised: BaseException | None, status: str, fresh: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr(open_run, "_PAUSE_SECONDS", 3600)
     with pytest.raises(type(raised)) if raised else nullcontext(), runs.run("made", None, {"a": "1"}) as run:
         for epoch in range(600):  # more metrics than MLflow takes at once
             run.epoch(epoch, {"train/loss": 1 / (epoch + 1), "validation/loss": 0.5})
@@ -52,7 +55,7 @@ def test_no_run_stays_running_and_no_epoch_is_lost(
 def test_a_kill_while_the_model_is_saved_leaves_the_numbers(
     client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(runs, "_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr(open_run, "_PAUSE_SECONDS", 3600)
     there: list[dict[str, float]] = []
 
     def load(template: Path) -> Any:
@@ -64,31 +67,55 @@ def test_a_kill_while_the_model_is_saved_leaves_the_numbers(
         run.metrics({"test/n": 1})
         run.metrics({"test/accuracy": 0.5})
         run.model(tmp_path, lambda folder: None)
-    assert there == [{"test/n": 1.0, "test/accuracy": 0.5}]
+    assert there == [{"workings/test/n": 1.0, "test/accuracy": 0.5}]
+
+
+def test_of_two_jobs_that_log_one_data_set_at_a_time_both_have_it(monkeypatch: pytest.MonkeyPatch, client: Any) -> None:
+    """MLflow looks for the rows of a data set, and then writes those that it has not found: here another run's come
+    between."""
+    from mlflow.store.tracking import sqlalchemy_store
+
+    rows = {"train": (pd.DataFrame({"label": [0, 1]}), uuid.uuid4().hex)}
+    made: list[uuid.UUID] = []
+
+    def between() -> uuid.UUID:
+        made.append(uuid.uuid4())
+        if len(made) == 1:
+            other.inputs(rows, "images", Path("https://host/labels.csv"))
+        return made[-1]
+
+    with runs.run("made", None, {}) as run, runs.run("made", None, {}) as other:
+        monkeypatch.setattr(sqlalchemy_store, "uuid", SimpleNamespace(uuid4=between))
+        run.inputs(rows, "images", Path("https://host/labels.csv"))
+        monkeypatch.undo()
+    assert made
+    for each in (run, other):
+        inputs = client.get_run(each.run_id).inputs.dataset_inputs
+        assert [found.dataset.digest for found in inputs] == [rows["train"][1]]
 
 
 def test_metrics_share_a_write_when_they_are_quick(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs.Run, "_written_seconds", -math.inf)
+    monkeypatch.setattr(Run, "_written_seconds", -math.inf)
     with runs.run("made", None, {}) as run:
         for pause_seconds, epoch, expected in [(3600, 0, 1), (3600, 1, 1), (3600, 2, 1), (0, 3, 4), (0, 4, 5)]:
-            monkeypatch.setattr(runs, "_PAUSE_SECONDS", pause_seconds)
+            monkeypatch.setattr(open_run, "_PAUSE_SECONDS", pause_seconds)
             run.epoch(epoch, {"train/loss": 1.0})
             assert len(client.get_metric_history(run.run_id, "train/loss")) == expected, epoch
-        monkeypatch.setattr(runs, "_PAUSE_SECONDS", 3600)
+        monkeypatch.setattr(open_run, "_PAUSE_SECONDS", 3600)
         run.epoch(5, {"train/loss": 1.0})
         run.metrics({"test/n": 1})
         run.metrics({"test/accuracy": 0.5})
         assert len(client.get_metric_history(run.run_id, "train/loss")) == 5
     assert len(client.get_metric_history(run.run_id, "train/loss")) == 6
-    assert client.get_run(run.run_id).data.metrics == {"train/loss": 1.0, "test/n": 1.0, "test/accuracy": 0.5}
+    assert client.get_run(run.run_id).data.metrics == {"train/loss": 1.0, "workings/test/n": 1.0, "test/accuracy": 0.5}
 
 
 def test_runs_that_are_open_together_share_the_pause_between_writes(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the runs of a sweep that are trained together would spend a training on writing."""
-    monkeypatch.setattr(runs, "_PAUSE_SECONDS", 3600)
-    monkeypatch.setattr(runs.Run, "_written_seconds", -math.inf)
+    monkeypatch.setattr(open_run, "_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr(Run, "_written_seconds", -math.inf)
     with runs.run("made", None, {}) as first, runs.run("made", None, {}) as second:
         for run in (first, second):
             run.epoch(0, {"train/loss": 1.0})
@@ -109,7 +136,7 @@ def test_rows_are_written_together_and_what_a_run_is_at_its_start(client: Any, m
         return write(*place)
 
     monkeypatch.setattr(run_rows, "write", counted)
-    monkeypatch.setattr(runs, "_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr(open_run, "_PAUSE_SECONDS", 3600)
     sides = {side: (pd.DataFrame({"label": [0, place]}), str(place)) for place, side in enumerate(("train", "test"))}
     with runs.run("made", None, {"a": "1", "b": "2"}) as run:
         run.tags({"device": "CPU"})
@@ -127,7 +154,7 @@ def test_rows_are_written_together_and_what_a_run_is_at_its_start(client: Any, m
     assert batches[2:] == [(0, 1, 2)]
     ended = client.get_run(run.run_id)
     assert ended.data.tags["gate"] == "passed"
-    assert ended.data.metrics == {"test/n": 1.0, "test/accuracy": 1.0}
+    assert ended.data.metrics == {"workings/test/n": 1.0, "test/accuracy": 1.0}
 
 
 def test_no_secret_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

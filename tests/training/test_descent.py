@@ -24,11 +24,22 @@ from test_finetune import read, task_of, tuned, weights_of
 from kesikaran.config.schema import AugmentConfig, AugmentName, FinetuneOptimizer, HeadConfig
 from kesikaran.data import augment
 from kesikaran.models.network import Network
-from kesikaran.training import device, finetune
+from kesikaran.training import device, finetune, layer_decay
 from kesikaran.training.losses import Loss
 device.seed(0, True)
 data, root = read(*map(Path, sys.argv[2:5])), Path(sys.argv[5])
 both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+# AdamW divides a gradient by its own size: where one is nothing but rounding, so is the step, which is as large as any.
+# By this much more in the divisor a step is as near as its gradient.
+made_by = layer_decay.optimizer
+
+def steady(config, trained):
+    made = made_by(config, trained)
+    made.epsilon = 1e-3
+    return made
+
+layer_decay.optimizer = steady
 
 def changed(images, keys, epoch):
     images.set_shape([None, 32, 32, 3])

@@ -17,7 +17,8 @@ def main() -> None:
     """The command line. Exit codes: 0 done, also with refusals; 1 an error; 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         description="Copy images into DATA/images, each named by the SHA-1 of its bytes, and write DATA/label.csv "
-        "(objectId,value). Adds to what is there; may be stopped and run again. A folder counts with its subfolders; "
+        "(objectId,value) and DATA/sources.csv, which says which file each image was. Adds to what is there; may be "
+        "stopped and run again. A folder counts with its subfolders; "
         "hidden files are passed over, a link to a file is followed while it stays inside the folder. JPEG and PNG are "
         "stored byte for byte. Converted are a CMYK JPEG, to RGB by Pillow, and an image with transparency, to RGB on "
         "white: stored as 8-bit PNG without metadata, named by the SHA-1 of the new bytes. Refused, by name and "
@@ -63,7 +64,10 @@ def summary(report: "Report", out: Path) -> str:
             f"libjpeg complains of {len(report.remarks)} images that are whole (the first: {printable(path)}: "
             f"{words_of_libjpeg}); all of them in {out / 'ingest_report.json'}"
         ]
-    lines += [f"{out / 'label.csv'}: {report.rows[0]} images of label 0, {report.rows[1]} of label 1."]
+    lines += [
+        f"{out / 'label.csv'}: {report.rows[0]} images of label 0, {report.rows[1]} of label 1.",
+        f"{out / 'sources.csv'}: which file each image came from.",
+    ]
     if not all(report.rows.values()):
         lines += [f"Next: images of label {int(not report.rows[1])}; training needs both."]
         return "\n".join(lines)

@@ -1,6 +1,7 @@
 """The labels that a cross-validation doubts most, to look at: `kesikaran data label-doubts [RUN_ID]`."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from kesikaran.cli import door
@@ -12,7 +13,8 @@ def main() -> None:
     """The command line. Exit codes: 0 done, also where pictures are missing; 1 an error; 128 + a signal's number."""
     parser = argparse.ArgumentParser(
         description="Write one HTML file with thumbnails of the images whose labels the model doubts most, from "
-        "label_doubts.csv of an experiment=cv. It works offline and changes no label. Never inside the repository."
+        "label_doubts.csv of an experiment=cv. It works offline and changes no label: there you tick those that are "
+        "wrong and save them as corrections.csv, for kesikaran data relabel. Never inside the repository."
     )
     parser.add_argument("run", nargs="?", metavar="RUN_ID", help="the sweep's run; default: the latest that finished")
     parser.add_argument("--out", type=Path, metavar="FOLDER/page.html", help="default: label_doubts/RUN_ID.html in "
@@ -28,7 +30,8 @@ def main() -> None:
         from kesikaran.tracking import artifacts
 
         run_id, table = artifacts.label_doubts(words.run)
-        images, most = images_read(words.images, run_id)
+        params = settings(run_id)
+        images, most = images_read(words.images, run_id, params)
         out = words.out or paths.cache_dir() / "label_doubts" / f"{run_id}.html"
         missing = label_page.write(table, words.top, images, most, out, f"Label doubts of run {run_id}", words.blur)
     print(f"{min(words.top, len(table))} of {len(table)} images, the most doubted of run {run_id}.")
@@ -36,16 +39,39 @@ def main() -> None:
         kinds = ", ".join(f"{kind} {count}" for kind, count in missing.items())
         print(f"{sum(missing.values())} without a picture ({kinds}) in {images}; --images FOLDER gives another folder.")
     print(f"Look at it in a browser:  {out.absolute().as_uri()}")
-    print("What is wrong there, mend in your label file, and train again: nothing was changed.")
+    print(next_step(params))
 
 
-def images_read(given: Path | None, run_id: str) -> tuple[Path, float]:
-    """(the folder of images as given, else as the run's jobs read it; the megapixels up to which they did)."""
-    from kesikaran.data import data_source
+def settings(run_id: str) -> dict[str, str]:
+    """The settings on data of a run's jobs, which all have the same; nothing where the jobs are gone."""
     from kesikaran.tracking import queries
 
     jobs = queries.jobs(run_id)
-    if not jobs and not given:
+    return jobs[0].params if jobs else {}
+
+
+def images_read(given: Path | None, run_id: str, params: dict[str, str]) -> tuple[Path, float]:
+    """(the folder of images as given, else as the run's jobs read it; the megapixels up to which they did)."""
+    from kesikaran.data import data_source
+
+    if not params and not given:
         raise InputError(f"the jobs of run {run_id} are gone, and with them its folder of images; give --images")
-    params = jobs[0].params if jobs else {}
     return data_source.images_folder(given, params), data_source.max_megapixels(params)
+
+
+def next_step(params: dict[str, str]) -> str:
+    """What to do with the page, by the settings of the run."""
+    from kesikaran.data import data_source
+    from kesikaran.data.relabel import DERIVED
+
+    if params.get("data.source") in [one.name for one in data_source.EMBEDDED]:
+        return "These are the demo's own labels, which stay as they are; of your own images you can correct them."
+    labels = Path(params.get("data.labels", "")).expanduser().absolute()
+    # A file that is made of label.csv would be made of the old labels once more, were it corrected alone.
+    whole = labels.parent / "label.csv"
+    corrected = labels.parent if labels.name in ("label.csv", *DERIVED) and whole.is_file() else labels
+    data = shlex.quote(str(corrected)) if labels.is_file() else "DATA"
+    return (
+        "Tick there what is wrong and save it as corrections.csv. Nothing is changed before you type:\n"
+        f"  kesikaran data relabel {data} corrections.csv"
+    )

@@ -28,19 +28,20 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="the folder with images/ and label.csv")
     parser.add_argument("--split", type=Path, help="a CSV objectId,value,type, as kesikaran data split writes it: show "
                         "the clusters that lie on several sides, too")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("near_duplicates.csv"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, help="default: near_duplicates.csv in DATA")
     parser.add_argument("--distance", type=int, default=32, metavar="BITS", help="the most bits of 128 in which the "
                         "hashes of near-duplicates differ, 0 to 63; default: %(default)s")  # fmt: skip
     door.add_max_megapixels(parser)
     words = door.words(parser)
     with door.opened("Stopped. Nothing was written."):
-        find(words.data, words.split, words.out, words.distance, door.max_megapixels(words))
+        out = words.out or words.data / "near_duplicates.csv"
+        find(words.data, words.split, out, words.distance, door.max_megapixels(words))
 
 
 def find(data: Path, given: Path | None, out: Path, distance: int, max_megapixels: float) -> None:
     import numpy as np
 
-    from kesikaran.data import label_file, near_duplicates, split_rules
+    from kesikaran.data import label_file, near_duplicates, original_names, split_rules
 
     labels, images = data / "label.csv", data / "images"
     if not 0 <= distance < 64:
@@ -53,8 +54,9 @@ def find(data: Path, given: Path | None, out: Path, distance: int, max_megapixel
         if path and out.exists() and out.samefile(path):
             raise InputError(f"--out {out} is {path} itself; give another name")
     found, refused = hashes(list(table["object_id"]), images, max_megapixels)
+    known_as = original_names.of(images, table["object_id"])
     for name, reason in refused.items():
-        print(f"{name}: {reason}")
+        print(f"{known_as[name]}: {reason}")
     if not found:
         raise InputError(f"none of the {len(table)} images of {labels} can be read")
     pairs = near_duplicates.by_hash(np.stack(list(found.values())), distance)
@@ -62,20 +64,21 @@ def find(data: Path, given: Path | None, out: Path, distance: int, max_megapixel
     table[near_duplicates.COLUMN] = [cluster.get(name, name) for name in table["object_id"]]
     sizes = table[near_duplicates.COLUMN].value_counts()
     print(f"{(sizes > 1).sum()} clusters of near-duplicates hold {sizes[sizes > 1].sum()} of {len(table)} images.")
-    show(near_duplicates.crossing(table, "label"), "label", "hold both labels")
+    show(near_duplicates.crossing(table, "label"), "label", "hold both labels", known_as)
     if sides is not None:
-        show(near_duplicates.crossing(table.assign(split=sides["split"]), "split"), "split", "lie on several sides")
+        apart = near_duplicates.crossing(table.assign(split=sides["split"]), "split")
+        show(apart, "split", "lie on several sides", known_as)
     # In the order of the label file: neighbours in it may be siblings.
     rows = table.sort_values("row").drop(columns="row").rename(columns={"object_id": "objectId", "label": "value"})
-    label_file.write(rows, out)
-    print(f"\nLabels with the column {near_duplicates.COLUMN} written to {out}")
+    door.write_table(rows, out)
+    print(f"Labels with the column {near_duplicates.COLUMN} written to {out}")
 
 
 def hashes(
     object_ids: list[str], images: Path, max_megapixels: float
 ) -> "tuple[dict[str, np.ndarray], dict[str, str]]":
     """(object id -> its perceptual hash, object id -> why it has none)."""
-    from kesikaran.data import image_file, object_store
+    from kesikaran.data import image_file, image_pixels, object_store
 
     there = object_store.find(object_store.objects(images), object_ids)
     found: dict[str, np.ndarray] = {}
@@ -85,8 +88,8 @@ def hashes(
         try:
             if name not in there:
                 raise image_file.BadImage(image_file.Reason.missing)
-            with image_file.opened(there[name], max_megapixels) as image:
-                return image_file.perceptual_hash(image_file.decode(image))
+            with image_file.opened(there[name], max_megapixels, object_store.sha1_of(name)) as image:
+                return image_pixels.perceptual_hash(image_pixels.picture(image))
         except image_file.BadImage as reason:
             return str(reason)
 
@@ -103,9 +106,15 @@ def hashes(
     return found, refused
 
 
-def show(rows: "pd.DataFrame", column: str, what: str) -> None:
+def show(rows: "pd.DataFrame", column: str, what: str, known_as: dict[str, str]) -> None:
+    """Print clusters, the images of each by name with their value of `column` before it."""
     from kesikaran.data import near_duplicates
 
     print(f"{rows[near_duplicates.COLUMN].nunique()} clusters {what}{':' if len(rows) else '.'}")
+    width = rows[column].astype(str).str.len().max()
+    for _, cluster in rows.groupby(near_duplicates.COLUMN):
+        print()
+        for name, value in zip(cluster["object_id"], cluster[column], strict=True):
+            print(f"  {column} {value:<{width}}  {known_as[name]}")
     if len(rows):
-        print(rows[[near_duplicates.COLUMN, "object_id", column]].to_string(index=False))
+        print()

@@ -1,4 +1,4 @@
-"""Split a label file by the article's rule: `kesikaran data split label.csv` writes split_label.csv."""
+"""Split a label file by the article's rule: `kesikaran data split DATA/label.csv` writes DATA/split_label.csv."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ def main() -> None:
         "and print its counts. Images are not looked at: a run leaves out those that it cannot read."
     )
     parser.add_argument("labels", type=Path, help="CSV with the columns objectId (SHA-1 file name) and value (0 or 1)")
-    parser.add_argument("--out", type=Path, default=Path("split_label.csv"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, help="default: split_label.csv beside the label file")
     parser.add_argument(
         "--group", metavar="COLUMN", help="of the label file: images with equal values stay on one side, as with "
         "split.group=COLUMN. near_duplicate is the one that kesikaran data near-duplicates writes"
@@ -28,6 +28,7 @@ def main() -> None:
         "comes into test; the new ones are balanced around them. Train on it with split=from_file split.file=OUT",
     )  # fmt: skip
     arguments = door.words(parser)
+    arguments.out = arguments.out or arguments.labels.with_name("split_label.csv")
     with door.opened():
         _split(arguments)
 
@@ -53,7 +54,7 @@ def _split(arguments: argparse.Namespace) -> None:
             raise InputError(f"--out {arguments.out} is {path} itself; give another name")
     table = table[["object_id", "label", "split"]]
     named = table.rename(columns={"object_id": "objectId", "label": "value", "split": "type"})
-    label_file.write(named, arguments.out)
+    door.write_table(named, arguments.out)
     if labels.repeated:
         print(f"{labels.repeated} repeated rows of {arguments.labels} are counted once.")
     print(split.counts(table).rename_axis(index="type", columns="label").to_string())

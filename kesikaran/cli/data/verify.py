@@ -1,6 +1,7 @@
 """Whether an object store is whole: `kesikaran data verify DATA`."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -19,11 +20,15 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="read every object again")
     words = door.words(parser)
     with door.opened("Stopped. What was verified is kept: the same command goes on from there."):
-        from kesikaran.data import verify
+        from kesikaran.data import original_names, verify
 
         result = verify.verify(words.data, door.max_megapixels(words), words.all)
+    object_ids = {path: re.split(r"[/ ]", path)[-1] for path, _ in result.wrong}
+    known_as = original_names.of(words.data / "images", object_ids.values())
     for path, reason in result.wrong:
-        print(f"{printable(path)}: {reason}")
+        object_id = object_ids[path]
+        came_from = "" if known_as[object_id] == object_id else f" (from {known_as[object_id]})"
+        print(f"{printable(path)}{came_from}: {reason}")
     if result.remarks:
         path, words_of_libjpeg = result.remarks[0]
         print(
