@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import Made
+from conftest import Made, child
 
 pytestmark = pytest.mark.tensorflow
 
@@ -46,14 +46,13 @@ def test_a_run_connects_to_nobody_and_ends_well_without_a_reader(strace: list[st
     """Its reader goes after the first line, as in `| head -1`."""
     where = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}", "PYTHONUNBUFFERED": "1"}
     command = [*strace, sys.executable, "-m", "kesikaran.train", *made.words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=where)
-    assert process.stdout
-    assert process.stdout.readline().startswith("Run ")
-    process.stdout.close()
-    assert process.stderr
-    assert process.stderr.read() == ""
-    assert process.wait(600) == 0
-    process.stderr.close()
+    with child(*command, stderr=subprocess.PIPE, env=where) as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith("Run ")
+        process.stdout.close()
+        assert process.stderr
+        assert process.stderr.read() == ""
+        assert process.wait(600) == 0
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
         assert store.execute("select status from runs").fetchall() == [("FINISHED",)]
     assert strangers(tmp_path / "calls") == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import filelock
 
-from kesikaran.core import errors, files, paths
+from kesikaran.core import errors, files, paths, terminal
 from kesikaran.core.errors import InputError
 from kesikaran.models import download as fetching
 from kesikaran.models import efficientnet_lite0
@@ -46,7 +46,8 @@ def load_trainable(handle: str, folder: Path, digest: str, strategy: Any = None)
 
 
 def _load(handle: str, folder: Path, trainable: bool) -> Any:
-    import tensorflow_hub as hub  # here, so that a folder can be found without loading TensorFlow
+    with terminal.quiet_start():  # the first import warns of pkg_resources, once even past the filter of `core.process`
+        import tensorflow_hub as hub  # here, so that a folder can be found without loading TensorFlow
 
     try:
         # float32 is the precision in the file. Under a mixed-precision policy the layer would cast its input.

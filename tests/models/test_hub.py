@@ -5,6 +5,7 @@ import hashlib
 import io
 import shutil
 import socket
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 from conftest import Done, Made, toy_backbone
 
 from kesikaran.core.errors import InputError
-from kesikaran.models import backbone
+from kesikaran.models import backbone, hub
 
 # tensorflow_hub leaves the socket of a failed request to the garbage collector.
 of_sockets = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -191,3 +192,14 @@ def test_a_network_without_encryption_is_refused() -> None:
     """A SavedModel is a program: who can change it on its way can read files here."""
     with pytest.raises(InputError, match="give it as https://"):
         backbone.load("http://example.com/module/1", 32)
+
+
+def test_what_the_library_writes_at_its_import_is_kept_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = "import os", "os.write(2, b'pkg_resources is deprecated')", "KerasLayer = lambda *_, **__: 'the layer'"
+    (tmp_path / "tensorflow_hub.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorflow_hub", raising=False)
+    assert hub.load_layer.__wrapped__("handle", tmp_path, "digest") == "the layer"
+    assert capfd.readouterr() == ("", "")
