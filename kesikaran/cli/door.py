@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def words(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """What was typed. What the parser refuses goes through the one exit for what is printed, as all that follows."""
     streams.install()
-    return parser.parse_args()
+    return parser.parse_intermixed_args()  # options may stand between the words
 
 
 @contextmanager

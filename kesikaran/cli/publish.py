@@ -1,11 +1,13 @@
 """A trained model as one folder, and as a version in MLflow's registry: `kesikaran publish RUN --out FOLDER`"""
 
 import argparse
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kesikaran.cli import door, model_of
+from kesikaran.config.schema import PublishConfig
 from kesikaran.core import terminal
 from kesikaran.core.errors import InputError, printable
 
@@ -13,12 +15,14 @@ if TYPE_CHECKING:
     from kesikaran.publish.predictor import Predictor
     from kesikaran.tracking.queries import Record
 
+_KEYS = [f.name for f in dataclasses.fields(PublishConfig)]
 _HELP = """\
 Writes the model of a finished run as one folder that needs nothing of this program: a SavedModel, .tflite files, a page
 that classifies in a browser, the threshold and the band, a model card, and parity.csv, which says how far each copy is
 from what the run has logged on its validation and test images.
 
   kesikaran publish RUN --out FOLDER
+  kesikaran publish RUN --out FOLDER publish.max_difference=0.01
   kesikaran publish RUN --out FOLDER --register NAME --alias champion
 """
 
@@ -30,25 +34,17 @@ def main() -> None:
     )
     parser.add_argument("model", metavar="RUN", help="a run's id or name, a sweep's (its best job by validation), or "
                         "models:/NAME@ALIAS")  # fmt: skip
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="publish.KEY=VALUE",
+        help=f"how far a copy may be from the run, where that is not as the run has it: {', '.join(_KEYS)}",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the folder, which appears when it is whole")
     parser.add_argument("--force", action="store_true", help="replace a published folder")
     parser.add_argument("--no-page", action="store_true", help="without index.html, which needs npm the first time")
     parser.add_argument(
         "--images", type=Path, metavar="FOLDER", help="of the run's images; default: where it read them"
-    )
-    parser.add_argument(
-        "--max-difference",
-        type=float,
-        default=0.02,
-        metavar="P",
-        help="the largest difference of a probability that is allowed; default: %(default)g",
-    )
-    parser.add_argument(
-        "--max-changed",
-        type=float,
-        default=0.005,
-        metavar="SHARE",
-        help="the largest share of images with another label; default: %(default)g",
     )
     parser.add_argument("--register", metavar="NAME", help="make the model a version of this registered model")
     parser.add_argument("--alias", help="with --register: let this alias name the version")
@@ -86,26 +82,25 @@ def _check(words: argparse.Namespace) -> None:
         raise InputError("nothing to do: give --out FOLDER, --register NAME, or both")
     if words.alias is not None and not words.register:
         raise InputError("--alias is not allowed without --register NAME, whose version it names")
-    idle = {"--force": words.force, "--no-page": words.no_page, "--images": words.images}
+    idle = {printable(" ".join(words.settings)): words.settings, "--force": words.force, "--no-page": words.no_page,
+            "--images": words.images}  # fmt: skip
     for option, given in idle.items():
         if given and not words.out:
             raise InputError(f"{option} is not allowed without --out FOLDER, which it is for")
-    for option, value in (("--max-difference", words.max_difference), ("--max-changed", words.max_changed)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{option} {value:g} is not allowed: 0 to 1")
 
 
 def _write(words: argparse.Namespace, predictor: "Predictor", record: "Record") -> None:
+    from kesikaran.config import reconfigure
     from kesikaran.data import data_source
     from kesikaran.tracking import artifacts
 
     with terminal.quiet_start():
         from kesikaran.publish import folder
+    tolerance = reconfigure.tolerance(artifacts.text(record.run_id, "config.yaml"), words.settings, record.run_id)
     folder.check(words.out, words.force)
     rows = artifacts.predictions(record.run_id)
     images = data_source.images_folder(words.images, record.params)
     run = folder.Run(record, rows, artifacts.prevalences(record.run_id), images)
-    tolerance = folder.Tolerance(words.max_difference, words.max_changed)
     found = folder.write(words.out, predictor, run, tolerance, not words.no_page, words.force)
     print("\nAgainst what the run has logged, of validation and test:\n")
     print(folder.parity.table(found).to_string(index=False, float_format=lambda value: f"{value:.2g}"))

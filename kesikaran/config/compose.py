@@ -94,8 +94,8 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
     """32 hex digits, equal for two runs that compute and leave the same.
 
     Left out are the settings for where the data and the backbone lie, for whether the backbone is trusted, for the
-    name of the run, for how a sweep goes on, for how much is printed, and for the batch size of the backbone, which
-    changes no number.
+    name of the run, for how a sweep goes on, for how much is printed, for what is published, and for the batch size of
+    the backbone, which changes no number.
 
     Args:
         identity: names and digests of the data, the backbone and the code.
@@ -103,6 +103,7 @@ def fingerprint(experiment: Experiment, identity: dict[str, str]) -> str:
     left_out = (
         "tracking.run_name",
         "evaluation.report",
+        "publish.",
         "sweep.",
         "data.labels",
         "data.images",

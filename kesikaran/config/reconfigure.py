@@ -1,6 +1,7 @@
 """The configuration of a finished run with some settings changed that need no training."""
 
 import ast
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import cast
@@ -8,8 +9,8 @@ from typing import cast
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kesikaran.config import compose, saved_config
-from kesikaran.config.schema import Experiment
+from kesikaran.config import compose, rules, saved_config
+from kesikaran.config.schema import Experiment, PublishConfig
 from kesikaran.core import errors
 from kesikaran.core.errors import InputError, printable
 
@@ -75,6 +76,37 @@ def changed(saved: str, overrides: list[str], asked: DictConfig, run_id: str, pa
         OmegaConf.update(cfg, key, OmegaConf.select(asked, key))
     OmegaConf.update(cfg, "tracking.log_model", False)
     return cast(DictConfig, cfg)
+
+
+def tolerance(saved: str, overrides: list[str], run_id: str) -> PublishConfig:
+    """How far the copies of a run may be from it: the run's `publish` with the settings that `overrides` name changed.
+    A setting that the run's version did not have takes today's default.
+
+    Args:
+        saved, run_id: as of `changed`.
+        overrides: words `publish.KEY=VALUE`.
+
+    Raises:
+        InputError: an override of something else, an unknown setting, a value that is not allowed, or `saved` is
+            damaged.
+    """
+    try:
+        kept = {"publish": saved_config.load(saved).get("publish", {})}
+        merged = OmegaConf.merge(OmegaConf.structured(Experiment), kept)
+        found = cast(PublishConfig, OmegaConf.to_object(merged.publish))
+    except (ValueError, OmegaConfBaseException) as error:
+        raise InputError(f"config.yaml of run {run_id} is damaged: {errors.first_line(error)}; train again") from None
+    keys = [f"publish.{f.name}" for f in dataclasses.fields(PublishConfig)]
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if key not in keys:
+            raise InputError(f"{printable(word)} is not allowed: of a finished run {', '.join(keys)} can be changed")
+        try:
+            found = dataclasses.replace(found, **{key.removeprefix("publish."): float(value)})
+        except ValueError:
+            raise InputError(f"{printable(word)} is not allowed: a number of 0 to 1 is") from None
+    rules.check_publish(found)
+    return found
 
 
 def _need_params(cfg: DictConfig | ListConfig, settings: list[str], params: Mapping[str, str], where: str) -> None:

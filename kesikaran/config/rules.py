@@ -1,5 +1,6 @@
 """Which values of the settings are allowed, beyond their types: ranges, and which settings go together."""
 
+import dataclasses
 import math
 
 from kesikaran.config import finetune_rules, idle
@@ -22,6 +23,7 @@ from kesikaran.config.schema import (
     JpegDecode,
     OptimizerConfig,
     Precision,
+    PublishConfig,
     ResizeMethod,
     Rule,
     SplitConfig,
@@ -65,6 +67,7 @@ def check(e: Experiment) -> None:
     for key, name in judged.items():
         needs = name in METRICS and METRICS[name].needs_weights
         _need(not needs or e.data.weight is not None, key, name, "only with data.weight=COLUMN of the label file")
+    check_publish(e.publish)
     _check_gate(e.gate)
     most = e.sweep.max_failures
     _need(most is None or 1 <= most <= _MOST, "sweep.max_failures", most, f"null or 1 to {_MOST}")
@@ -88,6 +91,10 @@ def check_effects(e: Experiment) -> None:
             "or give data=label_csv"
         )
         _need(not (is_demo and getattr(data, key)), f"data.{key}", getattr(data, key), why)
+    for f in dataclasses.fields(e.publish):
+        value = getattr(e.publish, f.name)
+        why = "it does nothing with tracking.log_model=false, which leaves no model to publish"
+        _need(e.tracking.log_model or value == f.default, f"publish.{f.name}", value, why)
     _need(
         not is_demo or backbone.jpeg_decode is JpegDecode.full,
         "backbone.jpeg_decode",
@@ -179,6 +186,13 @@ def check_evaluation(evaluation: EvaluationConfig) -> None:
     _need(1 <= bins <= 1000, "evaluation.calibration_bins", bins, "1 to 1000")
     _need(all(0 < p < 1 for p in shares), "evaluation.prevalences", shares, f"a list of shares {_A_SHARE}, or []")
     _need(evaluation.verdict in METRICS, "evaluation.verdict", evaluation.verdict, f"one of {', '.join(METRICS)}")
+
+
+def check_publish(publish: PublishConfig) -> None:
+    """Raises InputError as `check`, for this group alone."""
+    for f in dataclasses.fields(publish):
+        value = getattr(publish, f.name)
+        _need(0 <= value <= 1, f"publish.{f.name}", value, "0 to 1")
 
 
 def _check_gate(gate: GateConfig) -> None:

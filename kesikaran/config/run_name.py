@@ -20,7 +20,7 @@ _LONGEST = 100  # characters of a name
 _LONGEST_VALUE = 24  # of a value in a name that would be longer
 # The experiment in MLflow is called by the data. The others change where and how a run is made, and not what it is.
 _UNNAMED = ("data.source", "data.name", "data.labels", "data.images", "backbone.trusted", "backbone.batch_size",
-            "tracking.", "sweep.", "device")  # fmt: skip
+            "tracking.", "publish.", "sweep.", "device")  # fmt: skip
 # These judge what was trained.
 _JUDGES = ("evaluation.", "gate.")
 

@@ -288,6 +288,14 @@ class TrackingConfig:
 
 
 @dataclass
+class PublishConfig:
+    max_difference: float = 0.02  # of a copy's probability from the logged one: beyond it kesikaran publish fails
+    max_changed: float = 0.005  # the share of images that a copy labels otherwise: beyond it kesikaran publish fails
+    max_difference_int8: float = 0.2  # the same of model_int8.tflite, which is then left out
+    max_changed_int8: float = 0.02  # the same of model_int8.tflite, which is then left out
+
+
+@dataclass
 class SweepConfig:
     resume: bool = True  # a job that is finished in this store is not trained again, and the sweep goes on
     max_failures: int | None = None  # after so many failed jobs of this command no further job begins; null: never
@@ -308,6 +316,7 @@ class Experiment:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)  # what is measured and printed
     gate: GateConfig = field(default_factory=GateConfig)  # a bound below which a run counts as failed, for pipelines
     tracking: TrackingConfig = field(default_factory=TrackingConfig)  # what MLflow keeps
+    publish: PublishConfig = field(default_factory=PublishConfig)  # how far a published copy may be from the run
     sweep: SweepConfig = field(default_factory=SweepConfig)  # how a sweep goes on
     seed: int = 0  # of everything random in the training: another one gives a slightly other result
     deterministic: bool = False  # bit-identical metrics on one machine, slower

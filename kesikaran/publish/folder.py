@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from kesikaran.config.schema import JpegDecode
+from kesikaran.config.schema import JpegDecode, PublishConfig
 from kesikaran.core import files, scratch, terminal
 from kesikaran.core.errors import InputError
 from kesikaran.publish import card, page, parity, tflite
@@ -30,17 +30,6 @@ _WHAT = {
     INT8: "TensorFlow Lite, 8 bits but for the layers next to the pixels",
 }
 _CALIBRATED_ON = 100  # training images
-# An int8 file that changes more is left out: it is smaller, and that is all that speaks for it.
-_INT8_DIFFERENCE, _INT8_CHANGED = 0.2, 0.02
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far the SavedModel and the float16 file may be from what was logged. difference: of a probability. changed:
-    the share of the images of validation and test that may get another label."""
-
-    difference: float
-    changed: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def check(out: Path, force: bool) -> None:
 
 
 def write(
-    out: Path, predictor: Predictor, run: Run, tolerance: Tolerance, with_page: bool, force: bool
+    out: Path, predictor: Predictor, run: Run, tolerance: PublishConfig, with_page: bool, force: bool
 ) -> list[Parity]:
     """Write the folder. It appears when it is whole, and with `force` replaces one that is there by then.
 
@@ -94,7 +83,7 @@ def write(
 
 
 def _fill(
-    folder: Path, predictor: Predictor, run: Run, tolerance: Tolerance, with_page: bool, out: Path
+    folder: Path, predictor: Predictor, run: Run, tolerance: PublishConfig, with_page: bool, out: Path
 ) -> list[Parity]:
     about = _page_facts(predictor, run) if with_page else None
     if about:
@@ -107,13 +96,12 @@ def _fill(
     by_format = {name: [one for one in found if one.format == name] for name in formats}
     left_out = []
     for name, of_format in by_format.items():
-        is_small = name == INT8
-        limits = (_INT8_DIFFERENCE, _INT8_CHANGED) if is_small else (tolerance.difference, tolerance.changed)
-        if why := parity.drifted(of_format, *limits):
-            if not is_small:
-                raise InputError(f"{name} is not what run {run.record.run_id} has logged: {why}; nothing is published")
-            left_out.append(f"There is no `{INT8}`: with 8 bits {why}.")
-            del contents[INT8]
+        if name == INT8:
+            if why := parity.drifted(of_format, tolerance.max_difference_int8, tolerance.max_changed_int8):
+                left_out.append(f"There is no `{INT8}`: with 8 bits {why}.")
+                del contents[INT8]
+        elif why := parity.drifted(of_format, tolerance.max_difference, tolerance.max_changed):
+            raise InputError(f"{name} is not what run {run.record.run_id} has logged: {why}; nothing is published")
     found = [one for one in found if one.format in (SAVED_MODEL, *contents)]
     for name, content in contents.items():
         files.write_whole(folder / name, content)

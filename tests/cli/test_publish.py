@@ -27,7 +27,7 @@ pytestmark = pytest.mark.tensorflow
 
 FILES = {"README.md", "labels.json", "parity.csv", "saved_model", "model.tflite", "model_int8.tflite"}
 # A band with two ends, and labels of both kinds on both sides.
-WORDS = ("decision=tuned", "decision.error=0.3", "augment=flips")
+WORDS = ("decision=tuned", "decision.error=0.3", "augment=flips", "publish.max_changed=0.004")
 # Without this program: TensorFlow alone, as its documentation says.
 ALONE = """
 import json, sys
@@ -188,11 +188,11 @@ def test_predict_takes_the_folder(
 
 
 def test_a_copy_that_drifts_stops_all(quick: SimpleNamespace, publish: Publish, trained: str, out: Path) -> None:
-    done = publish(trained, "--out", out, "--no-page", "--max-difference", 0)
+    done = publish(trained, "--out", out, "--no-page", "publish.max_difference=0")
     refused(done, f"model.tflite is not what run {trained} has logged: a probability is another by ")
     assert "allowed 0; nothing is published" in done.err
     quick.float16 = other()
-    refused(publish(trained, "--out", out, "--no-page"), " labels are others, allowed 0.50%; nothing is published")
+    refused(publish(trained, "--out", out, "--no-page"), " labels are others, allowed 0.40%; nothing is published")
     assert not out.exists()
 
 
@@ -223,7 +223,7 @@ def test_only_a_published_folder_is_replaced_and_only_when_asked(
     (out / "README.md").write_text("old")
     refused(publish(*words), "is there already; give another folder, or --force to replace it")
     assert (out / "README.md").read_text() == "old"
-    refused(publish(*words, "--force", "--max-difference", 0), "nothing is published")
+    refused(publish(*words, "--force", "publish.max_difference=0"), "nothing is published")
     assert (out / "README.md").read_text() == "old", "the old one stays until the new one is whole"
     assert publish(*words, "--force").code == 0
     assert (out / "README.md").read_text() != "old"
@@ -309,7 +309,11 @@ def test_words_that_do_not_go_together(publish: Publish, trained: str, out: Path
         ((), "nothing to do: give --out FOLDER, --register NAME, or both"),
         (("--out", out, "--alias", "best"), "--alias is not allowed without --register NAME"),
         (("--register", "a", "--force"), "--force is not allowed without --out FOLDER"),
-        (("--out", out, "--max-changed", "nan"), "--max-changed nan is not allowed: 0 to 1"),
+        (("--out", out, "publish.max_changed=nan"), "publish.max_changed=nan is not allowed: 0 to 1"),
+        (("--out", out, "publish.max_changed=much"), "publish.max_changed=much is not allowed: a number of 0 to 1 is"),
+        (("--out", out, "publish.most=1"), "publish.most=1 is not allowed: of a finished run publish.max_difference, "),
+        (("--out", out, "optimizer.lr=1"), "optimizer.lr=1 is not allowed: of a finished run publish.max_difference, "),
+        (("--register", "a", "publish.max_changed=0"), "publish.max_changed=0 is not allowed without --out FOLDER"),
         (("--out", out, "--register", "a/b"), "a/b is no name of a registered model"),
         (("--out", out, "--register", "a", "--alias", "latest"), "the alias latest is not allowed"),
         (("--out", out, "--register", "a", "--alias", ""), "models:/a@ is not allowed"),

@@ -32,6 +32,10 @@ DO_NOT_COUNT = [
     "backbone.batch_size",
     "tracking.run_name",
     "evaluation.report",
+    "publish.max_difference",
+    "publish.max_changed",
+    "publish.max_difference_int8",
+    "publish.max_changed_int8",
     "sweep.resume",
     "sweep.max_failures",
 ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from kesikaran.config import compose, reconfigure
-from kesikaran.config.schema import DecisionConfig, DecisionRule, Experiment
+from kesikaran.config.schema import DecisionConfig, DecisionRule, Experiment, PublishConfig
 from kesikaran.core.errors import InputError
 
 _WITHOUT_DEFAULT = {"data.source": "label_csv", "data.name": "made", "split.rule": "sha1_low_byte",
@@ -206,3 +206,30 @@ def test_a_damaged_configuration_is_refused_or_what_the_params_say(text: str) ->
         message = ""
         assert compose.flatten(cast(Experiment, OmegaConf.to_object(found))) == PARAMS | {"tracking.log_model": "False"}
     assert one_line(message or "kept"), message
+
+
+def test_the_tolerance_of_copies_is_that_of_the_run_but_for_what_is_given() -> None:
+    run = saved(publish__max_changed=0.1, publish__max_difference=0.3)
+    found = reconfigure.tolerance(run, ["publish.max_difference=0.5"], "r")
+    assert found == PublishConfig(max_changed=0.1, max_difference=0.5)
+    older = OmegaConf.to_yaml(OmegaConf.masked_copy(composed(), ["optimizer"]))
+    assert reconfigure.tolerance(older, [], "r") == PublishConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "says"),
+    [
+        ("", "publish.max_changed=much", "publish.max_changed=much is not allowed: a number of 0 to 1 is"),
+        ("", "publish.max_changed=1.5", "publish.max_changed=1.5 is not allowed: 0 to 1"),
+        ("", "publish.most=1", "publish.most=1 is not allowed: of a finished run publish.max_difference, publish."),
+        ("publish: {most: 1}\n", None, "config.yaml of run r is damaged: Key 'most' not in 'PublishConfig'; train"),
+        ("publish: {max_changed: much}\n", None, "config.yaml of run r is damaged: Value 'much' of type 'str'"),
+        ("publish: {max_changed: 7}\n", None, "publish.max_changed=7.0 is not allowed: 0 to 1"),
+        ("publish: [", None, "config.yaml of run r is damaged: it is no plain YAML"),
+    ],
+)
+def test_a_tolerance_that_cannot_be_read(text: str, word: str | None, says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        reconfigure.tolerance(text or saved(), [word] if word else [], "r")
+    assert str(refused.value).startswith(says)
+    assert one_line(str(refused.value))

@@ -1,5 +1,6 @@
 """The edges of what each setting may be: the last value that is allowed, and the first that is not."""
 
+import dataclasses
 import functools
 import math
 import typing
@@ -26,6 +27,7 @@ from kesikaran.config.schema import (
     OptimizerConfig,
     OptimizerName,
     Precision,
+    PublishConfig,
     ResizeMethod,
     Rule,
     SplitConfig,
@@ -142,6 +144,7 @@ EDGES: list[tuple[str, dict[str, Any], list[Any], list[Any]]] = [  # allowed, an
     ("gate.metric", {"gate.min": 0.5, "data.weight": "w"}, ["test/weighted_accuracy"], []),
     ("gate.min", {}, [None], [0.5]),
     ("gate.min", GATE, [0.0, 1.0], [-0.001, 1.001]),
+    *((f"publish.{f.name}", {}, [0.0, 1.0], [-0.001, 1.001]) for f in dataclasses.fields(PublishConfig)),
     ("gate.metric", {}, [None], ["test/roc_auc"]),
     ("seed", {}, [0, 2**32 - 1], [-1, 2**32]),
     ("split.test", {}, [[0, 1], [0, 25], [50, 256]], [[5, 5], [-1, 5], [50, 257], [0]]),
@@ -302,6 +305,10 @@ WITHOUT_EFFECT: dict[str, str | dict[str, Any]] = {
     "gate.min": {"gate.min": 0.5},
     "tracking.run_name": "it names the run",
     "tracking.log_model": "every run has a model",
+    **{
+        f"publish.{f.name}": {"tracking.log_model": False, f"publish.{f.name}": 0.5}
+        for f in dataclasses.fields(PublishConfig)
+    },
     "sweep.resume": "in a single run, which rules do not know of: cli.train refuses it there",
     "sweep.max_failures": "as sweep.resume",
     "seed": "the first weights and the order of the rows depend on it",
