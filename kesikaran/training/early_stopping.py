@@ -20,8 +20,8 @@ class Best(NamedTuple):
 class EarlyStopping:
     """Follows the training of one model.
 
-    running: whether the training goes on. loss, auc: of the last epoch on validation. outcome: set after the first
-    epoch; an InputError where the losses or the logits were not finite.
+    running: whether the training goes on. loss, auc: of the last epoch on validation; the loss is the one by which
+    epochs are chosen. outcome: set after the first epoch; an InputError where the losses or the logits were not finite.
     """
 
     outcome: Best | InputError
@@ -64,7 +64,7 @@ class EarlyStopping:
             )
         if not logits_finite:
             return self._fail(f"the logits are not finite after epoch {epoch}: try a lower {self._lr}")
-        self.loss, self.auc = metrics["validation/loss"], metrics["validation/auc"]
+        self.loss, self.auc = metrics["validation/selection_loss"], metrics["validation/auc"]
         value = objective(self._monitor, metrics)
         if math.isnan(self.auc):
             metrics = {name: value for name, value in metrics.items() if name != "validation/auc"}
