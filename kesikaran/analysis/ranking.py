@@ -77,6 +77,11 @@ class SweepComparison:
     beside: list[str]
     remarks: list[str]
 
+    @property
+    def validation_words(self) -> str:
+        """The validation metric as the table of a sweep calls it."""
+        return "log loss" if self.validation_metric == SELECTION_LOSS.name else self.validation_metric
+
 
 @dataclass(frozen=True)
 class Contest:

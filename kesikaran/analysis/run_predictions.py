@@ -139,13 +139,24 @@ def need_same_images(a: RunPredictions, b: RunPredictions, split: str) -> None:
     if counts["both"] < len(both):
         raise InputError(
             f"{a.title} and {b.title} were not scored on the same {split} images: {counts['left_only']} only in the "
-            f"first, {counts['right_only']} only in the second, {counts['both']} in both ({differ})"
+            f"first, {counts['right_only']} only in the second, {counts['both']} in both ({differ}). {_way_out(a, b)}"
         )
     labels = int((both["label_x"] != both["label_y"]).sum())
     if labels:
         raise InputError(
-            f"{a.title} and {b.title} give different labels to {labels} of {len(both)} {split} images ({differ})"
+            f"{a.title} and {b.title} give different labels to {labels} of {len(both)} {split} images ({differ}). "
+            "Labels were corrected between them: train the settings of the older one again on the labels of today"
         )
+
+
+def _way_out(a: RunPredictions, b: RunPredictions) -> str:
+    """What to do about two runs that were scored on other images."""
+    if a.fingerprints["data_digest"] != b.fingerprints["data_digest"]:
+        return (
+            "Labels were corrected or images added between them, which moves images between the sides: train the "
+            "settings of the older one again on the data of today"
+        )
+    return "They were split in other ways: train the settings of one again with the split of the other"
 
 
 def evaluation(run: RunPredictions) -> EvaluationConfig:

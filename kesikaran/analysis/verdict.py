@@ -37,15 +37,20 @@ def of_pair(found: Difference, metric: str, split: str, n: int, confidence: floa
 
 
 def beside_pair(found: Difference, loss: Difference, metric: str, confidence: float) -> list[str]:
-    """A sentence where two runs are alike in the verdict and differ in log loss."""
+    """A sentence where two runs are alike in the verdict and differ in log loss, in the first three digits at least."""
     level = wording.significance_level(confidence)
-    if not has_beside(metric) or not found.p_value > level or not loss.p_value <= level:
+    if not has_beside(metric) or not found.p_value > level or not loss.p_value <= level or not _shows(loss):
         return []
     return [
         f"Beside the verdict: {_as_well(metric, 'the two')}; the probabilities of {'B' if loss.b < loss.a else 'A'} "
         f"fit the labels better (log loss {loss.a:.3f} and {loss.b:.3f}). By the verdict that makes it no better a "
         "classifier."
     ]
+
+
+def _shows(loss: Difference) -> bool:
+    """Whether the two differ in the digits that are printed."""
+    return f"{loss.a:.3f}" != f"{loss.b:.3f}"
 
 
 def _as_well(metric: str, who: str) -> str:
@@ -110,14 +115,17 @@ def of_best(
 
 
 def beside_best(others: Sequence[tuple[str, float, Difference, float]], metric: str, confidence: float) -> list[str]:
-    """Sentences on jobs that are alike the best in the verdict, and differ from it in log loss.
+    """Sentences on jobs that are alike the best in the verdict, and differ from it in log loss, in the first three
+    digits at least.
 
     Args:
         others: (name, p-value of the verdict, job - best in log loss, its p-value), both after Holm's correction, of
             each job that was compared.
     """
     level = wording.significance_level(confidence)
-    apart = [(name, loss) for name, p_value, loss, loss_p in others if p_value > level and loss_p <= level]
+    apart = [
+        (name, loss) for name, p_value, loss, loss_p in others if p_value > level and loss_p <= level and _shows(loss)
+    ]
     sentences = []
     for word in ("better", "worse"):
         which = [(name, loss) for name, loss in apart if (loss.difference < 0) == (word == "better")]

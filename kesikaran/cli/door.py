@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def words(parser: argparse.ArgumentParser, has_commands: bool = False) -> argparse.Namespace:
+def words(parser: argparse.ArgumentParser, intermixed: bool = False) -> argparse.Namespace:
     """What was typed. What the parser refuses goes through the one exit for what is printed, as all that follows.
 
     Args:
-        has_commands: the parser has subparsers. Without them options may stand between the words.
+        intermixed: options may stand between the words of one argument.
     """
     streams.install()
-    return parser.parse_args() if has_commands else parser.parse_intermixed_args()
+    return parser.parse_intermixed_args() if intermixed else parser.parse_args()
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def main() -> None:
         help="also whole keys, templates and states that no run used so long",
     )
     commands.add_parser("fill", help="compute what is missing, as training does: fill --help")
-    arguments = door.words(parser, has_commands=True)
+    arguments = door.words(parser)
     with door.opened():
         folders = sorted(path for path in (paths.cache_dir() / "features").glob("*") if path.is_dir())
         try:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,13 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="kesikaran publish", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", metavar="RUN", help="a run's id or name, a sweep's (its best job by validation), or "
-                        "models:/NAME@ALIAS")  # fmt: skip
     parser.add_argument(
-        "settings",
-        nargs="*",
-        metavar="publish.KEY=VALUE",
-        help=f"how far a copy may be from the run, where that is not as the run has it: {', '.join(_KEYS)}",
+        "words",
+        nargs="+",
+        metavar="RUN",
+        help="a run's id or name, a sweep's (its best job by validation), or models:/NAME@ALIAS; beside it "
+        "publish.KEY=VALUE, how far a copy may be from the run, where that is not as the run has it: "
+        f"{', '.join(_KEYS)}",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the folder, which appears when it is whole")
     parser.add_argument("--force", action="store_true", help="replace a published folder")
@@ -48,7 +49,9 @@ def main() -> None:
     )
     parser.add_argument("--register", metavar="NAME", help="make the model a version of this registered model")
     parser.add_argument("--alias", help="with --register: let this alias name the version")
-    words = door.words(parser)
+    words = door.words(parser, intermixed=True)
+    words.settings = [word for word in words.words if re.match(r"publish\.\w+=", word)]
+    words.runs = [word for word in words.words if word not in words.settings]
     with door.opened("Stopped; nothing is left of the folder."):
         _publish(words)
 
@@ -59,9 +62,10 @@ def _publish(words: argparse.Namespace) -> None:
     _check(words)
     if words.register:
         registry.need_names(words.register, words.alias)
-    if Path(words.model).is_dir():
-        raise InputError(f"{printable(words.model)} is a folder; a run is published: give its id or name")
-    predictor = model_of.find(words.model)
+    (model,) = words.runs
+    if Path(model).is_dir():
+        raise InputError(f"{printable(model)} is a folder; a run is published: give its id or name")
+    predictor = model_of.find(model)
     record = queries.finished(predictor.facts.run_id)
     if words.register:
         registry.need_registrable(record)
@@ -78,6 +82,11 @@ def _publish(words: argparse.Namespace) -> None:
 
 
 def _check(words: argparse.Namespace) -> None:
+    if len(words.runs) != 1:
+        raise InputError(
+            f"{len(words.runs)} runs are given ({printable(' '.join(words.runs))}): give one, and beside it only "
+            "publish.KEY=VALUE"
+        )
     if not words.out and not words.register:
         raise InputError("nothing to do: give --out FOLDER, --register NAME, or both")
     if words.alias is not None and not words.register:
@@ -103,8 +112,10 @@ def _write(words: argparse.Namespace, predictor: "Predictor", record: "Record") 
     run = folder.Run(record, rows, artifacts.prevalences(record.run_id), images)
     found = folder.write(words.out, predictor, run, tolerance, not words.no_page, words.force)
     print("\nAgainst what the run has logged, of validation and test:\n")
-    print(folder.parity.table(found).to_string(index=False, float_format=lambda value: f"{value:.2g}"))
+    print(folder.parity.table(found.copies).to_string(index=False, float_format=lambda value: f"{value:.2g}"))
     print(f"\nPublished in {words.out}: begin with its README.md")
+    for sentence in found.left_out:
+        print(sentence.replace("`", ""))
     if not words.no_page:
         print(f"Classify in a browser:  {(words.out.absolute() / 'index.html').as_uri()}")
     print(f"Or:  kesikaran predict {shlex.quote(str(words.out))} PHOTOS --out predictions.csv")

@@ -150,10 +150,21 @@ def explain(error: Exception) -> str:
     return text
 
 
+def need_setting(key: str) -> None:
+    """Raises InputError where there is neither a setting nor a group of this name."""
+    if key not in known_keys() and key not in _first_names():
+        raise InputError(_no_such_setting(key))
+
+
+def _first_names() -> list[str]:
+    """The names of the groups, and of the settings outside of them."""
+    return sorted({known.split(".")[0] for known in known_keys()} | {"experiment", "strategy"})
+
+
 def _no_such_setting(key: str) -> str:
     group = key.rpartition(".")[0]
     inside = [known for known in known_keys() if known.startswith(f"{group}.")] if group else []
-    names = inside or sorted({known.split(".")[0] for known in known_keys()} | {"experiment", "strategy"})
+    names = inside or _first_names()
     return f"there is no setting {key}; the valid ones are: {', '.join(names)}"
 
 

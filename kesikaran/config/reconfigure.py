@@ -25,6 +25,8 @@ _ALLOWED = re.compile(rf"({'|'.join(GROUPS)})(\.\w+)?=.*|tracking\.run_name=.*",
 def need_no_training(overrides: list[str]) -> None:
     """Raises InputError where an override needs training."""
     for word in overrides:
+        if word.startswith("publish."):
+            raise InputError(f"{printable(word)} is not allowed: it is for kesikaran publish RUN --out FOLDER")
         if not _ALLOWED.fullmatch(word):
             raise InputError(
                 f"{printable(word)} is not allowed: it needs training. Of a finished run only {', '.join(GROUPS)} and "

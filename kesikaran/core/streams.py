@@ -51,6 +51,7 @@ class _Printable:
     def __init__(self, stream: TextIO):
         self._stream = stream
         self._dropping = False
+        self.is_cut = False  # a full disk has not taken all of it
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -81,7 +82,10 @@ class _Printable:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and sys.stderr is not self:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return
+        self.is_cut = True
+        if sys.stderr is not self:
             print(f"What is printed is lost from here on: {os.strerror(error.errno)}.", file=sys.stderr)
 
 

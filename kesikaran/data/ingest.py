@@ -21,7 +21,7 @@ from pathlib import Path
 
 from kesikaran.core import files, parallel, terminal
 from kesikaran.core.errors import InputError
-from kesikaran.data import label_file, libjpeg_lines, object_store, original_names
+from kesikaran.data import label_file, libjpeg_lines, object_store, original_names, relabel
 from kesikaran.data.ingest_file import Intake, ReadFile
 from kesikaran.data.ingest_sources import Source
 from kesikaran.data.original_names import Origin
@@ -82,7 +82,8 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
             stored |= object_store.find(stored, (name for name, _ in known.values()))
             incoming.mkdir()
             read, refused, found = _read_all(sources, Intake(known, stored, incoming, link, max_megapixels))
-            fresh, report = _settle(read, refused, known, out / "label.csv")
+            corrected = relabel.corrected(out / "label.csv", dict(known.values()))
+            fresh, report = _settle(read, refused, known, out / "label.csv", corrected)
             kept = {**fresh, **dict(known.values())}
             _place(incoming, kept, stored, images, layout)
             files.write_whole(out / "ingest_report.json", json.dumps(asdict(report), indent=1) + "\n")
@@ -160,9 +161,14 @@ def _read_all(sources: list[Source], intake: Intake) -> tuple[list[ReadFile], li
 
 
 def _settle(
-    read: list[ReadFile], refused: list[tuple[str, str]], known: dict[str, tuple[str, int]], label_csv: Path
+    read: list[ReadFile],
+    refused: list[tuple[str, str]],
+    known: dict[str, tuple[str, int]],
+    label_csv: Path,
+    corrected: set[str],
 ) -> tuple[dict[str, int], Report]:
-    """(object id -> label of the new rows, the report). An image under two labels is refused."""
+    """(object id -> label of the new rows, the report). An image under two labels is refused, but for the `corrected`
+    ones, whose file lies where the old label says."""
     labels: dict[str, dict[int, Path]] = {name: {label: label_csv} for name, label in known.values()}
     for file in read:
         labels.setdefault(file.object_id, {}).setdefault(file.label, file.path)
@@ -173,8 +179,9 @@ def _settle(
     refused = list(refused)
     for file in read:
         other = labels[file.object_id].get(1 - file.label)
-        if other and old.get(file.object_id) != file.label:
-            refused.append((str(file.path), f"two labels: {file.label} here, {1 - file.label} in {other}"))
+        if other and old.get(file.object_id) != file.label and file.object_id not in corrected:
+            stays = ", which stays" if file.object_id in old else ""
+            refused.append((str(file.path), f"two labels: {file.label} here, {1 - file.label} in {other}{stays}"))
             continue
         counts["duplicates" if file.object_id in seen else "already" if file.object_id in old else "taken"] += 1
         seen.add(file.object_id)

@@ -108,6 +108,8 @@ def _read(path: Path, kind: str, remedy: str) -> CsvTable:
     Args:
         kind: what the file is, for messages. remedy: what to do where it is missing.
     """
+    if os.path.isdir(path):
+        raise InputError(f"{kind} {path} is a folder; give the CSV in it, as {path / 'label.csv'}")
     if not os.path.isfile(path):  # of a Path it raises where a name is too long
         raise InputError(f"{kind} {path} does not exist; {remedy}")
     given = csv_file.read(path, f"{kind} {path}", _COLUMNS)

@@ -130,6 +130,16 @@ def _check(asked: pd.DataFrame, labels: pd.Series, corrections: Path, path: Path
         )
 
 
+def corrected(labels: Path, now: dict[str, int]) -> set[str]:
+    """The object ids whose label in the label file `labels` was another before a correction. now: the labels in it."""
+    found = set()
+    for kept in labels.parent.glob(f"{labels.stem}.before-*.csv"):
+        before = label_file.read_labels(kept, both_classes=False).table
+        found |= {name for name, label in zip(before["object_id"], before["label"], strict=True)
+                  if now.get(name, label) != label}  # fmt: skip
+    return found
+
+
 def _free_name(labels: Path) -> Path:
     """A name for the old file that nothing has. The second of the clock tells two corrections apart, else a number."""
     stem = f"{labels.stem}.before-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -72,8 +72,8 @@ def run_job(
     name = e.tracking.run_name or (run_name.short(varied) if varied else run_name.of(e))
     sweep_id = context.open_sweep_id()
     fingerprint, problem = _identify(e, shared.asked)
-    if isinstance(problem, NotInstalled):
-        raise problem  # nothing was tried that a run could be a record of
+    if isinstance(problem, NotInstalled) or (problem and not sweep_id):
+        raise problem  # nothing was tried that a run could be a record of; of a sweep's job the sweep has a record
     if sweep_id and e.sweep.max_failures:
         _need_few_failures(e.sweep.max_failures)
     resumes = sweep_id is not None and e.sweep.resume and fingerprint is not None

@@ -18,6 +18,7 @@ from scipy.special import expit
 import kesikaran
 from kesikaran.config import compose, run_name
 from kesikaran.config.metric_names import METRICS
+from kesikaran.config.schema import PublishConfig
 from kesikaran.core.errors import printable, without_password
 from kesikaran.metrics.conformal import Band
 from kesikaran.models.hub import EMBEDDED
@@ -33,7 +34,9 @@ _TEMPLATES = jinja2.Environment(
 )
 _VERSIONS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow", "numpy")
 # The settings that say how a model came about.
-_OF_TRAINING = ("head.", "optimizer.", "fit.", "finetune.", "augment.", "imbalance.", "split.", "decision.", "seed")
+_OF_TRAINING = ("head.", "optimizer.", "fit.", "finetune.", "augment.", "imbalance.", "split.", "decision.", "seed",
+                "backbone.", "data.limit", "data.weight", "data.max_megapixels", "data.on_bad_image")  # fmt: skip
+_ELSEWHERE = ("backbone.handle", "backbone.trusted", "backbone.batch_size")  # on the card, or nothing to the result
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def render(
     prevalences: pd.DataFrame | None,
     copies: list[Copy],
     left_out: list[str],
+    tolerance: PublishConfig,
     folder: Path,
 ) -> str:
     """The card as Markdown.
@@ -89,6 +93,7 @@ def render(
         leaks=_leaks(metrics),
         copies=[_copy(one) for one in copies],
         left_out=left_out,
+        allowed=f"{tolerance.max_changed:g} of the labels may be others, a probability by {tolerance.max_difference:g}",
         folder=shlex.quote(printable(folder.name)),
         data_digest=record.tags.get("data_digest", "unknown"),
         split_fingerprint=record.tags.get("split_fingerprint", "unknown"),
@@ -103,7 +108,9 @@ def render(
 def _settings(params: Mapping[str, str]) -> list[str]:
     """Those of training that are not the defaults."""
     of_training = {name: params[name] for name in compose.known_keys() if name in params}
-    chosen = {name: value for name, value in of_training.items() if name.startswith(_OF_TRAINING)}
+    chosen = {
+        name: value for name, value in of_training.items() if name.startswith(_OF_TRAINING) and name not in _ELSEWHERE
+    }
     return [_code(word) for word in run_name.of_settings(chosen)]
 
 

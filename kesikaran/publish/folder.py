@@ -43,6 +43,14 @@ class Run:
     images: Path
 
 
+@dataclass(frozen=True)
+class Written:
+    """copies: how far each is from the run. left_out: a sentence for each copy that is not there."""
+
+    copies: list[Parity]
+    left_out: list[str]
+
+
 def check(out: Path, force: bool) -> None:
     """Raises InputError where the folder may not be written: it is there and not `force`, there and no published
     folder, a file, or in a folder that cannot be written."""
@@ -56,9 +64,7 @@ def check(out: Path, force: bool) -> None:
     files.writable(out.resolve().parent, "folder of --out", "give another with --out")
 
 
-def write(
-    out: Path, predictor: Predictor, run: Run, tolerance: PublishConfig, with_page: bool, force: bool
-) -> list[Parity]:
+def write(out: Path, predictor: Predictor, run: Run, tolerance: PublishConfig, with_page: bool, force: bool) -> Written:
     """Write the folder. It appears when it is whole, and with `force` replaces one that is there by then.
 
     Raises:
@@ -84,7 +90,7 @@ def write(
 
 def _fill(
     folder: Path, predictor: Predictor, run: Run, tolerance: PublishConfig, with_page: bool, out: Path
-) -> list[Parity]:
+) -> Written:
     about = _page_facts(predictor, run) if with_page else None
     if about:
         page.check(about)
@@ -97,10 +103,10 @@ def _fill(
     left_out = []
     for name, of_format in by_format.items():
         if name == INT8:
-            if why := parity.drifted(of_format, tolerance.max_difference_int8, tolerance.max_changed_int8):
+            if why := parity.drifted(of_format, tolerance, "_int8"):
                 left_out.append(f"There is no `{INT8}`: with 8 bits {why}.")
                 del contents[INT8]
-        elif why := parity.drifted(of_format, tolerance.max_difference, tolerance.max_changed):
+        elif why := parity.drifted(of_format, tolerance):
             raise InputError(f"{name} is not what run {run.record.run_id} has logged: {why}; nothing is published")
     found = [one for one in found if one.format in (SAVED_MODEL, *contents)]
     for name, content in contents.items():
@@ -112,9 +118,9 @@ def _fill(
     copies = [_copy(folder, name, [one for one in found if one.format == name]) for name in (SAVED_MODEL, *contents)]
     if with_page:
         copies.append(Copy("index.html", "classifies in a browser, offline", _size(folder / "browser"), None, None))
-    text = card.render(run.record, predictor.facts, run.prevalences, copies, left_out, out)
+    text = card.render(run.record, predictor.facts, run.prevalences, copies, left_out, tolerance, out)
     files.write_whole(folder / "README.md", text)
-    return found
+    return Written(found, left_out)
 
 
 def _copied(predictor: Predictor, saved_model: Path) -> Predictor:

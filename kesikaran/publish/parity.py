@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from kesikaran.config.schema import PublishConfig
 from kesikaran.core import terminal
 from kesikaran.core.errors import InputError
 from kesikaran.data import image_file, object_store
@@ -100,15 +101,16 @@ def table(found: list[Parity]) -> pd.DataFrame:
     return pd.DataFrame([vars(one) for one in found])
 
 
-def drifted(found: list[Parity], most_difference: float, most_changed: float) -> str:
-    """Why a format is too far from what was logged, in words; empty where it is not. most_changed: a share of the
-    images of both sides."""
+def drifted(found: list[Parity], tolerance: PublishConfig, of: str = "") -> str:
+    """Why a format is too far from what was logged, in words; empty where it is not. of: the end of the settings that
+    are for this format."""
+    most_difference, most_changed = (getattr(tolerance, f"{name}{of}") for name in ("max_difference", "max_changed"))
     n, changed = sum(one.n for one in found), sum(one.changed_labels for one in found)
     difference = float(np.max([one.largest_difference for one in found], initial=0.0))
     if changed > most_changed * n:
-        return f"{changed} of {n} labels are others, allowed {most_changed:.2%}"
+        return f"{changed} of {n} labels are others, allowed {most_changed:.2%} (publish.max_changed{of})"
     if not difference <= most_difference:  # of a copy that gives no number it is none
-        return f"a probability is another by {difference:.3g}, allowed {most_difference:g}"
+        return f"a probability is another by {difference:.3g}, allowed {most_difference:g} (publish.max_difference{of})"
     return ""
 
 

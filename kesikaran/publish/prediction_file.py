@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from kesikaran.core import files
+from kesikaran.core import files, scratch
 from kesikaran.core.errors import InputError, printable
 
 Write = Callable[[pd.DataFrame], None]
@@ -39,7 +39,7 @@ def check(path: Path, force: bool) -> None:
     if os.path.lexists(path) and not force:
         raise InputError(f"--out {printable(str(path))} is there already; give another name, or --force to replace it")
     files.writable(path.absolute().parent, "folder of --out", "give another with --out")
-    if len(os.fsencode(_temporary(path).name)) > os.pathconf(path.absolute().parent, "PC_NAME_MAX"):
+    if len(os.fsencode(path.name)) > os.pathconf(path.absolute().parent, "PC_NAME_MAX"):
         raise InputError(f"--out {printable(str(path))} has a name that is too long; give a shorter one")
 
 
@@ -57,22 +57,19 @@ def opened(place: Path | IO[str]) -> Iterator[Write]:
     if not isinstance(place, Path):
         yield _csv(place)
         return
-    path, temporary = place, _temporary(place)
-    try:
-        with files.disk_space(f"the folder {path.absolute().parent}", "or give another file with --out"):
-            if path.suffix.lower() == ".csv":
-                with temporary.open("w", encoding="utf-8", newline="") as file:
-                    yield _csv(file)
-            else:
-                with parquet.ParquetWriter(temporary, _SCHEMA) as writer:
-                    yield lambda rows: writer.write_table(_arrow(rows))
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder = place.absolute().parent
+    with (
+        files.disk_space(f"the folder {folder}", "or give another file with --out"),
+        scratch.held_folder(folder, ".predicting-") as making,
+    ):
+        temporary = making / place.name
+        if place.suffix.lower() == ".csv":
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                yield _csv(file)
+        else:
+            with parquet.ParquetWriter(temporary, _SCHEMA) as writer:
+                yield lambda rows: writer.write_table(_arrow(rows))
+        os.replace(temporary, place)
 
 
 def _csv(file: IO[str]) -> Write:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kesikaran.core import files
+from kesikaran.core import files, scratch
 from kesikaran.core.errors import InputError, printable
 
 NOT_SURE = "not_sure"
@@ -35,41 +35,37 @@ class SortedCopies:
         Raises:
             InputError: the disk is full. No copy is ever a part of an image.
         """
-        with files.disk_space(f"the folder {self._folder}", "or give another with --copy-to"):
+        with (
+            files.disk_space(f"the folder {self._folder}", "or give another with --copy-to"),
+            scratch.held_folder(self._made(), ".copying-") as making,
+        ):
             used = rows.loc[rows["refused"] == "", ["path", "sha1", "label", "sure"]]
             for path, sha1, label, sure in used.itertuples(index=False):
                 place = self._folder / (str(label) if sure else NOT_SURE)
                 place.mkdir(parents=True, exist_ok=True)
                 try:
-                    self._put(Path(path), place, sha1)
+                    self._put(Path(path), place, sha1, making / "copy")
                 except OSError as error:
                     if error.errno in (errno.ENOSPC, errno.EDQUOT):
                         raise
                     self.lost += 1
 
-    def _put(self, source: Path, folder: Path, sha1: str) -> None:
+    def _made(self) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+    def _put(self, source: Path, folder: Path, sha1: str, temporary: Path) -> None:
         target = folder / source.name
-        if os.path.lexists(target):
-            if self._is_there(source, target):
-                return
+        if os.path.lexists(target) and not _same(source, target):
             # Of two images with one name from two folders the second is called by its content too.
             target = folder / _with_end(source.stem, f"-{sha1[:12]}{source.suffix}")
-            if os.path.lexists(target):
-                return
+        if os.path.lexists(target) and (self._link or not target.is_symlink()):
+            return
         if self._link:
             os.symlink(source.absolute(), target)
-            return
-        temporary = folder / f".{os.getpid()}.tmp"  # not longer than the name of the image, which may be the longest
-        try:
+        else:
             shutil.copyfile(source, temporary)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _is_there(self, source: Path, target: Path) -> bool:
-        if self._link:
-            return target.is_symlink() and os.readlink(target) == str(source.absolute())
-        return target.is_file() and source.stat().st_size == target.stat().st_size and _same(source, target)
+            os.replace(temporary, target)  # also in the place of a link, which an earlier call has made
 
 
 def _with_end(stem: str, end: str) -> str:
@@ -77,5 +73,9 @@ def _with_end(stem: str, end: str) -> str:
     return os.fsdecode(os.fsencode(stem)[: _LONGEST_NAME - len(os.fsencode(end))]) + end
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.read_bytes() == other.read_bytes()
+def _same(source: Path, target: Path) -> bool:
+    """Whether a copy of the image or a link to it is there."""
+    if target.is_symlink() and os.readlink(target) == str(source.absolute()):
+        return True
+    same_size = target.is_file() and source.stat().st_size == target.stat().st_size
+    return same_size and source.read_bytes() == target.read_bytes()

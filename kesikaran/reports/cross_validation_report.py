@@ -4,7 +4,7 @@ import pandas as pd
 
 from kesikaran.analysis import cross_validation, sweep_summary
 from kesikaran.analysis.wording import in_words, significance_level
-from kesikaran.config.metric_names import ACROSS_SETTINGS
+from kesikaran.config.metric_names import ACROSS_SETTINGS, METRICS
 from kesikaran.metrics import binary
 from kesikaran.metrics.intervals import Interval
 from kesikaran.metrics.predictions import Predictions
@@ -13,7 +13,7 @@ from kesikaran.tracking import artifacts
 from kesikaran.tracking.open_run import Run
 
 
-def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
+def log_cross_validation(run: Run, jobs: pd.DataFrame, sentences: list[str], commands: list[str]) -> None:
     """Pool the test splits of a sweep over all folds, and log and print the results.
 
     For one setting its metrics, confusion matrix and label doubts are logged. For several settings there is a row for
@@ -22,6 +22,7 @@ def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     Args:
         run: the parent of the sweep.
         jobs: the table of `tracking.queries.sweep_jobs`, all FINISHED.
+        sentences, commands: of the note of the sweep; they get what has come out, and how one goes on.
     """
     varied = [name for name in sweep_summary.swept(jobs) if name != sweep_summary.FOLD]
     names = pd.Series({row: sweep_summary.setting(jobs, row, without=(sweep_summary.FOLD,)) for row in jobs.index})
@@ -41,10 +42,12 @@ def log_cross_validation(run: Run, jobs: pd.DataFrame) -> None:
     if len(settings) == 1:
         name = next(iter(settings))
         log_one_setting(run, settings[name], rows[name])
+        sentences.append(_in_words(settings[name], rows[name], sweep_summary.verdict(jobs)))
+        commands.append(f"kesikaran data label-doubts {run.run_id}")
         return
     run.parquet(pd.concat([rows.assign(setting=name) for name, rows in settings.items()]), "oof_predictions.parquet")
     run.text(pd.DataFrame(rows).T.to_csv(index_label=" ".join(varied)), "cross_validation.csv")
-    log_several_settings(
+    sentences += log_several_settings(
         run, settings, " ".join(varied), sweep_summary.evaluation(jobs)[0], sweep_summary.verdict(jobs)
     )
     if varied != ["seed"]:  # nobody chooses a seed
@@ -69,8 +72,19 @@ def log_one_setting(run: Run, pooled: pd.DataFrame, result: dict[str, float]) ->
     print(f"\nWhich labels may be wrong, with pictures:  kesikaran data label-doubts {run.run_id}")
 
 
-def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, confidence: float, verdict: str) -> None:
-    """Log and print the comparison of the settings of one cross-validation.
+def _in_words(pooled: pd.DataFrame, result: dict[str, float], verdict: str) -> str:
+    found = [
+        f"{METRICS[name].words} {in_words(Interval(*(result[f'oof/{name}{end}'] for end in ('', '_low', '_high'))))}"
+        for name in dict.fromkeys((verdict, "accuracy", "roc_auc"))
+        if f"oof/{name}" in result
+    ]
+    return f"Out of fold, {len(pooled):,} images, each tested once by a model that has not seen it: {', '.join(found)}."
+
+
+def log_several_settings(
+    run: Run, settings: dict[str, pd.DataFrame], of: str, confidence: float, verdict: str
+) -> list[str]:
+    """Log and print the comparison of the settings of one cross-validation. Returns its sentences.
 
     Args:
         settings: name -> its pooled table. of: the names of the settings that vary. verdict: the metric that comes
@@ -86,7 +100,9 @@ def log_several_settings(run: Run, settings: dict[str, pd.DataFrame], of: str, c
     images = len(next(iter(settings.values())))
     print(f"\nOut of fold: {images:,} images, each tested once, by a model that has not seen it\n")
     print(columns.fitted(shown.rename_axis(of)))
-    print("\n".join(["", *cross_validation.conclusion(pairs, images, confidence, verdict)]))
+    said = cross_validation.conclusion(pairs, images, confidence, verdict)
+    print("\n".join(["", *said]))
     real = pairs[pairs["p_holm_first"] <= significance_level(confidence)]
     differ = {metric: set(real.loc[real["metric"] == metric, "b"]) for metric in ACROSS_SETTINGS}
     run.figure(sweep_figures.settings(values, differ), "cross_validation.png")
+    return said

@@ -56,11 +56,14 @@ def log_run(
     )
 
 
-def log_sweep(run: Run, jobs: pd.DataFrame, best: Best | None, progress: str, sentences: Sequence[str]) -> None:
+def log_sweep(
+    run: Run, jobs: pd.DataFrame, best: Best | None, progress: str, sentences: Sequence[str], commands: Sequence[str]
+) -> None:
     """The note of a sweep: its table, its sentences, and the commands to go on.
 
     Args:
         jobs: the table of `tracking.queries.sweep_jobs`. progress: how far it has come. sentences: its verdict.
+        commands: by which one can go on.
     """
     verdict = sweep_summary.verdict(jobs)
     shown = in_order(jobs, best)
@@ -74,9 +77,6 @@ def log_sweep(run: Run, jobs: pd.DataFrame, best: Best | None, progress: str, se
     heads = [f"{side} {METRICS[name].words if name in METRICS else best and best.metric.words}" for side, name in known]
     more = [f"... and {len(shown) - _TOP} more: sweep.csv among the artifacts."] if len(shown) > _TOP else []
     order = [f"Sorted by {heads[0]}, best first: it has chosen the best, and flatters it."] if best and rows else []
-    go_on = [f"kesikaran compare sweep:{run.run_id} --html sweep.html"]
-    if best and jobs.loc[best.row].get("params.tracking.log_model") == "True":
-        go_on.append(f"kesikaran publish {jobs['run_id'][best.row]} --out classifier")
     run.note(
         "\n\n".join(
             [
@@ -85,8 +85,9 @@ def log_sweep(run: Run, jobs: pd.DataFrame, best: Best | None, progress: str, se
                 _table(["job", *heads], rows) if known else "",
                 *more,
                 *order,
-                "Every job's confusion matrix: confusion_matrices_test.png, among the artifacts. To go on:",
-                "\n".join(f"    {line}" for line in go_on),
+                "Every job's confusion matrix: confusion_matrices_test.png, among the artifacts."
+                + (" To go on:" if commands else ""),
+                "\n".join(f"    {line}" for line in commands),
             ]
         )
     )

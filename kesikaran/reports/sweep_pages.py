@@ -64,5 +64,5 @@ def share_view(run: Run, jobs: pd.DataFrame, best: Best | None) -> str:
     metrics = [f"validation/{first.name}", f"test/{verdict}", *(f"test/{name}" for name in IN_SWEEP_TABLE)]
     known = [name for name in dict.fromkeys(metrics) if f"metrics.{name}" in jobs]
     params = [name for name in sweep_summary.swept(jobs) if name in compose.known_keys()]
-    only = not jobs["reused"].any()
-    return views.of_sweep(run.run_id, run.experiment_id, View(known, params, not first.higher_is_better, only))
+    listed = list(jobs["run_id"].dropna()) if jobs["reused"].any() else []
+    return views.of_sweep(run.run_id, run.experiment_id, View(known, params, not first.higher_is_better, listed))

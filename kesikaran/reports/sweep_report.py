@@ -63,6 +63,7 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
     read, finished = cache(_validation_and_test), jobs[jobs["status"] == "FINISHED"]
     parts: dict[str, Callable[[], object]] = {}
     sentences: list[str] = []
+    commands: list[str] = []
     if best:
         parts["comparison"] = lambda: _log_comparison(run, jobs, table, best, read, sentences)
     if chose and best:
@@ -77,14 +78,20 @@ def print_summary(run: Run, jobs: pd.DataFrame, whole: bool) -> bool:
             run, jobs, sweep_summary.verdict(jobs), sweep_summary.evaluation(jobs)[0]
         )
     if whole and not unfinished and sweep_summary.over_folds(jobs):
-        parts["cross-validation"] = lambda: cross_validation_report.log_cross_validation(run, jobs)
+        parts["cross-validation"] = lambda: cross_validation_report.log_cross_validation(run, jobs, sentences, commands)
     page = run_store.page_of_run(run.run_id, run.experiment_id)
     if len(finished):
         named = None if of_seeds else best
+        if best and len(finished) > 1:
+            commands.append(f"kesikaran compare sweep:{run.run_id}")
+        if named and jobs.loc[named.row].get("params.tracking.log_model") == "True":
+            commands.append(f"kesikaran publish {jobs['run_id'][named.row]} --out classifier")
         parts |= {
             "confusion matrices": lambda: sweep_pages.log_matrices(run, jobs, named),
             "head of its page": lambda: sweep_pages.log_head(run, jobs, named, is_whole=not unfinished),
-            "note": lambda: page_note.log_sweep(run, jobs, named, sweep_summary.progress(jobs, planned), sentences),
+            "note": lambda: page_note.log_sweep(
+                run, jobs, named, sweep_summary.progress(jobs, planned), sentences, commands
+            ),
         }
         page = sweep_pages.share_view(run, jobs, best)
     made = [_made(run, name, part) for name, part in parts.items()]
@@ -134,7 +141,7 @@ def ranked(found: SweepComparison) -> pd.DataFrame:
     rows = [
         {
             "job": printable(one.name),
-            f"validation {found.validation_metric}{MARK if found.names_best else ''}": f"{one.validation:.4f}",
+            f"validation {found.validation_words}{MARK if found.names_best else ''}": f"{one.validation:.4f}",
             f"{found.split} {found.primary_metric}": in_words(one.primary),
         }
         for one in found.candidates

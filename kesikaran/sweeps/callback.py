@@ -31,6 +31,9 @@ class SweepCallback(Callback):
         preset = {key: value for key, value in (config.hydra.sweeper.params or {}).items() if key not in keys}
         words = [str(word.input_line) for word in varied] + [f"{key}={value}" for key, value in preset.items()]
         try:
+            for word in parsed:
+                if not word.key_or_group.startswith("hydra"):  # Hydra has composed its own settings already
+                    compose.need_setting(word.key_or_group)
             files.writable(paths.cache_dir(), "cache folder", "set KESIKARAN_CACHE to one that is")
             names = [word.split("=")[0] for word in words]
             compose.settle_source(config, config.hydra.overrides.task, names)

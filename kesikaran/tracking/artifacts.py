@@ -36,7 +36,9 @@ def predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
             if path:
                 return prediction_table.read(path, pooled=file == OOF_PREDICTIONS)
         record = queries.get(client, run_id)
-    way_out = f"it is a sweep's parent, its jobs have: sweep:{run_id}" if record.is_sweep else "train again"
+    way_out = "train again"
+    if record.is_sweep:
+        way_out = f"it is a sweep's parent: sweep:{run_id} are its jobs, --split oof its folds where it has any"
     if file == OOF_PREDICTIONS:
         way_out = "the parent run of a cross-validation has: python -m kesikaran.train experiment=cv makes one"
     raise InputError(f"run {run_id} ({printable(record.name)}) has no {file}; {way_out}")

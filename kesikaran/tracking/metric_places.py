@@ -12,6 +12,7 @@ _GROUPS = ("data/", "decision/", "features/", "leak/")
 _ALONE = ("best_epoch", "epochs", "learning_rate")
 _SIDES = ("train", "validation", "test")
 _COUNTS = ("n", "tn", "fp", "fn", "tp")
+_POOLED = ("oof", "nested")  # by the number of images of the first a cross-validation is found, so that one stays
 
 
 def stored(name: str) -> str:
@@ -23,6 +24,8 @@ def _is_behind(name: str) -> bool:
     if name in _ALONE or name.startswith(_GROUPS):
         return True
     side, _, metric = name.partition("/")
+    if side in _POOLED:
+        return metric in _COUNTS[1:] or metric.endswith(("_low", "_high", "_fold_mean", "_fold_std"))
     return side in _SIDES and (metric in _COUNTS or metric.endswith(("_low", "_high")))
 
 

@@ -42,8 +42,11 @@ class Record:
         return self.tags.get(SWEEP_TAG) == self.run_id
 
 
-def find(word: str) -> Record:
+def find(word: str, status: str | None = None) -> Record:
     """The run of this id, of this unique beginning of an id (6 hex digits or more), or of this name.
+
+    Args:
+        status: of several runs, one alone with this status is the one.
 
     Raises:
         InputError: there is no store, no such run, a deleted run, or several runs of that name or beginning.
@@ -56,6 +59,7 @@ def find(word: str) -> Record:
         found = [run for run in like if run.name == word]
         if not found and re.fullmatch("[0-9a-f]{6,31}", word):
             found = search(client, f"attributes.run_id LIKE '{word}%'")
+    found = [run for run in found if run.status == status] or found
     if len(found) == 1:
         return found[0]
     if not found:
@@ -77,7 +81,7 @@ def finished(word: str) -> Record:
     Raises:
         InputError: as `find`; or the run is FAILED, KILLED or still RUNNING.
     """
-    record = find(word)
+    record = find(word, "FINISHED")
     if record.status != "FINISHED":
         raise InputError(f"run {record.run_id} ({printable(record.name)}) is {record.status}, not FINISHED")
     return record

@@ -13,19 +13,20 @@ from kesikaran.tracking import context, metric_places, run_store, store_client
 
 _TAG = "mlflow.sharedViewState."
 _MOST = 5000  # characters of an experiment's tag
+_MOST_LISTED = 3000  # of them for the ids of jobs; with more jobs all runs of the experiment are shown
 _SHOWN = "FIRST_20_RUNS"  # in charts
 
 
 @dataclass(frozen=True)
 class View:
     """What a person compares. metrics, params: the columns; the first metric orders the runs. ascending: whether less
-    of it is better. only: False where the sweep has jobs that other commands have made, which no search finds with
-    it."""
+    of it is better. jobs: the run ids of all jobs, where other commands have made some of them, which carry the tag of
+    their own sweep; else empty."""
 
     metrics: list[str]
     params: list[str]
     ascending: bool
-    only: bool
+    jobs: list[str]
 
 
 @terminal.sheltered()
@@ -33,8 +34,12 @@ def of_sweep(sweep_id: str, experiment_id: str, view: View) -> str:
     """Keep the view of a sweep, and return the fragment of its address. Where the store does not keep it, that of the
     sweep's own page."""
     metrics = [f"metrics.`{metric_places.stored(name)}`" for name in view.metrics]
+    search = f"tags.{context.SWEEP_TAG} = '{sweep_id}'"
+    if view.jobs:
+        listed = ", ".join(f"'{run_id}'" for run_id in (sweep_id, *view.jobs))
+        search = f"attributes.run_id IN ({listed})" if len(listed) < _MOST_LISTED else ""
     state = {
-        "searchFilter": f"tags.{context.SWEEP_TAG} = '{sweep_id}'" if view.only else "",
+        "searchFilter": search,
         "orderByKey": metrics[0],
         "orderByAsc": view.ascending,
         "selectedColumns": [*metrics, *(f"params.`{name}`" for name in view.params)],

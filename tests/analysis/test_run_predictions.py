@@ -89,3 +89,11 @@ def test_a_split_without_images_and_an_image_twice_are_refused() -> None:
         run(1, object_id=np.repeat([f"{i:040x}.png" for i in range(2)], 2))
     with pytest.raises(InputError, match="the table holds the folds of several settings"):
         run(1, "oof", object_id=np.repeat([f"{i:040x}.png" for i in range(2)], 2))
+
+
+def test_other_data_is_the_reason_for_other_images() -> None:
+    other = run(2, object_id=[f"{i:040x}.png" for i in (0, 1, 2, 9)])
+    first = run(1)
+    first.fingerprints["data_digest"] = "d"
+    with pytest.raises(InputError, match=r"Labels were corrected or images added between them, which moves images"):
+        run_predictions.aligned([first, other], "test")

@@ -1,5 +1,6 @@
 """What the closing of a sweep and `kesikaran compare` say of six sweeps, on made predictions."""
 
+import dataclasses
 import math
 import re
 
@@ -112,3 +113,7 @@ def test_two_runs_that_differ_in_log_loss_only() -> None:
     assert verdict.beside_pair(apart, loss, "accuracy", 0.95) == []
     assert verdict.beside_pair(alike, found(-0.2, 0.5), "accuracy", 0.95) == []
     assert verdict.beside_pair(alike, loss, "brier", 0.95) == []
+    near = dataclasses.replace(loss, a=0.8001, b=0.7999)
+    assert verdict.beside_pair(alike, near, "accuracy", 0.95) == [], "0.800 and 0.800 tell nobody which is better"
+    assert verdict.beside_best([("j", 0.5, loss, 0.001)], "accuracy", 0.95) != []
+    assert verdict.beside_best([("j", 0.5, near, 0.001)], "accuracy", 0.95) == []

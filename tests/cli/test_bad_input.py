@@ -189,6 +189,12 @@ def test_legacy_keras(train: Callable[..., Done], monkeypatch: pytest.MonkeyPatc
     refused(train(), "TF_USE_LEGACY_KERAS is set: MLflow would then save a model that does not load again. Unset it")
 
 
+def test_a_misspelt_setting_of_a_sweep_opens_nothing(train: Callable[..., Done], runs: Callable[[], list[Any]]) -> None:
+    for words in (("head.dropuot=0.1,0.2",), ("optimzer=adam,sgd",), ("seed=1,2", "data.lables=x")):
+        refused(train("-m", *words), f"there is no setting {words[-1].partition('=')[0]}; the valid ones are: ")
+    assert runs() == []
+
+
 # ---- the label file
 
 
@@ -228,8 +234,9 @@ def test_a_bad_label_file(
     if rows is not None:
         labels.write_text(rows)
     refused(train(*made.words, f"data.labels={labels}"), says)
-    (run,) = runs()
-    assert run.info.status == "FAILED"
+    assert runs() == [], "nothing was tried that a run could be a record of"
+    assert train("-m", *made.words, f"data.labels={labels}", "seed=1,2").code == 1
+    assert [run.info.status for run in runs()[1:]] == ["FAILED", "FAILED"], "of a sweep's jobs there is a record"
 
 
 def test_a_repeated_row_is_counted_once_and_said(train: Callable[..., Done], made: Made, tmp_path: Path) -> None:

@@ -506,10 +506,11 @@ def test_bad_input_is_one_line_and_writes_nothing(
         ([first, "no such"], "there is no run no such in"),
         ([first, failed.run_id], "(failed) is FAILED, not FINISHED"),
         ([first, made_run("none", None)], "has no predictions.parquet; train again"),
-        ([first, sweep], f"it is a sweep's parent, its jobs have: sweep:{sweep}"),
+        ([first, sweep], f"it is a sweep's parent: sweep:{sweep} are its jobs, --split oof its folds"),
         ([first, fewer], "were not scored on the same test images: 1 only in the first, 0 only in the second, 43 in "
-                         "both (split_fingerprint s and x)"),
-        ([first, flipped], "give different labels to 44 of 44 test images (their fingerprints do not tell)"),
+                         "both (split_fingerprint s and x). They were split in other ways: train"),
+        ([first, flipped], "give different labels to 44 of 44 test images (their fingerprints do not tell). "
+                          "Labels were corrected between them: train the settings of the older one again"),
         ([first, twice], "names an image twice"),
         ([outside, outside_too, "--images", tmp_path], "1 of its object_ids are no names of images, which are SHA-1s"),
         ([first, second, "--split", "validation"], "has no image in its validation split"),

@@ -216,6 +216,7 @@ def refused(done: Done, says: str) -> None:
             ["first", "optimizer.lr=1"],
             "optimizer.lr=1 is not allowed: it needs training. Of a finished run only decision",
         ),
+        (["first", "publish.max_changed=1"], "publish.max_changed=1 is not allowed: it is for kesikaran publish RUN"),
         (["first", "+decision.x=1"], "+decision.x=1 is not allowed: it needs training"),
         (["first", "tracking.log_model=true"], "tracking.log_model=true is not allowed"),
         (

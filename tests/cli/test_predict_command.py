@@ -165,6 +165,26 @@ def test_paths_come_from_a_list_and_from_standard_input(
     assert len(piped.out.splitlines()) == 4
 
 
+def test_an_empty_list_of_paths_leaves_no_file(
+    job: Any, call: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    refused(call(job.info.run_id, "-", "--out", tmp_path / "out.csv"), "standard input held no path")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_printed_table_that_is_not_whole_is_no_success(
+    job: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["kesikaran predict", job.info.run_id, str(photos)])
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(
+            SystemExit, match="error: the table that was printed is not whole: make room, or give --out"
+        ):
+            door.main()
+
+
 def test_where_all_images_are_refused_the_file_is_written_and_the_code_is_1(
     job: Any, call: Predict, tmp_path: Path
 ) -> None:

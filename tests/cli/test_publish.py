@@ -189,10 +189,13 @@ def test_predict_takes_the_folder(
 
 def test_a_copy_that_drifts_stops_all(quick: SimpleNamespace, publish: Publish, trained: str, out: Path) -> None:
     done = publish(trained, "--out", out, "--no-page", "publish.max_difference=0")
+    assert publish("publish.max_difference=0", "--out", out, trained, "--no-page") == done, "in any order"
     refused(done, f"model.tflite is not what run {trained} has logged: a probability is another by ")
-    assert "allowed 0; nothing is published" in done.err
+    assert "allowed 0 (publish.max_difference); nothing is published" in done.err
     quick.float16 = other()
-    refused(publish(trained, "--out", out, "--no-page"), " labels are others, allowed 0.40%; nothing is published")
+    refused(
+        publish(trained, "--out", out, "--no-page"), " labels are others, allowed 0.40% (publish.max_changed); nothing"
+    )
     assert not out.exists()
 
 
@@ -312,7 +315,10 @@ def test_words_that_do_not_go_together(publish: Publish, trained: str, out: Path
         (("--out", out, "publish.max_changed=nan"), "publish.max_changed=nan is not allowed: 0 to 1"),
         (("--out", out, "publish.max_changed=much"), "publish.max_changed=much is not allowed: a number of 0 to 1 is"),
         (("--out", out, "publish.most=1"), "publish.most=1 is not allowed: of a finished run publish.max_difference, "),
-        (("--out", out, "optimizer.lr=1"), "optimizer.lr=1 is not allowed: of a finished run publish.max_difference, "),
+        (
+            ("--out", out, "optimizer.lr=1"),
+            f"2 runs are given ({trained} optimizer.lr=1): give one, and beside it only publish.KEY",
+        ),
         (("--register", "a", "publish.max_changed=0"), "publish.max_changed=0 is not allowed without --out FOLDER"),
         (("--out", out, "--register", "a/b"), "a/b is no name of a registered model"),
         (("--out", out, "--register", "a", "--alias", "latest"), "the alias latest is not allowed"),

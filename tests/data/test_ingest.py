@@ -22,7 +22,7 @@ from PIL import Image
 
 from kesikaran.core import files
 from kesikaran.core.errors import InputError
-from kesikaran.data import ingest_sources, object_store, preprocess
+from kesikaran.data import ingest_sources, object_store, preprocess, relabel
 from kesikaran.data.ingest_file import Intake
 
 pytestmark = pytest.mark.tensorflow
@@ -383,7 +383,7 @@ def test_a_label_against_label_csv_is_refused_and_the_row_stays(given: Path, scr
     done = script("ingest", "--out", given / "data", *folders(given))
     assert "0 images taken, 12 already there" in done.out
     assert report(given / "data")["refused_files"] == [
-        [str(given / "1" / "same.jpg"), f"two labels: 1 here, 0 in {given / 'data' / 'label.csv'}"]
+        [str(given / "1" / "same.jpg"), f"two labels: 1 here, 0 in {given / 'data' / 'label.csv'}, which stays"]
     ]
     assert (given / "data" / "label.csv").read_bytes() == rows
     assert len(list((given / "data" / "images").iterdir())) == 12
@@ -613,3 +613,15 @@ def test_a_single_class_is_said_in_the_last_line(given: Path, script: Script) ->
     assert labels == f"{given / 'data' / 'label.csv'}: 6 images of label 0, 6 of label 1."
     assert sources == f"{given / 'data' / 'sources.csv'}: which file each image came from."
     assert last.startswith("Next: python -m kesikaran.train ")
+
+
+def test_an_image_whose_label_was_corrected_stays_so_and_is_not_refused(given: Path, script: Script) -> None:
+    script("ingest", "--out", given / "data", *folders(given))
+    name, label = (given / "data" / "label.csv").read_text().splitlines()[1].split(",")
+    (given / "corrections.csv").write_text(f"object_id,label,corrected\n{name},{label},{1 - int(label)}\n")
+    relabel.relabel(given / "data" / "label.csv", given / "corrections.csv")
+    rows = (given / "data" / "label.csv").read_bytes()
+    done = script("ingest", "--out", given / "data", *folders(given))
+    assert "0 images taken, 12 already there" in done.out
+    assert report(given / "data")["refused_files"] == []
+    assert (given / "data" / "label.csv").read_bytes() == rows

@@ -40,6 +40,8 @@ def test_bad_label_files_are_one_line(tmp_path: Path, content: str, says: str) -
 
 
 def test_a_missing_label_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"label file .* is a folder; give the CSV in it, as .*label\.csv"):
+        label_file.read_labels(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         label_file.read_labels(tmp_path / "label.csv")
 

@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from markdown_it import MarkdownIt
 
 from kesikaran.config import compose
-from kesikaran.config.schema import BackboneConfig, DecisionRule, Experiment
+from kesikaran.config.schema import BackboneConfig, DecisionRule, Experiment, PublishConfig
 from kesikaran.core import paths
 from kesikaran.metrics.conformal import Band
 from kesikaran.publish import card
@@ -62,7 +62,7 @@ def shares(**lows: float) -> pd.DataFrame:
 @pytest.fixture
 def render() -> Callable[..., str]:
     def text(run: Record, about: Facts, prevalences: pd.DataFrame | None = None, *left_out: str) -> str:
-        return card.render(run, about, prevalences, COPIES, list(left_out), Path("/anywhere/model"))
+        return card.render(run, about, prevalences, COPIES, list(left_out), PublishConfig(), Path("/anywhere/model"))
 
     return text
 
@@ -127,10 +127,13 @@ def test_only_settings_that_are_not_the_defaults_are_listed(render: Callable[...
     defaults = compose.flatten(compose.parse(composed)) | {"of.another.version": "1"}
     assert "- All settings are the defaults.\n" in render(record(params=defaults), facts())
     changed = {"optimizer.lr": "0.3", "seed": "7", "finetune.from_run": "a`b", "data.images": "/secret/place"}
+    changed |= {"backbone.image_size": "64", "backbone.handle": "/secret/place", "data.limit": "300"}
     text = render(record(params=defaults | changed), facts())
     html = MarkdownIt().render(text)
     listed = re.findall(r"<li>\s*(?:<p>)?<code>(\w[\w.]*=.*?)</code>", html)
-    assert sorted(listed) == ["finetune.from_run=a'b", "optimizer.lr=0.3", "seed=7"]
+    expected = ["backbone.image_size=64", "data.limit=300", "finetune.from_run=a'b", "optimizer.lr=0.3", "seed=7"]
+    assert sorted(listed) == expected
+    assert "Allowed was: 0.005 of the labels may be others, a probability by 0.02." in text
     assert "/secret/place" not in text
 
 

@@ -12,6 +12,7 @@ import pytest
 from conftest import encoded, refused, store
 from scipy.special import expit
 
+from kesikaran.config.schema import PublishConfig
 from kesikaran.metrics.conformal import Band
 from kesikaran.publish import parity
 from kesikaran.publish.parity import Parity
@@ -86,12 +87,19 @@ def test_what_is_too_far_is_said_in_words() -> None:
         near = Parity("a", "validation", 100, 0, 0, 0.001)
         return [near, Parity("a", "test", 100, changed, 0, difference)]
 
-    assert parity.drifted(of(1, 0.02), 0.02, 0.005) == ""
-    assert parity.drifted(of(2, 0.01), 0.02, 0.005) == "2 of 200 labels are others, allowed 0.50%"
-    assert parity.drifted(of(0, 0.0301), 0.02, 0.005) == "a probability is another by 0.0301, allowed 0.02"
-    assert parity.drifted(of(0, math.nan), 1, 1) == "a probability is another by nan, allowed 1"
-    assert parity.drifted(of(0, math.nan)[::-1], 1, 1), "whichever side comes first"
-    assert parity.drifted([], 0, 0) == ""
+    allowed = PublishConfig(0.02, 0.005, 0.01, 1.0)
+    assert parity.drifted(of(1, 0.02), allowed) == ""
+    changed = "2 of 200 labels are others, allowed 0.50% (publish.max_changed)"
+    assert parity.drifted(of(2, 0.01), allowed) == changed
+    differs = "a probability is another by 0.0301, allowed 0.02 (publish.max_difference)"
+    assert parity.drifted(of(0, 0.0301), allowed) == differs
+    assert parity.drifted(of(100, 0.01), allowed, "_int8") == ""
+    differs = "a probability is another by 0.02, allowed 0.01 (publish.max_difference_int8)"
+    assert parity.drifted(of(1, 0.02), allowed, "_int8") == differs
+    wide = PublishConfig(1, 1)
+    assert parity.drifted(of(0, math.nan), wide).startswith("a probability is another by nan, allowed 1 ")
+    assert parity.drifted(of(0, math.nan)[::-1], wide), "whichever side comes first"
+    assert parity.drifted([], PublishConfig(0, 0)) == ""
 
 
 def test_an_image_that_is_gone_or_another_is_one_line(rows: pd.DataFrame, images: Path) -> None:

@@ -2,6 +2,11 @@
 
 import io
 import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ import pandas as pd
 import pytest
 from conftest import one_line, refused
 
+from kesikaran.core import scratch
 from kesikaran.core.errors import InputError
 from kesikaran.publish import prediction_file
 
@@ -95,7 +101,14 @@ def test_a_full_disk_is_one_line_and_an_old_file_stays(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).write_bytes(b"old")
-    os.symlink("/dev/full", tmp_path / f".{name}.{os.getpid()}.tmp")
+
+    @contextmanager
+    def full(parent: Path, prefix: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder:
+            os.symlink("/dev/full", Path(folder) / name)
+            yield Path(folder)
+
+    monkeypatch.setattr(scratch, "held_folder", full)
     with pytest.raises(InputError) as caught:
         write(tmp_path / name, *[rows(*"abc" * 3000)] * 3)
     assert f"the folder {tmp_path} has no room left (No space left on device)" in str(caught.value)
@@ -128,12 +141,23 @@ def test_another_ending_a_folder_and_a_file_that_is_there_are_refused(tmp_path: 
         prediction_file.check(tmp_path / name, True)
     says = "is not writable (File exists): give another with --out"
     refused(says, prediction_file.check, tmp_path / "p.csv" / "q.csv", False)
-    for length in (300, 252):  # the second is allowed and has no room for what a name is written under meanwhile
-        long = tmp_path / ("x" * (length - 4) + ".csv")
-        refused("has a name that is too long", prediction_file.check, long, False)
+    refused("has a name that is too long", prediction_file.check, tmp_path / ("x" * 252 + ".csv"), False)
+    longest = tmp_path / ("x" * 251 + ".csv")
+    prediction_file.check(longest, False)
+    write(longest, rows("a.png"))
+    assert longest.is_file()
 
 
 def test_a_folder_that_does_not_exist_is_made(tmp_path: Path) -> None:
     prediction_file.check(tmp_path / "a" / "b" / "p.csv", False)
     write(tmp_path / "a" / "b" / "p.csv", rows("a.png"))
     assert len(pd.read_csv(tmp_path / "a" / "b" / "p.csv")) == 2
+
+
+def test_what_a_killed_call_has_left_goes(tmp_path: Path) -> None:
+    code = "import os; from pathlib import Path; from kesikaran.publish import prediction_file\n"
+    code += "with prediction_file.opened(Path('p.csv')): os._exit(9)"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+    assert [path.name[:12] for path in tmp_path.iterdir()] == [".predicting-"]
+    write(tmp_path / "p.csv", rows("a.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]

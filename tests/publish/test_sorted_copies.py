@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -136,3 +138,23 @@ def test_what_cannot_be_written_to_is_refused_before_the_first_image(tmp_path: P
     refused("is not writable (Not a directory)", SortedCopies(file / "out", False).check)
     image(tmp_path / "out" / "not_sure")
     refused("out/not_sure is a file; give another folder", SortedCopies(tmp_path / "out", False).check)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_links_become_copies_and_copies_stay(tmp_path: Path, link: bool) -> None:
+    """Whoever asks for copies may remove the images afterwards."""
+    found = rows((image(tmp_path / "in" / "x.png", b"x"), 1, True))
+    SortedCopies(tmp_path / "out", link).add(found)
+    SortedCopies(tmp_path / "out", not link).add(found)
+    assert [path.name for path in (tmp_path / "out" / "1").iterdir()] == ["x.png"]
+    assert not (tmp_path / "out" / "1" / "x.png").is_symlink()
+
+
+def test_what_a_killed_call_has_left_goes(tmp_path: Path) -> None:
+    code = "import os; from pathlib import Path; from kesikaran.core import scratch\n"
+    code += "with scratch.held_folder(Path('out'), '.copying-') as making: (making / 'copy').touch(); os._exit(9)"
+    (tmp_path / "out").mkdir()
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+    assert len(list((tmp_path / "out").glob(".copying-*"))) == 1
+    SortedCopies(tmp_path / "out", False).add(rows((image(tmp_path / "x.png"), 1, True)))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1"]

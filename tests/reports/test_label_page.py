@@ -241,7 +241,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     escaping = table.assign(object_id=["../../etc/passwd", *table["object_id"][1:]])
     out = tmp_path / "page.html"
     cases: list[tuple[list[object], str]] = [
-        (["no-such-run"], "run no-such-run cannot be read from sqlite:"),
+        (["no-such-run"], "there is no run no-such-run in sqlite:"),
         ([queries.sweep_jobs(good)["run_id"][0]], "has no label_doubts.csv; the parent run of a cross-validation has"),
         ([sweep_of(escaping, images)], "its column object_id holds what is no name of an image"),
         ([sweep_of("object_id,label\n", images)], "is damaged: Usecols do not match columns"),

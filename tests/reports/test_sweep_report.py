@@ -68,7 +68,7 @@ def test_a_sweep_compares_image_by_image_and_draws(
     assert verdict.replace("_", "\\_").replace("*", "\\*") in note
     assert next(line.split("`")[1] for line in note.splitlines() if line.startswith("| `")) == first.info.run_name
     assert note.count("| `") == 8 == len(by_name)
-    assert f"kesikaran compare sweep:{parent.info.run_id}" in note
+    assert note.endswith(f" To go on:\n\n    kesikaran compare sweep:{parent.info.run_id}")
     assert "kesikaran publish" not in note, "no model is logged"
     (page,) = re.findall(r"/#/experiments/(\S+)\)", done.out.split("Look at it:")[-1])
     key = f"viewStateShareKey={parent.info.run_id}"
@@ -134,8 +134,14 @@ def test_one_command_pools_all_folds(train: Callable[..., Done], made: Made, run
     right = ((pooled["logit"] >= 0) == pooled["label"]).mean()
     assert parent.data.metrics["oof/accuracy"] == pytest.approx(right)
     areas = [child.data.metrics["test/roc_auc"] for child in children]
-    assert parent.data.metrics["oof/roc_auc_fold_mean"] == pytest.approx(np.mean(areas))
+    assert parent.data.metrics["workings/oof/roc_auc_fold_mean"] == pytest.approx(np.mean(areas))
     assert re.search(rf"^roc_auc +{parent.data.metrics['oof/roc_auc']:.3f} ", done.out, re.MULTILINE)
+    note = parent.data.tags["mlflow.note.content"]
+    assert (
+        f"Out of fold, 240 images, each tested once by a model that has not seen it: accuracy {right:.3f} \\[" in note
+    )
+    assert note.endswith(f" To go on:\n\n    kesikaran data label-doubts {parent.info.run_id}")
+    assert "compare" not in note, "no job is the best of several folds"
 
 
 def test_settings_are_pooled_apart_and_blocks_are_folds_too(

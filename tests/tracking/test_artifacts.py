@@ -32,7 +32,9 @@ def test_predictions_come_back_or_are_refused(tmp_path: Path) -> None:
     with sweeps.closing_sweep(sweep, "FINISHED"):
         pass
     assert queries.find(sweep).is_sweep
-    refused(f"it is a sweep's parent, its jobs have: sweep:{sweep}", artifacts.predictions, sweep)
+    refused(
+        f"it is a sweep's parent: sweep:{sweep} are its jobs, --split oof its folds where", artifacts.predictions, sweep
+    )
     refused("cannot be read from sqlite:", artifacts.predictions, "0" * 32)
     bad = {
         "no logit": ROWS.drop(columns="logit"),

@@ -6,7 +6,8 @@ from kesikaran.tracking import metric_places
 
 
 @pytest.mark.parametrize(
-    "name", ["test/accuracy", "validation/selection_log_loss", "train/loss", "test/unsure", "oof/n", "seeds/f1_std"]
+    "name",
+    ["test/accuracy", "validation/selection_log_loss", "train/loss", "test/unsure", "oof/n", "oof/f1", "seeds/f1_std"],
 )
 def test_what_is_compared_keeps_its_name(name: str) -> None:
     assert metric_places.stored(name) == name
@@ -15,7 +16,8 @@ def test_what_is_compared_keeps_its_name(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["test/accuracy_low", "validation/f1_high", "train/n", "test/tp", "data/images", "decision/threshold", "best_epoch",
-     "learning_rate", "leak/nearest_cosine", "features/largest_deviation"],
+     "learning_rate", "leak/nearest_cosine", "features/largest_deviation",
+     "oof/accuracy_low", "nested/f1_high", "oof/f1_fold_std", "oof/tp"],
 )  # fmt: skip
 def test_what_is_not_stands_behind_it_and_is_read_by_its_name(name: str) -> None:
     stored = metric_places.stored(name)

@@ -43,6 +43,9 @@ def test_what_is_not_one_run_is_refused() -> None:
     ids = [made("twice"), failed("twice")]
     refused(f"2 runs are called twice; give an id, the latest first: {ids[1]} (FAILED, 20",
             queries.find, "twice")  # fmt: skip
+    assert queries.finished("twice").run_id == ids[0], (
+        "where a finished run is wanted, the others of its name do not count"
+    )
     for _ in range(10):
         made("often")
     made("often")

@@ -16,7 +16,8 @@ def main() -> None:
         "label_doubts.csv of an experiment=cv. It works offline and changes no label: there you tick those that are "
         "wrong and save them as corrections.csv, for kesikaran data relabel. Never inside the repository."
     )
-    parser.add_argument("run", nargs="?", metavar="RUN_ID", help="the sweep's run; default: the latest that finished")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="the sweep of experiment=cv, by id, "
+                        "beginning of an id or name; default: the latest that finished")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER/page.html", help="default: label_doubts/RUN_ID.html in "
                         "kesikaran's cache folder")  # fmt: skip
     parser.add_argument("--top", type=int, default=100, metavar="N", help="images; default: %(default)s")
@@ -27,9 +28,9 @@ def main() -> None:
         if words.top < 1:
             raise InputError(f"--top {words.top} is not allowed: at least 1")
         from kesikaran.reports import label_page
-        from kesikaran.tracking import artifacts
+        from kesikaran.tracking import artifacts, queries
 
-        run_id, table = artifacts.label_doubts(words.run)
+        run_id, table = artifacts.label_doubts(words.run and queries.find(words.run).run_id)
         params = settings(run_id)
         images, most = images_read(words.images, run_id, params)
         out = words.out or paths.cache_dir() / "label_doubts" / f"{run_id}.html"

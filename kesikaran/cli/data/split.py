@@ -1,6 +1,7 @@
 """Split a label file by the article's rule: `kesikaran data split DATA/label.csv` writes DATA/split_label.csv."""
 
 import argparse
+import os
 from pathlib import Path
 
 from kesikaran.cli import door
@@ -38,6 +39,8 @@ def _split(arguments: argparse.Namespace) -> None:
     from kesikaran.config.schema import SplitConfig
     from kesikaran.data import label_file, split, split_rules
 
+    if not os.path.exists(arguments.labels):
+        raise InputError(f"there is no label file {arguments.labels}; kesikaran data ingest makes DATA/label.csv")
     labels = label_file.read_labels(arguments.labels)
     if arguments.group and arguments.pin:
         raise InputError("--pin does not go with --group: a new image may come to another side than its group's")
