@@ -103,7 +103,7 @@ def _fill(
     left_out = []
     for name, of_format in by_format.items():
         if name == INT8:
-            if why := parity.drifted(of_format, tolerance, "_int8"):
+            if why := parity.drifted(of_format, tolerance, is_int8=True):
                 left_out.append(f"There is no `{INT8}`: with 8 bits {why}.")
                 del contents[INT8]
         elif why := parity.drifted(of_format, tolerance):

@@ -101,10 +101,12 @@ def table(found: list[Parity]) -> pd.DataFrame:
     return pd.DataFrame([vars(one) for one in found])
 
 
-def drifted(found: list[Parity], tolerance: PublishConfig, of: str = "") -> str:
-    """Why a format is too far from what was logged, in words; empty where it is not. of: the end of the settings that
-    are for this format."""
-    most_difference, most_changed = (getattr(tolerance, f"{name}{of}") for name in ("max_difference", "max_changed"))
+def drifted(found: list[Parity], tolerance: PublishConfig, is_int8: bool = False) -> str:
+    """Why a format is too far from what was logged, in words; empty where it is not. The shares are of the images of
+    both sides."""
+    most_difference, most_changed, of = tolerance.max_difference, tolerance.max_changed, ""
+    if is_int8:
+        most_difference, most_changed, of = tolerance.max_difference_int8, tolerance.max_changed_int8, "_int8"
     n, changed = sum(one.n for one in found), sum(one.changed_labels for one in found)
     difference = float(np.max([one.largest_difference for one in found], initial=0.0))
     if changed > most_changed * n:

@@ -93,9 +93,9 @@ def test_what_is_too_far_is_said_in_words() -> None:
     assert parity.drifted(of(2, 0.01), allowed) == changed
     differs = "a probability is another by 0.0301, allowed 0.02 (publish.max_difference)"
     assert parity.drifted(of(0, 0.0301), allowed) == differs
-    assert parity.drifted(of(100, 0.01), allowed, "_int8") == ""
+    assert parity.drifted(of(100, 0.01), allowed, is_int8=True) == ""
     differs = "a probability is another by 0.02, allowed 0.01 (publish.max_difference_int8)"
-    assert parity.drifted(of(1, 0.02), allowed, "_int8") == differs
+    assert parity.drifted(of(1, 0.02), allowed, is_int8=True) == differs
     wide = PublishConfig(1, 1)
     assert parity.drifted(of(0, math.nan), wide).startswith("a probability is another by nan, allowed 1 ")
     assert parity.drifted(of(0, math.nan)[::-1], wide), "whichever side comes first"
