@@ -247,7 +247,7 @@ def test_words_that_are_refused_leave_no_run(
 def test_runs_that_are_refused(
     train: Callable[..., Done], evaluate: Callable[..., Done], made: Made, runs: Callable[[], list[Any]]
 ) -> None:
-    assert train(*made.words, *QUICK, "head.dropout=7").code == 1
+    assert train("-m", *made.words, *QUICK, "head.dropout=7").code == 1
     refused(evaluate(runs()[-1].info.run_id), "is FAILED, not FINISHED")
     assert train("-m", *made.words, *QUICK, "imbalance=class_weight").code == 0
     parent, job = runs()[-2:]

@@ -160,7 +160,7 @@ def cases(labels: dict[str, int]) -> dict[str, Case]:
             b'objectId,value\n"' + b'\n","' * 300_000, "a row of more than 1,000,000 characters on line "
         ),
         # no file
-        "a folder": Case(lambda path: path.mkdir(), "does not exist"),
+        "a folder": Case(lambda path: path.mkdir(), "is a folder; give the CSV in it"),
         "a FIFO": Case(lambda path: os.mkfifo(path), "does not exist"),
         "endless zeros": Case(lambda path: path.symlink_to("/dev/zero"), "does not exist"),
         "a link to itself": Case(lambda path: path.symlink_to(path.name), "does not exist"),

@@ -40,7 +40,7 @@ def _split(arguments: argparse.Namespace) -> None:
     from kesikaran.data import label_file, split, split_rules
 
     if not os.path.exists(arguments.labels):
-        raise InputError(f"there is no label file {arguments.labels}; kesikaran data ingest makes DATA/label.csv")
+        raise InputError(f"label file {arguments.labels} does not exist; kesikaran data ingest makes DATA/label.csv")
     labels = label_file.read_labels(arguments.labels)
     if arguments.group and arguments.pin:
         raise InputError("--pin does not go with --group: a new image may come to another side than its group's")
