@@ -77,12 +77,12 @@ def ingest(sources: list[Source], out: Path, layout: Layout, link: bool, max_meg
         try:
             _remove_leftovers(out, incoming)
             known = _known(out / "label.csv")
+            corrected = relabel.corrected(out / "label.csv", dict(known.values()))
             origins = _origins(out)
             stored = object_store.objects(images)
             stored |= object_store.find(stored, (name for name, _ in known.values()))
             incoming.mkdir()
             read, refused, found = _read_all(sources, Intake(known, stored, incoming, link, max_megapixels))
-            corrected = relabel.corrected(out / "label.csv", dict(known.values()))
             fresh, report = _settle(read, refused, known, out / "label.csv", corrected)
             kept = {**fresh, **dict(known.values())}
             _place(incoming, kept, stored, images, layout)

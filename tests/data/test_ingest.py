@@ -22,7 +22,7 @@ from PIL import Image
 
 from kesikaran.core import files
 from kesikaran.core.errors import InputError
-from kesikaran.data import ingest_sources, object_store, preprocess, relabel
+from kesikaran.data import ingest, ingest_sources, object_store, preprocess, relabel
 from kesikaran.data.ingest_file import Intake
 
 pytestmark = pytest.mark.tensorflow
@@ -615,7 +615,9 @@ def test_a_single_class_is_said_in_the_last_line(given: Path, script: Script) ->
     assert last.startswith("Next: python -m kesikaran.train ")
 
 
-def test_an_image_whose_label_was_corrected_stays_so_and_is_not_refused(given: Path, script: Script) -> None:
+def test_an_image_whose_label_was_corrected_stays_so_and_is_not_refused(
+    given: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script("ingest", "--out", given / "data", *folders(given))
     name, label = (given / "data" / "label.csv").read_text().splitlines()[1].split(",")
     (given / "corrections.csv").write_text(f"object_id,label,corrected\n{name},{label},{1 - int(label)}\n")
@@ -625,3 +627,8 @@ def test_an_image_whose_label_was_corrected_stays_so_and_is_not_refused(given: P
     assert "0 images taken, 12 already there" in done.out
     assert report(given / "data")["refused_files"] == []
     assert (given / "data" / "label.csv").read_bytes() == rows
+    (kept,) = (given / "data").glob("label.before-*.csv")
+    kept.write_text("nothing")
+    monkeypatch.delattr(ingest, "_read_all")
+    done = script("ingest", "--out", given / "data", *folders(given))
+    assert (done.code, kept.name in done.err) == (1, True), "before any image is read"
