@@ -39,7 +39,12 @@ def of_pair(found: Difference, metric: str, split: str, n: int, confidence: floa
 def beside_pair(found: Difference, loss: Difference, metric: str, confidence: float) -> list[str]:
     """A sentence where two runs are alike in the verdict and differ in log loss, in the first three digits at least."""
     level = wording.significance_level(confidence)
-    if not has_beside(metric) or not found.p_value > level or not loss.p_value <= level or not _shows(loss):
+    if (
+        not has_beside(metric)
+        or not found.p_value > level
+        or not loss.p_value <= level
+        or not _differs_as_printed(loss)
+    ):
         return []
     return [
         f"Beside the verdict: {_as_well(metric, 'the two')}; the probabilities of {'B' if loss.b < loss.a else 'A'} "
@@ -48,7 +53,7 @@ def beside_pair(found: Difference, loss: Difference, metric: str, confidence: fl
     ]
 
 
-def _shows(loss: Difference) -> bool:
+def _differs_as_printed(loss: Difference) -> bool:
     """Whether the two differ in the digits that are printed."""
     return f"{loss.a:.3f}" != f"{loss.b:.3f}"
 
@@ -124,7 +129,9 @@ def beside_best(others: Sequence[tuple[str, float, Difference, float]], metric: 
     """
     level = wording.significance_level(confidence)
     apart = [
-        (name, loss) for name, p_value, loss, loss_p in others if p_value > level and loss_p <= level and _shows(loss)
+        (name, loss)
+        for name, p_value, loss, loss_p in others
+        if p_value > level and loss_p <= level and _differs_as_printed(loss)
     ]
     sentences = []
     for word in ("better", "worse"):

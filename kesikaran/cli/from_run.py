@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kesikaran.cli import model_of
 from kesikaran.config import saved_config
 from kesikaran.config.schema import Trains
 from kesikaran.core import errors
@@ -64,20 +65,12 @@ def settle(cfg: DictConfig, words: Iterable[str]) -> None:
 @lru_cache(maxsize=16)  # all jobs of a command start from the same run, whatever else is trained meanwhile
 def _saved(word: str) -> tuple[str, dict[str, Any]]:
     """(the id of the run, or of the best job of the sweep, that is called `word`; its settings)"""
-    from kesikaran.analysis import sweep_summary
     from kesikaran.tracking import artifacts, queries
 
     record = queries.finished(word)
     run_id = record.run_id
     if record.is_sweep:
-        jobs = queries.sweep_jobs(run_id)
-        best = sweep_summary.best(jobs)
-        if best is None:
-            raise InputError(
-                f"finetune.from_run={printable(word)} is not allowed: none of the jobs of this sweep is the best, "
-                "since they are of several folds or random splits; give the id of a job"
-            )
-        run_id = str(jobs.loc[best.row, "run_id"])
+        run_id = model_of.best_job(run_id, f"finetune.from_run={printable(word)} is not allowed: it")
     try:
         saved = saved_config.load(artifacts.text(run_id, "config.yaml"))
         if lacking := [group for group in ("backbone", *GROUPS) if not isinstance(saved.get(group), dict)]:

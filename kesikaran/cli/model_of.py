@@ -32,7 +32,7 @@ def find(word: str) -> "Predictor":
     else:
         record = queries.finished(word)
         if record.is_sweep:
-            record = queries.finished(_best(record.run_id, word))
+            record = queries.finished(best_job(record.run_id, printable(word)))
         folder = model_files.of_run(record) / models.SAVED_MODEL
     return Predictor(folder, facts.read(folder))
 
@@ -44,7 +44,12 @@ def _saved_model(folder: Path) -> Path:
     raise InputError(f"{printable(str(folder))} holds no model: {_GRAPH} is neither in it nor in its saved_model/")
 
 
-def _best(sweep_id: str, word: str) -> str:
+def best_job(sweep_id: str, what: str) -> str:
+    """The run id of the job of a sweep that is best by validation.
+
+    Raises:
+        InputError: none is the best. The message begins with `what`.
+    """
     from kesikaran.analysis import sweep_summary
     from kesikaran.tracking import queries
 
@@ -52,7 +57,7 @@ def _best(sweep_id: str, word: str) -> str:
     best = sweep_summary.best(jobs)
     if best is None:
         raise InputError(
-            f"{printable(word)} is a sweep none of whose jobs is the best, since they are of several folds or random "
-            "splits; give the id of a job"
+            f"{what} is a sweep none of whose jobs is the best, since they are of several folds or random splits; give "
+            "the id of a job"
         )
     return str(jobs.loc[best.row, "run_id"])

@@ -46,7 +46,9 @@ def load_trainable(handle: str, folder: Path, digest: str, strategy: Any = None)
 
 
 def _load(handle: str, folder: Path, trainable: bool) -> Any:
-    with terminal.quiet_start():  # the first import warns of pkg_resources, once even past the filter of `core.process`
+    with (
+        terminal.quiet_start()
+    ):  # the import warns of pkg_resources, which the filter of `core.process` has let pass once
         import tensorflow_hub as hub  # here, so that a folder can be found without loading TensorFlow
 
     try:

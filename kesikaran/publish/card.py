@@ -36,7 +36,8 @@ _VERSIONS = ("tensorflow", "tf_keras", "tensorflow-hub", "mlflow", "numpy")
 # The settings that say how a model came about.
 _OF_TRAINING = ("head.", "optimizer.", "fit.", "finetune.", "augment.", "imbalance.", "split.", "decision.", "seed",
                 "backbone.", "data.limit", "data.weight", "data.max_megapixels", "data.on_bad_image")  # fmt: skip
-_ELSEWHERE = ("backbone.handle", "backbone.trusted", "backbone.batch_size")  # on the card, or nothing to the result
+# The handle has its own line on the card, and the other two change no result.
+_NOT_LISTED = ("backbone.handle", "backbone.trusted", "backbone.batch_size")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _settings(params: Mapping[str, str]) -> list[str]:
     """Those of training that are not the defaults."""
     of_training = {name: params[name] for name in compose.known_keys() if name in params}
     chosen = {
-        name: value for name, value in of_training.items() if name.startswith(_OF_TRAINING) and name not in _ELSEWHERE
+        name: value for name, value in of_training.items() if name.startswith(_OF_TRAINING) and name not in _NOT_LISTED
     }
     return [_code(word) for word in run_name.of_settings(chosen)]
 

@@ -14,7 +14,11 @@ import pytest
 from conftest import Done, Made
 from registrable import finished
 
+from kesikaran.analysis import sweep_summary
+from kesikaran.cli import from_run
 from kesikaran.cli import predict as door
+from kesikaran.core.errors import InputError
+from kesikaran.core.streams import wrapped
 from kesikaran.publish import facts, predict
 from kesikaran.tracking import models, queries, registry, runs
 
@@ -185,6 +189,18 @@ def test_a_printed_table_that_is_not_whole_is_no_success(
             door.main()
 
 
+def test_a_file_is_whole_whatever_becomes_of_what_is_printed(
+    job: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.csv"
+    monkeypatch.setattr("sys.argv", ["kesikaran predict", job.info.run_id, str(photos), "--out", str(out)])
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", wrapped(full))
+        print("what another wrote", flush=True)
+        door.main()
+    assert len(pd.read_csv(out)) == 13
+
+
 def test_where_all_images_are_refused_the_file_is_written_and_the_code_is_1(
     job: Any, call: Predict, tmp_path: Path
 ) -> None:
@@ -242,3 +258,18 @@ def test_ctrl_c_says_what_it_leaves(
     assert done.code == 130
     assert done.err == "Stopped. What was computed is in the cache: the same command goes on from there.\n"
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_sweep_without_a_best_job_is_refused(
+    sweep: list[Any], call: Predict, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_summary, "best", lambda jobs: None)
+    parent = sweep[0].info.run_id
+    refused(
+        call(parent, photos), f"{parent} is a sweep none of whose jobs is the best, since they are of several folds"
+    )
+    from_run._saved.cache_clear()
+    with pytest.raises(
+        InputError, match=f"finetune.from_run={parent} is not allowed: it is a sweep none of whose jobs"
+    ):
+        from_run._saved(parent)
