@@ -46,9 +46,8 @@ def load_trainable(handle: str, folder: Path, digest: str, strategy: Any = None)
 
 
 def _load(handle: str, folder: Path, trainable: bool) -> Any:
-    with (
-        terminal.quiet_start()
-    ):  # the import warns of pkg_resources, which the filter of `core.process` has let pass once
+    # The import warns of pkg_resources, and the filter of `core.process` has let the warning pass once.
+    with terminal.quiet_start():
         import tensorflow_hub as hub  # here, so that a folder can be found without loading TensorFlow
 
     try:
